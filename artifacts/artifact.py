@@ -1,0 +1,133 @@
+"""Artifacts on disk: a folder per model, written whole or not at all, verified when opened."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from artifacts.errors import ArtifactError
+from artifacts.graph import check_graph
+from artifacts.manifest import Manifest
+
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+
+
+def artifacts_root() -> Path:
+    """Folder that holds the artifacts: `VITRINE_ARTIFACTS`, else `models/` beside this code."""
+    return Path(os.environ.get("VITRINE_ARTIFACTS") or Path(__file__).parent / "models")
+
+
+def artifact_names(root: Path | None = None) -> list[str]:
+    """Names of the artifacts under `root`, sorted; an empty list where the folder is missing."""
+    root = root or artifacts_root()
+    return sorted(path.parent.name for path in root.glob(f"[!.]*/{MANIFEST_FILE}"))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified model folder: graph, manifest, and the files that go with them."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX graph."""
+        return self.path / MODEL_FILE
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the graph: what answers are signed with."""
+        return self.manifest.files[MODEL_FILE]
+
+    @classmethod
+    def open(cls, name: str, root: Path | None = None) -> Self:
+        """Open and verify the artifact called `name`.
+
+        Raises:
+            ArtifactError: unknown name, or anything that `verify` refuses.
+        """
+        root = root or artifacts_root()
+        path = root / name
+        if not (path / MANIFEST_FILE).is_file():
+            known = ", ".join(artifact_names(root)) or "none"
+            raise ArtifactError(f"no artifact called {name!r} under {root}; there are: {known}.")
+        artifact = cls(path, Manifest.read(path / MANIFEST_FILE))
+        artifact.verify()
+        return artifact
+
+    def verify(self) -> None:
+        """Check name, file hashes and graph against the manifest.
+
+        Raises:
+            ArtifactError: on the first thing that does not match, naming the file.
+        """
+        if self.manifest.name != self.path.name:
+            raise ArtifactError(
+                f"{self.path}: the manifest names {self.manifest.name!r}; the folder must be "
+                "called the same."
+            )
+        if MODEL_FILE not in self.manifest.files:
+            raise ArtifactError(f"{self.path}: the manifest lists no {MODEL_FILE}.")
+        for name, expected in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise ArtifactError(f"{file}: listed in the manifest, but missing.")
+            actual = _sha256(file)
+            if actual != expected:
+                raise ArtifactError(
+                    f"{file}: sha256 {actual[:12]}… does not match the manifest's "
+                    f"{expected[:12]}…; restore the file or train again."
+                )
+        check_graph(self.model_path, self.manifest)
+
+    @classmethod
+    def save(cls, manifest: Manifest, files: Mapping[str, bytes], root: Path | None = None) -> Self:
+        """Write an artifact, replacing one of the same name, and verify what was written.
+
+        Args:
+            manifest: `files` and `digest` are filled in here.
+            files: content by plain file name; `model.onnx` among them.
+            root: where the artifact's folder goes; `artifacts_root()` by default.
+
+        Raises:
+            ArtifactError: the graph breaks the contract. Nothing is left behind then.
+        """
+        root = root or artifacts_root()
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+        manifest = manifest.model_copy(update={"files": hashes}).sealed()
+        staging = root / f".writing-{os.getpid()}" / manifest.name
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            for name, data in files.items():
+                (staging / name).write_bytes(data)
+            (staging / MANIFEST_FILE).write_bytes(manifest.canonical())
+            cls(staging, manifest).verify()
+            _exchange(staging, root / manifest.name)
+        finally:
+            shutil.rmtree(staging.parent, ignore_errors=True)
+        return cls(root / manifest.name, manifest)
+
+
+def _exchange(new: Path, place: Path) -> None:
+    """Put `new` in `place`; what stood there is put back if that fails."""
+    if not place.exists():
+        new.rename(place)
+        return
+    old = new.parent / ".replaced"
+    place.rename(old)
+    try:
+        new.rename(place)
+    except OSError:
+        old.rename(place)
+        raise
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

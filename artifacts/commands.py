@@ -1,0 +1,50 @@
+"""What every command line of the project does alike."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from artifacts.errors import VitrineError
+
+
+def run_command(command: click.Command, program: str) -> None:
+    """Run a click command so that mistakes end in one line on stderr and a non-zero status.
+
+    1: the project's own errors; 2: wrong usage; 130: interrupted.
+    """
+    try:
+        code = command.main(prog_name=program, standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else program
+        _fail(f"{error.format_message()} Try: {where} --help", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 1)
+    except VitrineError as error:
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the `--json` flag that every listing command has."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
+        function
+    )
+
+
+def print_json(value: object) -> None:
+    """Print a JSON value on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo("error: " + " ".join(message.split()), err=True)
+    sys.exit(status)

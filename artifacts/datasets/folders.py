@@ -1,0 +1,59 @@
+"""Data sets kept as a folder per class (or per person), decoded on demand."""
+
+from pathlib import Path
+
+import numpy as np
+
+from artifacts.datasets.base import FileImages, ImageSet, fingerprint_files
+from artifacts.errors import DataError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm"}
+
+
+def image_folder(root: Path, split: str, name: str = "image_folder") -> ImageSet:
+    """A folder of class folders; `root/split/CLASS/*` where the split has a folder of its own.
+
+    Raises:
+        DataError: no such folder, or no class folder with pictures in it.
+    """
+    base = root / split if (root / split).is_dir() else root
+    folders = sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
+    classes: list[str] = []
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in folders:
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if files:
+            paths += files
+            labels += [len(classes)] * len(files)
+            classes.append(folder.name)
+    if not paths:
+        raise DataError(
+            f"{base}: no pictures found. Expected one folder per class with pictures in it: "
+            f"{root}/{split}/CLASS/PICTURE.jpg (or without {split}/)."
+        )
+    fingerprint = fingerprint_files(paths, base)
+    return ImageSet(name, split, tuple(classes), FileImages(paths), np.array(labels), fingerprint)
+
+
+def stanford_cars(root: Path, split: str) -> ImageSet:
+    """Stanford Cars (Krause et al. 2013), 196 classes: `stanford_cars/{train,test}/CLASS/*`.
+
+    Raises:
+        DataError: missing, or not 196 classes.
+    """
+    cars = image_folder(root / "stanford_cars", split, "stanford_cars")
+    if len(cars.classes) != 196:  # noqa: PLR2004
+        raise DataError(f"{root / 'stanford_cars'}: {len(cars.classes)} classes; 196 are expected.")
+    return cars
+
+
+def faces(root: Path, split: str) -> ImageSet:
+    """Faces, a folder per person: `faces/celeba/PERSON/*`, `faces/orl/PERSON/*`, any other.
+
+    Here a split is the collection's name; people are held out by the recipe, not by the layout.
+
+    Raises:
+        DataError: no such collection.
+    """
+    return image_folder(root / "faces" / split, "", "faces/" + split)

@@ -1,0 +1,196 @@
+"""What a served ONNX graph must look like, and how a foreign one is made to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
+
+from artifacts.errors import ArtifactError
+from artifacts.manifest import Manifest
+
+INPUT = "images"
+STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+OUTPUTS = {"classification": "logits", "embedding": "embedding"}
+"""Output that each task must have; `features` (N x D, what the head sees) may come with it."""
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Parse an ONNX file without touching any file it refers to.
+
+    Raises:
+        ArtifactError: not ONNX, external data, or an operator outside the standard domains.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError) as error:
+        raise ArtifactError(f"{path}: not readable as ONNX ({error}).") from None
+    if not model.graph.node:
+        raise ArtifactError(f"{path}: not an ONNX model: it has no nodes.")
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            raise ArtifactError(
+                f"{path}: weight {tensor.name!r} lies in another file; only self-contained models "
+                "are taken. Save it with its weights inside (onnx.save without external data)."
+            )
+    local = {(function.domain, function.name) for function in model.functions}
+    bodies = [model.graph.node, *(function.node for function in model.functions)]
+    for node in (n for body in bodies for n in _nodes(body)):
+        if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in local:
+            raise ArtifactError(
+                f"{path}: operator {node.domain}::{node.op_type} is not a standard ONNX operator; "
+                "only the domains ai.onnx and ai.onnx.ml are taken."
+            )
+    return model
+
+
+def check_graph(path: Path, manifest: Manifest) -> None:
+    """Check that a model file keeps the contract its manifest states.
+
+    Raises:
+        ArtifactError: as `load_graph`, or input or outputs are not as the task needs them.
+    """
+    graph = load_graph(path).graph
+    inputs = _real_inputs(graph)
+    if [i.name for i in inputs] != [INPUT]:
+        raise ArtifactError(
+            f"{path}: inputs {[i.name for i in inputs]}; exactly one, {INPUT!r}, is expected."
+        )
+    tensor = inputs[0].type.tensor_type
+    dims = tensor.shape.dim
+    if tensor.elem_type != TensorProto.UINT8 or len(dims) != 4 or dims[3].dim_value != 3:  # noqa: PLR2004
+        raise ArtifactError(f"{path}: {INPUT!r} must be uint8 with shape N x H x W x 3.")
+    outputs = {o.name for o in graph.output}
+    needed = OUTPUTS[manifest.task]
+    if needed not in outputs:
+        raise ArtifactError(
+            f"{path}: task {manifest.task} needs an output {needed!r}; it has {sorted(outputs)}."
+        )
+    size = (dims[1].dim_value, dims[2].dim_value)
+    if all(size) and manifest.input.fixed_size != size:
+        raise ArtifactError(
+            f"{path}: the graph is fixed at {size[0]}x{size[1]}; the manifest's input policy says "
+            f"{manifest.input.fixed_size}."
+        )
+
+
+def adapt(
+    model: onnx.ModelProto, task: str, mean: tuple[float, ...], std: tuple[float, ...]
+) -> onnx.ModelProto:
+    """Give a foreign graph the contract's input and outputs.
+
+    A graph that already takes uint8 N x H x W x 3 keeps its input. One that takes float
+    N x 3 x H x W gets scaling to 0..1, normalisation and transposition put in front.
+
+    Args:
+        model: changed in place; its first output becomes the task's output.
+        task: classification or embedding.
+        mean: per channel (R, G, B), of pictures scaled to 0..1.
+        std: as `mean`.
+
+    Raises:
+        ArtifactError: more than one input, or one of another type or rank.
+    """
+    graph = model.graph
+    inputs = _real_inputs(graph)
+    if len(inputs) != 1:
+        raise ArtifactError(f"the model has {len(inputs)} inputs; exactly one picture is taken.")
+    foreign = inputs[0]
+    dims = foreign.type.tensor_type.shape.dim
+    kind = foreign.type.tensor_type.elem_type
+    if kind == TensorProto.UINT8 and len(dims) == 4 and dims[3].dim_value == 3:  # noqa: PLR2004
+        _rename(graph, foreign.name, INPUT)
+        foreign.name = INPUT
+    elif kind == TensorProto.FLOAT and len(dims) == 4 and dims[1].dim_value == 3:  # noqa: PLR2004
+        _normalise(graph, foreign, mean, std)
+    else:
+        raise ArtifactError(
+            f"input {foreign.name!r} is neither uint8 N x H x W x 3 nor float N x 3 x H x W; "
+            "export the model with one of these."
+        )
+    head = graph.output[0]
+    features = _head_input(graph, head.name) if task == "classification" else None
+    _rename(graph, head.name, OUTPUTS[task])
+    head.name = OUTPUTS[task]
+    del graph.output[1:]
+    if features is not None:
+        graph.node.append(helper.make_node("Identity", [features], ["features"]))
+        graph.output.append(
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", "D"])
+        )
+    return model
+
+
+def _normalise(
+    graph: onnx.GraphProto,
+    foreign: onnx.ValueInfoProto,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> None:
+    # (x / 255 - mean) / std as one multiplication and one addition
+    scale = 1.0 / (255.0 * np.array(std, np.float32))
+    shift = -np.array(mean, np.float32) / np.array(std, np.float32)
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(scale.astype(np.float32), "vitrine_scale"),
+            numpy_helper.from_array(shift.astype(np.float32), "vitrine_shift"),
+        ]
+    )
+    front = [
+        helper.make_node("Cast", [INPUT], ["vitrine_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["vitrine_float", "vitrine_scale"], ["vitrine_scaled"]),
+        helper.make_node("Add", ["vitrine_scaled", "vitrine_shift"], ["vitrine_nhwc"]),
+        helper.make_node("Transpose", ["vitrine_nhwc"], [foreign.name], perm=[0, 3, 1, 2]),
+    ]
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*front, *rest])
+    n, _, h, w = foreign.type.tensor_type.shape.dim
+    shape = [d.dim_value or d.dim_param or name for d, name in ((n, "N"), (h, "H"), (w, "W"))]
+    graph.input.remove(foreign)
+    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [*shape, 3]))
+
+
+def _head_input(graph: onnx.GraphProto, output: str) -> str | None:
+    """Tensor that the last linear layer sees, or None where the head is something else."""
+    producers = {name: node for node in graph.node for name in node.output}
+    node = producers.get(output)
+    weights = {tensor.name for tensor in graph.initializer}
+    if node is not None and node.op_type == "Add":
+        operand = next((name for name in node.input if name not in weights), "")
+        node = producers.get(operand)
+    if node is not None and node.op_type in {"Gemm", "MatMul"}:
+        return str(node.input[0])
+    return None
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+
+
+def _real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    # old exporters list weights among the inputs
+    weights = {tensor.name for tensor in graph.initializer}
+    return [i for i in graph.input if i.name not in weights]
+
+
+def _nodes(nodes: "list[onnx.NodeProto]") -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _nodes(graph.node)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for node in _nodes(graph.node):
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from inner.initializer

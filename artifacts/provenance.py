@@ -1,0 +1,48 @@
+"""Where a figure comes from: code version and hardware, as recorded in manifests and tables."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def code_version() -> str:
+    """Release and, in a git checkout, the commit: `0.1.0+g1a2b3c4` (`.dirty` with local edits)."""
+    try:
+        release = version("vitrine")
+    except PackageNotFoundError:
+        release = "0"
+    commit = _git("rev-parse", "--short=7", "HEAD")
+    if not commit:
+        return release
+    dirty = ".dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    return f"{release}+g{commit}{dirty}"
+
+
+def hardware() -> str:
+    """Processor and core count, such as `2 x AMD EPYC 9B14`."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    return f"{cores()} x {model}"
+
+
+def cores() -> int:
+    """Cores this process may use; a container's share, not the machine's whole."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
