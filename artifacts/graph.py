@@ -1,6 +1,6 @@
 """What a served ONNX graph must look like, and how a foreign one is made to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +178,7 @@ def _real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     return [i for i in graph.input if i.name not in weights]
 
 
-def _nodes(nodes: "list[onnx.NodeProto]") -> Iterator[onnx.NodeProto]:
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     for node in nodes:
         yield node
         for attribute in node.attribute:

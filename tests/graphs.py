@@ -1,0 +1,70 @@
+"""A tiny any-size network written node by node: tests need a graph, not a training run."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from artifacts import Artifact, Manifest
+
+CLASSES = ("red", "green", "blue")
+
+
+def tiny_model(classes: int = len(CLASSES), seed: int = 0) -> onnx.ModelProto:
+    """uint8 N x H x W x 3 -> conv -> ReLU -> conv -> ReLU -> GAP -> linear; channel 0 is dead."""
+    random = np.random.default_rng(seed)
+    bias = np.zeros(8, np.float32)
+    bias[0] = -1e6  # the first channel of the first layer never fires
+    weights = {
+        "scale": np.array(1 / 255, np.float32),
+        "w1": random.normal(0, 0.4, (8, 3, 3, 3)).astype(np.float32),
+        "b1": bias,
+        "w2": random.normal(0, 0.3, (16, 8, 3, 3)).astype(np.float32),
+        "w3": random.normal(0, 1, (16, classes)).astype(np.float32),
+        "b3": np.zeros(classes, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+        helper.make_node("Transpose", ["scaled"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["nchw", "w1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"], name="relu_1"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c2"], ["r2"], name="relu_2"),
+        helper.make_node("GlobalAveragePool", ["r2"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["features"]),
+        helper.make_node("Gemm", ["features", "w3", "b3"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 16]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
+    """Save `tiny_model` as an artifact under `root`; `fields` override the manifest's."""
+    classes = fields.setdefault("classes", CLASSES)
+    manifest = Manifest.build(
+        **{
+            "name": name,
+            "task": "classification",
+            "code_version": "test",
+            "created": datetime(2026, 1, 1, tzinfo=UTC),
+            "temperature": 2.0,
+            "input": {"native_side": (16, 64)},
+            **fields,
+        }
+    )
+    return Artifact.save(
+        manifest, {"model.onnx": tiny_model(len(classes)).SerializeToString()}, root
+    )
