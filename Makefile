@@ -1,0 +1,65 @@
+# Everything this project does, by name. `make` alone lists it.
+
+PYTHON ?= python3.11
+PORT ?= 3000
+PROFILE ?= full
+SAMPLE := serving/sample.jpg
+
+SERVE := .venv-serve
+DEV := .venv
+EXTRAS := serve,train,analyse,dev
+export BENTOML_DO_NOT_TRACK := True
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run setup test lint train-all constraints clean
+
+help:  ## List the targets
+	@echo "usage: make TARGET [PYTHON=python3.11]"
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+run: $(SERVE)/.installed  ## Serve the models in artifacts/models [PORT=3000]
+	@echo "Vitrine starts on http://127.0.0.1:$(PORT) (documentation: /docs); Ctrl-C ends it."
+	@echo "Try in another terminal, from this folder:"
+	@echo "  curl -F image=@$(SAMPLE) http://127.0.0.1:$(PORT)/v1/cifar10/classify"
+	@exec $(SERVE)/bin/bentoml serve serving.service:Vitrine --host 127.0.0.1 --port $(PORT)
+
+setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, analysis, tools
+
+test: $(DEV)/.installed $(SERVE)/.installed  ## Run all tests
+	$(DEV)/bin/python -m pytest -n 2 --dist loadfile
+
+lint: $(DEV)/.installed  ## Check style, format and types
+	$(DEV)/bin/ruff check
+	$(DEV)/bin/ruff format --check
+	$(DEV)/bin/mypy
+
+train-all: $(DEV)/.installed  ## Train every recipe that is out of date [PROFILE=full|cpu|smoke]
+	$(DEV)/bin/python -m training all --profile $(PROFILE)
+
+# onnxruntime stands in for onnxruntime-gpu where that has no wheel; both are pinned everywhere.
+constraints:  ## Pin in constraints.txt what the ranges of pyproject.toml resolve to today
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install --quiet --dry-run --ignore-installed --report constraints.json \
+	  '.[$(EXTRAS)]' onnxruntime
+	echo '# Exact versions, so that a build repeats. Made by `make constraints`; not edited.' \
+	  > constraints.txt
+	$(DEV)/bin/python -c 'import json; print(*sorted(("{name}=={version}".format(**i["metadata"]) \
+	  for i in json.load(open("constraints.json"))["install"] if not i["is_direct"]), \
+	  key=str.lower), sep="\n")' >> constraints.txt
+	rm constraints.json
+
+clean:  ## Remove the environments and caches
+	rm -rf $(DEV) $(SERVE) build *.egg-info .mypy_cache .ruff_cache
+
+# The stamp says that the environment holds what these two files ask for.
+$(DEV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+$(SERVE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/pip install -c constraints.txt -e '.[serve]'
+	touch $@

@@ -1,0 +1,17 @@
+"""What all tests share: which of them need data that may not be there."""
+
+import pytest
+
+from artifacts.datasets import data_root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `data(FOLDER)` where that folder of VITRINE_DATA is missing."""
+    for item in items:
+        marker = item.get_closest_marker("data")
+        if marker is None:
+            continue
+        folder = data_root().joinpath(*marker.args)
+        if not folder.is_dir():
+            reason = f"no real data at {folder}; set VITRINE_DATA to run this"
+            item.add_marker(pytest.mark.skip(reason=reason))
