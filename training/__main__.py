@@ -1,0 +1,132 @@
+"""`python -m training`: list, show and run recipes."""
+
+import os
+from dataclasses import asdict
+
+import click
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from artifacts import VitrineError
+from artifacts.commands import json_option, print_json, run_command
+from artifacts.datasets.registry import load
+from training.download import BY_HAND, FETCHABLE, download
+from training.networks import build, parameter_counts
+from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
+from training.run import run, status
+
+CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
+
+
+def default_profile() -> Profile:
+    """`full` where there is a GPU, `cpu` elsewhere."""
+    return "full" if torch.cuda.is_available() else "cpu"
+
+
+profile_option = click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default=default_profile,
+    show_default="full with a GPU, else cpu",
+    help="full: the study's size. cpu: fits two cores. smoke: seconds, on generated pictures.",
+)
+
+
+@click.group()
+def main() -> None:
+    """Train recipes into artifacts."""
+
+
+@main.command("list")
+@json_option
+@profile_option
+def list_command(profile: Profile, as_json: bool) -> None:
+    """List the recipes and whether their artifacts are up to date."""
+    recipes = [load_recipe(name, profile) for name in recipe_names()]
+    rows = [(recipe, status(recipe)) for recipe in recipes]
+    if as_json:
+        print_json([{**asdict(r), "current": s.current, "reason": s.reason} for r, s in rows])
+        return
+    table = Table("recipe", "study", "data", "epochs", "artifact")
+    for recipe, state in rows:
+        study, data = recipe.study or "", recipe.data.name
+        table.add_row(recipe.name, study, data, str(recipe.epochs), state.reason)
+    Console().print(table)
+
+
+@main.command()
+@click.argument("recipe")
+@profile_option
+@json_option
+def show(recipe: str, profile: Profile, as_json: bool) -> None:
+    """Show RECIPE: study, settings, reported figures, numbers of parameters."""
+    settings = load_recipe(recipe, profile)
+    total, trainable = parameter_counts(build(settings.network, _classes(settings)))
+    content = {**asdict(settings), "parameters": {"total": total, "trainable": trainable}}
+    if as_json:
+        print_json(content)
+    else:
+        Console().print_json(data=content)
+
+
+@main.command("run")
+@click.argument("recipe")
+@profile_option
+@click.option("--force", is_flag=True, help="Train again what is up to date.")
+def run_one(recipe: str, profile: Profile, force: bool) -> None:
+    """Train RECIPE and write its artifact; an interrupted run is continued."""
+    settings = load_recipe(recipe, profile)
+    state = status(settings)
+    if state.current and not force:
+        click.echo(f"{settings.artifact_name}: {state.reason}; --force trains it again.")
+        return
+    artifact = run(settings)
+    if artifact is not None:
+        accuracy = artifact.manifest.metric("accuracy", "test")
+        click.echo(f"{artifact.manifest.name}: test accuracy {accuracy:.4f}; {artifact.path}")
+
+
+@main.command("all")
+@profile_option
+def run_all(profile: Profile) -> None:
+    """Train every recipe that is out of date; go on past one that fails."""
+    table = Table("recipe", "result", "test accuracy")
+    failed = False
+    for name in recipe_names():
+        try:
+            recipe = load_recipe(name, profile)
+            state = status(recipe)
+            if state.current:
+                table.add_row(name, state.reason, "")
+                continue
+            artifact = run(recipe)
+            accuracy = artifact.manifest.metric("accuracy", "test") if artifact else None
+            table.add_row(name, "trained", "" if accuracy is None else f"{accuracy:.4f}")
+        except (VitrineError, RuntimeError, OSError) as error:
+            failed = True
+            table.add_row(name, f"[red]failed:[/red] {error}", "")
+    if os.environ.get("RANK", "0") == "0":
+        Console().print(table)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@main.command("download")
+@click.argument("names", nargs=-1, type=click.Choice(list(FETCHABLE)))
+def download_command(names: tuple[str, ...]) -> None:
+    """Fetch the data sets whose terms let anyone fetch them (all by default)."""
+    for name in names or FETCHABLE:
+        download(name)
+        click.echo(f"{name}: {len(load(name, 'train')):,} training pictures")
+    click.echo(BY_HAND)
+
+
+def _classes(recipe: Recipe) -> int:
+    """Number of classes, without the data where its name decides."""
+    base = recipe.data.name.partition("/")[0]
+    return CLASSES.get(base) or len(load(recipe.data.name, "train").classes)
+
+
+if __name__ == "__main__":
+    run_command(main, "python -m training")

@@ -1,0 +1,59 @@
+"""Model cards, written from the manifest alone."""
+
+from artifacts import Manifest
+
+
+def model_card(manifest: Manifest, title: str) -> str:
+    """Markdown card: what it is, what it learned from, what was measured, where its limits lie."""
+    lines = [f"# {manifest.name}", "", f"{title}.", ""]
+    if manifest.synthetic:
+        lines += ["**Trained on generated pictures: for trying things out, not for use.**", ""]
+    if manifest.dataset and manifest.run and manifest.recipe and manifest.parameters:
+        data, run = manifest.dataset, manifest.run
+        lines += [
+            f"- Data: {data.name}, {data.train_samples:,} pictures trained on, "
+            f"{data.validation_samples:,} held out to validate.",
+            f"- Made by `{run.command}` (seed {run.seed}, {run.epochs} epochs, precision "
+            f"{run.precision}, {run.seconds:,.0f} s on {run.hardware}).",
+            f"- Weights: {manifest.parameters.total:,}, of which "
+            f"{manifest.parameters.trainable:,} were trained.",
+        ]
+    lines += [f"- Classes: {', '.join(manifest.classes)}.", f"- Input: {_input(manifest)}", ""]
+    lines += [
+        f"Measured through `model.onnx`, temperature {manifest.temperature:.3f} fitted on the "
+        "validation pictures:",
+        "",
+        "| split | pictures | size | accuracy | loss (nats) | ECE | reported accuracy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for metric in manifest.metrics:
+        if metric.name == "accuracy":
+            same = [m for m in manifest.metrics if (m.split, m.size) == (metric.split, metric.size)]
+            values = {m.name: m.value for m in same}
+            reported = manifest.reported.get(f"accuracy/{metric.split}")
+            said = "" if reported is None or metric.size else f"{reported:.4f}"
+            lines.append(
+                f"| {metric.split} | {metric.samples:,} | {metric.size or 'own'} | "
+                f"{values['accuracy']:.4f} | {values['loss']:.4f} | {values['ece']:.4f} | {said} |"
+            )
+    lines += [
+        "",
+        "Limits: it names one of its classes for any picture, also for pictures of other things; "
+        "the probabilities are calibrated for pictures like those it was validated on.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _input(manifest: Manifest) -> str:
+    policy = manifest.input
+    low, high = policy.accepted_side
+    if policy.fixed_size:
+        return f"pictures of {low} to {high} px a side, squashed to {policy.fixed_size} px."
+    if policy.native_side is None:
+        return f"pictures of {low} to {high} px a side, shown as they are."
+    least, greatest = policy.native_side
+    return (
+        f"pictures of {low} to {high} px a side, rescaled with their aspect ratio to the area of "
+        f"a square of {least} to {greatest} px."
+    )

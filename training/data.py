@@ -1,0 +1,124 @@
+"""Data sets as tensors: read whole, split by seed, batched by (seed, epoch) alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+from torch import Tensor
+
+from artifacts import DataError
+from artifacts.datasets import ImageSet, load
+from training.download import download
+from training.recipe import Data
+
+CACHE = Path("runs/cache")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled pictures of one size."""
+
+    images: Tensor
+    """uint8 N x H x W x 3, RGB."""
+    labels: Tensor
+    """int64 N."""
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> "Split":
+        """The pictures at `indices`, in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a recipe trains on and validates with."""
+
+    train: Split
+    validation: Split
+    source: ImageSet
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; labels count into them."""
+        return self.source.classes
+
+
+def load_splits(data: Data, seed: int) -> Splits:
+    """Read the training split and hold `data.validation` random pictures of it out.
+
+    Raises:
+        DataError: data missing or too small, pictures of different sizes without `side`.
+    """
+    source = load_or_download(data.name, "train")
+    if not 0 < data.validation < len(source):
+        raise DataError(
+            f"{data.name}: {data.validation} validation pictures asked of {len(source)}; "
+            "hold out at least one and leave at least one."
+        )
+    pixels = torch.from_numpy(as_array(source, data.side))
+    everything = Split(pixels, torch.from_numpy(source.labels))
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    return Splits(
+        train=everything.take(order[data.validation :]),
+        validation=everything.take(order[: data.validation]),
+        source=source,
+    )
+
+
+def load_or_download(name: str, split: str) -> ImageSet:
+    """Read a split; fetch the data set first if it is missing and free to fetch."""
+    try:
+        return load(name, split)
+    except DataError:
+        if not download(name):
+            raise
+        return load(name, split)
+
+
+def as_array(source: ImageSet, side: int | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """All pictures as uint8 N x H x W x 3, squashed to a square of `side` px where given.
+
+    Decoded folders are kept on disk under `runs/cache`, one file per content and side.
+
+    Raises:
+        DataError: a folder of pictures without `side`, or an unreadable picture.
+    """
+    if isinstance(source.images, np.ndarray) and side in (None, source.images.shape[1]):
+        return source.images
+    if side is None:
+        raise DataError(f"{source.name}: pictures of many sizes need `data.side` in the recipe.")
+    path = CACHE / f"{source.fingerprint[:16]}-{side}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        shape = (len(source), side, side, 3)
+        array = np.lib.format.open_memmap(partial, "w+", dtype=np.uint8, shape=shape)
+        for i in track(range(len(source)), f"decoding {source.name}"):
+            image = Image.fromarray(source.images[i])
+            array[i] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+        array.flush()
+        partial.rename(path)
+    # copy-on-write: torch warns about read-only memory, and nothing writes to it
+    return np.load(path, mmap_mode="c")
+
+
+def epoch_batches(
+    count: int, batch_size: int, *, seed: int, epoch: int, rank: int = 0, world: int = 1
+) -> list[Tensor]:
+    """Indices of one epoch's batches, a function of (seed, epoch) only, so resuming repeats them.
+
+    Every device takes its share of each batch. The last, smaller batch is left out so that
+    batch-norm sees full batches, unless it is the only one.
+    """
+    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+    order = torch.randperm(count, generator=generator)
+    batches = list(order.split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) < batch_size:
+        batches.pop()
+    return [batch[rank::world] for batch in batches]

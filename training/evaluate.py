@@ -1,0 +1,81 @@
+"""Figures measured through the exported graph, as a user of the server would get them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from artifacts import Runtime
+from artifacts.manifest import Metric
+
+ECE_BINS = 15
+CHUNK = 2048
+
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+Picture = npt.NDArray[np.uint8]
+
+
+def fit_temperature(logits: Logits, labels: Labels) -> float:
+    """Temperature that minimises the validation loss (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        logits: N x C.
+        labels: N class numbers.
+
+    Returns:
+        A factor in 0.05..20.
+    """
+    scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(scores / log_temperature.exp(), truth)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    return float(log_temperature.detach().exp().clamp(0.05, 20))
+
+
+def run_logits(runtime: Runtime, pictures: Sequence[Picture] | Picture) -> Logits:
+    """Logits N x C of pictures of any sizes, a bounded number in memory at a time."""
+    chunks = []
+    for start in range(0, len(pictures), CHUNK):
+        chunk = [pictures[i] for i in range(start, min(start + CHUNK, len(pictures)))]
+        chunks.append(runtime.run(chunk, ["logits"])["logits"])
+    return np.concatenate(chunks)
+
+
+def score(
+    logits: Logits, labels: Labels, temperature: float, split: str, size: str | None = None
+) -> list[Metric]:
+    """Accuracy, calibrated loss and expected calibration error (15 bins, L1) of one split."""
+    scores, truth = torch.from_numpy(logits).double() / temperature, torch.from_numpy(labels)
+    values = {
+        "accuracy": (scores.argmax(1) == truth).double().mean(),
+        "loss": F.cross_entropy(scores, truth),
+        "ece": multiclass_calibration_error(
+            scores.softmax(1), truth, num_classes=logits.shape[1], n_bins=ECE_BINS
+        ),
+    }
+    return [
+        Metric(name=name, value=round(float(value), 6), split=split, samples=len(truth), size=size)
+        for name, value in values.items()
+    ]
+
+
+def resized(pictures: Sequence[Picture] | Picture, size: str) -> list[Picture]:
+    """Pictures rescaled (Pillow, bicubic) to `WIDTHxHEIGHT`."""
+    width, height = map(int, size.split("x"))
+    bicubic = Image.Resampling.BICUBIC
+    return [
+        np.asarray(Image.fromarray(np.asarray(picture)).resize((width, height), bicubic))
+        for picture in pictures
+    ]

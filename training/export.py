@@ -1,0 +1,105 @@
+"""From a trained network to the graph that is served, proved equal before anything is written."""
+
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from artifacts import InputPolicy, Runtime, VitrineError
+from training.networks import Classifier
+
+OPSET = 20
+TOLERANCE = 1e-4
+"""Greatest difference of logits, relative to the largest logit where that exceeds 1."""
+
+
+class ExportError(VitrineError):
+    """The exported graph does not answer as the network does."""
+
+
+class Served(nn.Module):
+    """The graph as it is served: pixels in, logits and features out.
+
+    Args:
+        network: trained, in evaluation mode.
+        mean: per channel, of pictures scaled to 0..1.
+        std: as `mean`.
+    """
+
+    def __init__(
+        self,
+        network: Classifier,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("shift", torch.tensor(mean) * 255)
+        self.register_buffer("scale", 1 / (torch.tensor(std) * 255))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 N x H x W x 3 -> (logits N x C, features N x D)."""
+        pixels = (images.float() - self.shift) * self.scale
+        features = self.network.trunk(pixels.permute(0, 3, 1, 2))  # (N, D)
+        return self.network.head(features), features
+
+
+def export(served: Served, policy: InputPolicy) -> bytes:
+    """Serialize as ONNX with dynamic batch, and dynamic height and width unless size is fixed.
+
+    Raises:
+        ExportError: the graph's logits differ from the network's by more than `TOLERANCE`.
+    """
+    dim = torch.export.Dim
+    shapes: dict[int, object] = {0: dim.DYNAMIC}
+    if policy.fixed_size is None:
+        shapes |= {1: dim.DYNAMIC, 2: dim.DYNAMIC}
+    height, width = policy.fixed_size or (40, 48)  # odd ones out, so that no size is baked in
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # the exporter warns about its own internals
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            served.eval(),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits", "features"],
+            dynamic_shapes=(shapes,),
+            verbose=False,
+        )
+        path = Path(folder) / "model.onnx"
+        if program is None:
+            raise ExportError("torch.onnx.export gave no program.")
+        program.save(path, external_data=False)
+        graph = path.read_bytes()
+    compare(served, graph, policy)
+    return graph
+
+
+@torch.inference_mode()
+def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
+    """Greatest relative difference of logits between network and graph on random pictures.
+
+    Raises:
+        ExportError: it exceeds `TOLERANCE`.
+    """
+    runtime = Runtime(graph, policy)
+    random = np.random.default_rng(0)
+    sizes = [policy.fixed_size] if policy.fixed_size else [(32, 32), (20, 32), (45, 31), (64, 64)]
+    worst = 0.0
+    for height, width in sizes:
+        pixels = random.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
+        expected = served(torch.from_numpy(pixels))[0].numpy()
+        actual = runtime.run_batch(pixels)["logits"]
+        worst = max(worst, float(np.abs(actual - expected).max() / max(1, np.abs(expected).max())))
+    if not worst <= TOLERANCE:
+        raise ExportError(f"graph and network differ by {worst:.2e}; {TOLERANCE} is allowed.")
+    return worst

@@ -1,0 +1,41 @@
+"""The history of a run as CSV and as a plot."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from training.loop import Epoch
+
+mpl.use("Agg")
+
+
+def history_csv(history: Sequence[Epoch]) -> bytes:
+    """One row per epoch, columns as `Epoch` names them."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(Epoch)], lineterminator="\n")
+    writer.writeheader()
+    for row in history:
+        writer.writerow({k: round(v, 6) for k, v in asdict(row).items()})
+    return text.getvalue().encode()
+
+
+def history_plot(history: Sequence[Epoch], title: str) -> bytes:
+    """PNG: loss, accuracy and seconds over the epochs, training and validation."""
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    epochs = [row.epoch for row in history]
+    panels = [("loss", "loss (nats per sample)"), ("accuracy", "accuracy"), ("seconds", "s/epoch")]
+    for axes, (quantity, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        for split, colour in (("train", "#0072B2"), ("validation", "#D55E00")):
+            values = [getattr(row, f"{split}_{quantity}") for row in history]
+            axes.plot(epochs, values, color=colour, label=split)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.suptitle(title)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,233 @@
+"""The training loop: one plain loop, a checkpoint each epoch, the same result after any restart."""
+
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MeanMetric
+
+from training.augment import augment
+from training.data import Split, Splits, epoch_batches
+from training.optim import make_optimizer, rate_factor, set_rate
+from training.recipe import Recipe
+
+VALIDATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of the history. Losses are nats per sample, accuracies shares of 1."""
+
+    epoch: int
+    """Counted from 1."""
+    rate: float
+    """Learning rate at the end of the epoch."""
+    train_loss: float
+    """The objective on augmented batches, label smoothing included."""
+    train_accuracy: float
+    """On augmented batches, while the weights still move."""
+    validation_loss: float
+    """Cross-entropy."""
+    validation_accuracy: float
+    train_seconds: float
+    validation_seconds: float
+
+
+@dataclass
+class State:
+    """All that moves during training, and nothing else: what a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    history: list[Epoch] = field(default_factory=list)
+
+    @property
+    def result(self) -> nn.Module:
+        """The weights to validate and export: averaged ones where the recipe averages."""
+        return self.average.module if self.average is not None else self.model
+
+    def save(self, path: Path, key: str) -> None:
+        """Write a checkpoint whole or not at all; `key` says what it continues."""
+        content = {
+            "key": key,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(content, partial)
+        partial.replace(path)
+
+    def load(self, path: Path, key: str) -> bool:
+        """Continue from a checkpoint; False where there is none of the same `key`."""
+        if not path.exists():
+            return False
+        content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        if content["key"] != key:
+            return False
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(content["average"])
+        self.history = [Epoch(**row) for row in content["history"]]
+        return True
+
+
+def fit(
+    model: nn.Module, splits: Splits, recipe: Recipe, folder: Path, accelerator: Accelerator
+) -> tuple[nn.Module, list[Epoch]]:
+    """Train a network as the recipe says, continuing where an interrupted run stopped.
+
+    Args:
+        model: N x 3 x H x W, normalised -> logits N x C.
+        splits: training and validation pictures.
+        recipe: settings.
+        folder: where the checkpoint lies.
+        accelerator: device, precision and processes.
+
+    Returns:
+        The network to export, on the CPU, and one row per epoch.
+    """
+    model.to(accelerator.device, memory_format=torch.channels_last)
+    state = State(model, make_optimizer(model, recipe.optimizer), _average(model, recipe))
+    checkpoint = folder / "checkpoint.pt"
+    resumed = state.load(checkpoint, recipe.hash)
+    wrapped, optimizer = accelerator.prepare(model, state.optimizer)
+    state.optimizer = optimizer
+    with Progress(transient=True, disable=not accelerator.is_main_process) as progress:
+        if resumed and state.history:
+            done = state.history[-1].epoch
+            progress.console.print(f"{recipe.artifact_name}: continuing after epoch {done}")
+        task = progress.add_task(recipe.artifact_name, total=recipe.epochs)
+        progress.update(task, completed=len(state.history))
+        for epoch in range(len(state.history), recipe.epochs):
+            row = _epoch(wrapped, state, splits, recipe, epoch, accelerator)
+            state.history.append(row)
+            if accelerator.is_main_process:
+                state.save(checkpoint, recipe.hash)
+            progress.update(task, completed=epoch + 1)
+            progress.console.print(_line(row, recipe), highlight=False)
+    accelerator.wait_for_everyone()
+    return state.result.cpu().eval(), state.history
+
+
+def _epoch(
+    model: nn.Module,
+    state: State,
+    splits: Splits,
+    recipe: Recipe,
+    epoch: int,
+    accelerator: Accelerator,
+) -> Epoch:
+    start = time.perf_counter()
+    train_loss, train_accuracy = _train(model, state, splits.train, recipe, epoch, accelerator)
+    middle = time.perf_counter()
+    loss, accuracy = _validate(state.result, splits.validation, recipe, accelerator)
+    return Epoch(
+        epoch=epoch + 1,
+        rate=state.optimizer.param_groups[0]["lr"],
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        validation_loss=loss,
+        validation_accuracy=accuracy,
+        train_seconds=middle - start,
+        validation_seconds=time.perf_counter() - middle,
+    )
+
+
+def _train(
+    model: nn.Module,
+    state: State,
+    split: Split,
+    recipe: Recipe,
+    epoch: int,
+    accelerator: Accelerator,
+) -> tuple[float, float]:
+    """One pass over the training split; chance depends on (seed, epoch, process) alone."""
+    settings = recipe.optimizer
+    rank, world = accelerator.process_index, accelerator.num_processes
+    seed = (recipe.seed * 100_003 + epoch) * world + rank
+    torch.manual_seed(seed)  # dropout
+    generator = torch.Generator().manual_seed(seed)
+    batches = epoch_batches(
+        len(split), recipe.batch_size, seed=recipe.seed, epoch=epoch, rank=rank, world=world
+    )
+    loss_mean, hit_mean = _means(accelerator)
+    model.train()
+    for step, indices in enumerate(batches):
+        progress = (epoch + (step + 1) / len(batches)) / recipe.epochs
+        set_rate(state.optimizer, settings.lr * rate_factor(settings, progress))
+        batch = split.take(indices)
+        images = augment(batch.images, indices, recipe.augment, generator, epoch)
+        labels = batch.labels.to(accelerator.device)
+        with accelerator.autocast():
+            logits = model(normalise(images.to(accelerator.device), recipe))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+        accelerator.backward(loss)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        if state.average is not None:
+            state.average.update_parameters(state.model)
+        loss_mean.update(loss.detach(), len(labels))
+        hit_mean.update((logits.argmax(1) == labels).float())
+    return float(loss_mean.compute()), float(hit_mean.compute())
+
+
+@torch.inference_mode()
+def _validate(
+    model: nn.Module, split: Split, recipe: Recipe, accelerator: Accelerator
+) -> tuple[float, float]:
+    """Cross-entropy and accuracy on pictures as they are."""
+    loss_mean, hit_mean = _means(accelerator)
+    model.eval()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    for indices in torch.arange(rank, len(split), world).split(VALIDATION_BATCH):
+        batch = split.take(indices)
+        labels = batch.labels.to(accelerator.device)
+        with accelerator.autocast():
+            logits = model(normalise(batch.images.to(accelerator.device), recipe))
+        loss_mean.update(F.cross_entropy(logits.float(), labels), len(labels))
+        hit_mean.update((logits.argmax(1) == labels).float())
+    return float(loss_mean.compute()), float(hit_mean.compute())
+
+
+def normalise(images: Tensor, recipe: Recipe) -> Tensor:
+    """uint8 or float N x H x W x 3 in 0..255 -> float N x 3 x H x W, channels last in memory."""
+    mean = torch.tensor(recipe.data.mean, device=images.device) * 255
+    std = torch.tensor(recipe.data.std, device=images.device) * 255
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
+    if not recipe.optimizer.ema:
+        return None
+    average = get_ema_multi_avg_fn(recipe.optimizer.ema)
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+
+def _means(accelerator: Accelerator) -> tuple[MeanMetric, MeanMetric]:
+    return MeanMetric().to(accelerator.device), MeanMetric().to(accelerator.device)
+
+
+def _line(row: Epoch, recipe: Recipe) -> str:
+    return (
+        f"{recipe.artifact_name} {row.epoch}/{recipe.epochs}  "
+        f"train {row.train_loss:.4f} {row.train_accuracy:.4f}  "
+        f"validation {row.validation_loss:.4f} {row.validation_accuracy:.4f}  "
+        f"{row.train_seconds:.1f}+{row.validation_seconds:.1f} s"
+    )
+
+
+def process_count() -> int:
+    """Processes of this run as `accelerate launch` set them up; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,0 +1,65 @@
+"""Networks by name. Each maps normalised pictures to features, and features to logits."""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from training.networks.ladder import ladder
+from training.recipe import Network, RecipeError
+
+BUILDERS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {"ladder": ladder}
+
+
+class Classifier(nn.Module):
+    """A trunk that makes features and a head that makes logits of them.
+
+    Args:
+        trunk: N x 3 x H x W, normalised -> N x D.
+        head: N x D -> N x C.
+    """
+
+    def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """N x 3 x H x W -> logits N x C."""
+        logits: Tensor = self.head(self.trunk(images))
+        return logits
+
+
+def build(network: Network, classes: int) -> Classifier:
+    """Build a network with fresh weights from torch's global generator.
+
+    Raises:
+        RecipeError: unknown name or option.
+    """
+    builder = _builder(network)
+    try:
+        trunk, head = builder(classes=classes, **network.options)
+    except TypeError as error:
+        raise RecipeError(f"network {network.name!r}: {error}") from None
+    return Classifier(trunk, head)
+
+
+def parameter_counts(module: nn.Module) -> tuple[int, int]:
+    """(total, trainable) numbers of weights."""
+    weights = list(module.parameters())
+    return sum(w.numel() for w in weights), sum(w.numel() for w in weights if w.requires_grad)
+
+
+def code_hash(network: Network) -> str:
+    """sha256 over the source file of the network: a change in it puts artifacts out of date."""
+    source = inspect.getsource(sys.modules[_builder(network).__module__])
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _builder(network: Network) -> Callable[..., tuple[nn.Module, nn.Module]]:
+    if network.name not in BUILDERS:
+        known = ", ".join(sorted(BUILDERS))
+        raise RecipeError(f"network {network.name!r} is unknown; there are: {known}.")
+    return BUILDERS[network.name]

@@ -1,0 +1,37 @@
+"""Optimizers, learning-rate schedules and averaged weights."""
+
+import math
+
+from torch import nn, optim
+
+from training.recipe import Optimizer
+
+
+def make_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
+    """An optimizer over the trainable weights; biases and norms are not decayed."""
+    weights = [w for w in model.parameters() if w.requires_grad]
+    groups = [
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.name == "sgd":
+        momentum = settings.momentum
+        return optim.SGD(groups, lr=settings.lr, momentum=momentum, nesterov=momentum > 0)
+    kind = optim.Adam if settings.name == "adam" else optim.AdamW
+    return kind(groups, lr=settings.lr)
+
+
+def rate_factor(settings: Optimizer, progress: float) -> float:
+    """Factor on the learning rate at `progress` (0..1) of the run."""
+    if progress < settings.warmup:
+        return progress / settings.warmup
+    if settings.schedule == "constant":
+        return 1.0
+    rest = (progress - settings.warmup) / (1.0 - settings.warmup)
+    return 1.0 - rest if settings.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
+
+
+def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

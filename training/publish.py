@@ -1,0 +1,102 @@
+"""Turns a trained network into an artifact: export, calibrate, measure, write."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from artifacts import Artifact, InputPolicy, Manifest, Runtime
+from artifacts.artifact import MODEL_FILE
+from artifacts.manifest import DatasetRecord, Metric, Parameters, RecipeRecord, RunRecord
+from artifacts.provenance import code_version, hardware
+from training.card import model_card
+from training.data import Splits, as_array, load_or_download
+from training.evaluate import fit_temperature, resized, run_logits, score
+from training.export import Served, export
+from training.history import history_csv, history_plot
+from training.loop import Epoch
+from training.networks import Classifier, code_hash, parameter_counts
+from training.recipe import Recipe
+
+
+def publish(
+    recipe: Recipe, network: Classifier, splits: Splits, history: Sequence[Epoch]
+) -> Artifact:
+    """Export a network and write its artifact, whole or not at all.
+
+    The temperature is fitted on validation pictures; every metric is measured through the
+    exported graph.
+
+    Raises:
+        ExportError: graph and network differ.
+        DataError: no test split.
+    """
+    policy = InputPolicy(native_side=recipe.native_side)
+    graph = export(Served(network, recipe.data.mean, recipe.data.std), policy)
+    runtime = Runtime(graph, policy)
+    held_out = splits.validation
+    logits = run_logits(runtime, held_out.images.numpy())
+    temperature = fit_temperature(logits, held_out.labels.numpy())
+    metrics = score(logits, held_out.labels.numpy(), temperature, "validation")
+    metrics += _measure(recipe, splits, runtime, temperature)
+    total, trainable = parameter_counts(network)
+    manifest = Manifest.build(
+        name=recipe.artifact_name,
+        task="classification",
+        route=recipe.route,
+        default=recipe.default,
+        classes=splits.classes,
+        input=policy,
+        temperature=round(temperature, 6),
+        dataset=DatasetRecord(
+            name=splits.source.name,
+            fingerprint=splits.source.fingerprint,
+            synthetic=splits.source.synthetic,
+            train_samples=len(splits.train),
+            validation_samples=len(held_out),
+        ),
+        recipe=RecipeRecord(
+            name=recipe.name,
+            profile=recipe.profile,
+            hash=recipe.hash,
+            code=code_hash(recipe.network),
+            study=recipe.study,
+        ),
+        parameters=Parameters(total=total, trainable=trainable),
+        run=RunRecord(
+            command=f"python -m training run {recipe.name} --profile {recipe.profile}",
+            hardware=hardware(),
+            seed=recipe.seed,
+            precision=recipe.precision,
+            epochs=len(history),
+            seconds=round(sum(e.train_seconds + e.validation_seconds for e in history), 1),
+        ),
+        metrics=metrics,
+        reported=recipe.reported,
+        code_version=code_version(),
+        created=datetime.now(UTC).replace(microsecond=0),
+    )
+    files = {
+        MODEL_FILE: graph,
+        "history.csv": history_csv(history),
+        "history.png": history_plot(history, _title(manifest)),
+        "card.md": model_card(manifest, recipe.title).encode(),
+    }
+    return Artifact.save(manifest, files)
+
+
+def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, temperature: float) -> list[Metric]:
+    """Training and test split at their own size, then the test split at the recipe's sizes."""
+    train = splits.train
+    train_logits = run_logits(runtime, train.images.numpy())
+    metrics = score(train_logits, train.labels.numpy(), temperature, "train")
+    test = load_or_download(recipe.data.name, "test")
+    pictures = as_array(test, recipe.data.side)
+    metrics += score(run_logits(runtime, pictures), test.labels, temperature, "test")
+    for size in recipe.evaluation.sizes:
+        logits = run_logits(runtime, resized(pictures, size))
+        metrics += score(logits, test.labels, temperature, "test", size)
+    return metrics
+
+
+def _title(manifest: Manifest) -> str:
+    mark = " · trained on generated pictures" if manifest.synthetic else ""
+    return manifest.name + mark

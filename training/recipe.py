@@ -1,0 +1,187 @@
+"""Recipes: one YAML file per artifact, checked against the dataclasses below."""
+
+import copy
+import hashlib
+import json
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from artifacts import VitrineError
+
+RECIPES = Path(__file__).parent / "recipes"
+Profile = Literal["full", "cpu", "smoke"]
+PROFILES: tuple[Profile, ...] = ("full", "cpu", "smoke")
+
+
+class RecipeError(VitrineError):
+    """A recipe is unknown or malformed."""
+
+
+class _Closed:
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
+
+
+@dataclass(frozen=True)
+class Data(_Closed):
+    """What is learned from."""
+
+    name: str
+    """As `artifacts.datasets.load` takes it: cifar10, image_folder/FOLDER, synthetic/objects."""
+    validation: int
+    """Training pictures held out to validate, drawn at random by the recipe's seed."""
+    side: int | None = None
+    """Pictures are squashed to a square of this side, px; None keeps arrays as they are."""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Subtracted per channel (R, G, B) from pictures scaled to 0..1; part of the graph."""
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Divided by, per channel; part of the graph."""
+
+
+@dataclass(frozen=True)
+class Network(_Closed):
+    """Which network, by its name in `training.networks`."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Augment(_Closed):
+    """Random changes of training batches; evaluation never augments."""
+
+    flip: Literal["none", "random", "alternating"] = "none"
+    """alternating: each picture is mirrored in every second epoch (Jordan 2024)."""
+    translate: int = 0
+    """Greatest shift in px each way; the border is filled by reflection."""
+    cutout: int = 0
+    """Side of a grey square put at random, px (DeVries & Taylor 2017)."""
+    sides: tuple[int, ...] = ()
+    """Each batch is rescaled to one of these sides, px, drawn at random."""
+
+
+@dataclass(frozen=True)
+class Optimizer(_Closed):
+    """How weights move."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    """Peak learning rate, before the schedule's factor."""
+    momentum: float = 0.9
+    """Nesterov momentum; sgd only."""
+    weight_decay: float = 0.0
+    """Decoupled for adamw, added to the gradient otherwise; weights of rank 2 and more only."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """Factor on lr over the run: constant 1, or down to 0 along a half cosine or a line."""
+    warmup: float = 0.0
+    """Share of the run (0..1) in which the factor rises from 0 in a line."""
+    ema: float = 0.0
+    """Decay per step of averaged weights, which then are the ones validated and exported."""
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation(_Closed):
+    """What is measured through the exported graph besides the data set's own size."""
+
+    sizes: tuple[str, ...] = ()
+    """WIDTHxHEIGHT in px; test pictures are rescaled (bicubic) before they are shown."""
+
+
+@dataclass(frozen=True)
+class Recipe(_Closed):
+    """Everything that decides what a training run makes."""
+
+    name: str
+    title: str
+    data: Data
+    network: Network
+    epochs: int
+    batch_size: int
+    """Over all devices together."""
+    study: str | None = None
+    route: str | None = None
+    default: bool = False
+    seed: int = 0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Automatic mixed precision."""
+    native_side: tuple[int, int] | None = None
+    """Range of picture sides shown unscaled when served, px; chosen on validation pictures."""
+    augment: Augment = Augment()
+    optimizer: Optimizer = Optimizer()
+    evaluation: Evaluation = Evaluation()
+    reported: dict[str, float] = field(default_factory=dict)
+    """Figures that the source study printed, keyed like the artifact's metrics."""
+    profile: Profile = "full"
+
+    @property
+    def artifact_name(self) -> str:
+        """Smoke runs learn generated pictures and never take the place of the real model."""
+        return f"{self.name}-smoke" if self.profile == "smoke" else self.name
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the settings that decide the result.
+
+        Words and reported figures decide nothing. Settings at their default are left out, so that
+        a new kind of setting does not put every artifact out of date.
+        """
+        settings = _changed(self)
+        for words in ("title", "study", "reported", "route", "default"):
+            settings.pop(words, None)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_names() -> list[str]:
+    """Names of all recipes, sorted."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name: str, profile: Profile = "full", folder: Path = RECIPES) -> Recipe:
+    """Read a recipe and lay the profile's settings over it.
+
+    Raises:
+        RecipeError: unknown name, or the first setting that is not as it must be.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise RecipeError(f"no recipe called {name!r}; there are: {', '.join(recipe_names())}.")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path.name}: not YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise RecipeError(f"{path.name}: a mapping of settings is expected.")
+    profiles = settings.pop("profiles", {})
+    unknown = set(profiles) - set(PROFILES)
+    if unknown:
+        raise RecipeError(f"{path.name}: profiles {sorted(unknown)} are unknown; use {PROFILES}.")
+    settings = _overlay(settings, profiles.get(profile) or {})
+    try:
+        return TypeAdapter(Recipe).validate_python({"name": name, "profile": profile, **settings})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"{path.name}: {where}: {first['msg']}") from None
+
+
+def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _overlay(result[key], value) if both else value
+    return result
+
+
+def _changed(settings: Any) -> dict[str, Any]:
+    """Fields that differ from their default, nested dataclasses alike."""
+    result: dict[str, Any] = {}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if value != default:
+            result[f.name] = _changed(value) if is_dataclass(value) else value
+    return result

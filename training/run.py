@@ -1,0 +1,99 @@
+"""From a recipe to an artifact, and whether an artifact still is what its recipe makes."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from artifacts import Artifact, ArtifactError, DataError
+from artifacts.artifact import artifact_names
+from artifacts.datasets import load
+from training.data import load_splits
+from training.loop import fit
+from training.networks import build, code_hash
+from training.publish import publish
+from training.recipe import Recipe, RecipeError
+
+RUNS = Path("runs")
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether an artifact is what its recipe would make now, and why not."""
+
+    current: bool
+    reason: str
+
+
+def status(recipe: Recipe) -> Status:
+    """Compare the artifact on disk with recipe, network code and data."""
+    if recipe.artifact_name not in artifact_names():
+        return Status(current=False, reason="not trained yet")
+    try:
+        manifest = Artifact.open(recipe.artifact_name).manifest
+    except ArtifactError as error:
+        return Status(current=False, reason=str(error))
+    record = manifest.recipe
+    if record is None or record.hash != recipe.hash:
+        return Status(current=False, reason="the recipe changed")
+    if record.code != code_hash(recipe.network):
+        return Status(current=False, reason="the network's code changed")
+    try:
+        fingerprint = load(recipe.data.name, "train").fingerprint
+    except DataError:
+        return Status(current=True, reason="up to date (data not at hand to compare)")
+    if manifest.dataset is None or manifest.dataset.fingerprint != fingerprint:
+        return Status(current=False, reason="the data changed")
+    return Status(current=True, reason="up to date")
+
+
+def run(recipe: Recipe) -> Artifact | None:
+    """Train a recipe and write its artifact; an interrupted run is continued.
+
+    Under `accelerate launch` every process trains and the first one writes; the others get None.
+
+    Raises:
+        VitrineError: data or settings that do not work, or an export that is not equal.
+    """
+    accelerator = _accelerator(recipe)
+    folder = RUNS / recipe.artifact_name
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, recipe) if accelerator.is_main_process else contextlib.nullcontext():
+        splits = load_splits(recipe.data, recipe.seed)
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.network, len(splits.classes))
+        trained, history = fit(network, splits, recipe, folder, accelerator)
+        if not accelerator.is_main_process:
+            return None
+        artifact = publish(recipe, trained, splits, history)
+    shutil.rmtree(folder)  # its checkpoint has become the artifact
+    return artifact
+
+
+def _accelerator(recipe: Recipe) -> Accelerator:
+    if torch.cuda.is_available():
+        return Accelerator(mixed_precision=recipe.precision)
+    if recipe.precision == "fp16":
+        raise RecipeError(f"{recipe.name}: fp16 needs a GPU; set precision to bf16 or no.")
+    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=True)
+    if accelerator.is_main_process:
+        console.print("[yellow]no GPU found: training on the CPU[/yellow]")
+    return accelerator
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, recipe: Recipe) -> Iterator[None]:
+    try:
+        with FileLock(folder / "lock", blocking=False):
+            yield
+    except Timeout:
+        raise RecipeError(
+            f"{recipe.artifact_name} is being trained by another process; wait for it or end it."
+        ) from None
