@@ -1,0 +1,252 @@
+"""The HTTP surface: a typed ASGI application. `serving.service` mounts it in BentoML."""
+
+import asyncio
+import io
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import bentoml
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from serving import operations
+from serving.forms import FIELD, read_contents
+from serving.models import ROUTES, Models, ServedModel
+from serving.pictures import FORMATS, read_pictures
+from serving.problems import MEDIA_TYPE, RequestError
+from serving.schemas import (
+    Classification,
+    Features,
+    Inspection,
+    ModelInfo,
+    ModelList,
+    ProblemDocument,
+)
+
+NPY = "application/x-npy"
+# BentoML ships these for its own page: no network is needed to show ours.
+SWAGGER_ASSETS = Path(bentoml.__file__).parent / "_internal/server/static_content"
+
+Top = Annotated[int, Query(ge=1, description="number of classes to name")]
+ModelName = Annotated[str | None, Query(description="another model of this route")]
+
+log = logging.getLogger("vitrine.app")
+
+PICTURES = {
+    "requestBody": {
+        "required": True,
+        "description": "One or many pictures as form fields, or one picture as the body.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {
+                        FIELD: {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                }
+            },
+            **{
+                f"image/{name.lower()}": {"schema": {"type": "string", "format": "binary"}}
+                for name in FORMATS
+            },
+        },
+    }
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "The request is refused; `code` and `detail` say why.",
+        "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
+    }
+}
+
+
+def create_app(pool: ThreadPoolExecutor) -> FastAPI:
+    """Make the application. `app.state.models` must be set before it is asked anything.
+
+    Args:
+        pool: where pictures are decoded and models run; its size bounds both.
+    """
+    app = FastAPI(
+        title="Vitrine",
+        description="Vision models: what they answer, and what goes on inside.",
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    _add_pages(app)
+    _add_problems(app)
+    _add_models(app)
+    _add_operations(app, pool)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    app.mount("/docs/assets", StaticFiles(directory=SWAGGER_ASSETS))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Vitrine",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon-light-32x32.png",
+        )
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+
+def _add_problems(app: FastAPI) -> None:
+    """Give every refusal the one form, whoever raised it."""
+
+    @app.exception_handler(RequestError)
+    async def problem(_: Request, problem: RequestError) -> Response:
+        return _respond(problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = first["loc"][-1]
+        return _respond(
+            RequestError("bad-parameter", f"{where} = {first['input']!r}: {first['msg']}.")
+        )
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        where = f"{request.method} {request.url.path}"
+        if error.status_code == 405:  # noqa: PLR2004
+            detail = f"{where} is not possible; /docs lists the methods of each address."
+            return _respond(RequestError("method-not-allowed", detail), error.headers)
+        return _respond(
+            RequestError("not-found", f"{where}: nothing is here; /docs lists what is.")
+        )
+
+    @app.exception_handler(Exception)
+    async def failure(_: Request, error: Exception) -> Response:
+        log.error("a request failed", exc_info=error)
+        return _respond(RequestError("internal-error", "the server failed; its log says more."))
+
+
+def _respond(problem: RequestError, headers: Any = None) -> Response:
+    return Response(to_json(problem.content()), problem.status, headers, MEDIA_TYPE)
+
+
+def _add_models(app: FastAPI) -> None:
+    @app.get("/v1/models", tags=["models"])
+    async def models(request: Request) -> ModelList:
+        """List the models, and the artifacts that could not be loaded."""
+        return _models(request).list()
+
+    @app.get("/v1/models/{name}", tags=["models"])
+    async def model(request: Request, name: str) -> ModelInfo:
+        """Describe one model."""
+        return _models(request).info(name)
+
+
+def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+    async def answer(
+        request: Request, model: ServedModel, operation: Callable[[list[Any]], Response]
+    ) -> Response:
+        contents = await read_contents(request)
+        policy = model.manifest.input
+
+        def work() -> Response:
+            return operation(read_pictures(contents, policy))
+
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    async def classified(request: Request, model: ServedModel, top: int) -> Response:
+        return await answer(request, model, lambda p: _json(operations.classify(model, p, top)))
+
+    @app.post(
+        "/v1/models/{name}/classify",
+        tags=["models"],
+        response_model=Classification,
+        openapi_extra=PICTURES,
+    )
+    async def classify(request: Request, name: str, top: Top = 5) -> Response:
+        """Name the most probable classes of each picture."""
+        return await classified(request, _models(request).get(name), top)
+
+    @app.post(
+        "/v1/models/{name}/features",
+        tags=["models"],
+        response_model=Features,
+        openapi_extra=PICTURES,
+    )
+    async def features(request: Request, name: str) -> Response:
+        """Give what the head of the network sees: JSON, or N x D .npy if accepted."""
+        model = _models(request).get(name)
+        encode = _npy if NPY in request.headers.get("accept", "") else _features_json
+        return await answer(request, model, lambda p: encode(model, operations.features(model, p)))
+
+    @app.post(
+        "/v1/models/{name}/inspect",
+        tags=["models"],
+        response_model=Inspection,
+        openapi_extra=PICTURES,
+    )
+    async def inspect(request: Request, name: str) -> Response:
+        """Count the exact zeros after every activation, by layer and channel."""
+        model = _models(request).get(name)
+        return await answer(request, model, lambda p: _json(operations.inspect(model, p)))
+
+    def add_route(route: str) -> None:
+        @app.post(
+            f"/v1/{route}/classify",
+            tags=["routes"],
+            name=f"classify_{route}",
+            response_model=Classification,
+            openapi_extra=PICTURES,
+        )
+        async def classify_route(
+            request: Request, top: Top = 5, model: ModelName = None
+        ) -> Response:
+            """Name the most probable classes of each picture, by the best model of the route."""
+            return await classified(request, _models(request).choose(route, model), top)
+
+    for route in ROUTES:
+        add_route(route)
+
+
+def _models(request: Request) -> Models:
+    models: Models = request.app.state.models
+    return models
+
+
+def _json(answer: Classification | Features | Inspection) -> Response:
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+
+
+def _features_json(model: ServedModel, rows: np.ndarray) -> Response:
+    provider = model.runtime.provider
+    return _json(Features(model=model.stamp, provider=provider, features=rows.tolist()))
+
+
+def _npy(model: ServedModel, rows: np.ndarray) -> Response:
+    """The array alone as .npy; who gave it stands in the headers."""
+    file = io.BytesIO()
+    np.save(file, rows)
+    headers = {
+        "Vitrine-Model": model.stamp.name,
+        "Vitrine-Model-Hash": model.stamp.hash,
+        "Vitrine-Model-Synthetic": str(model.stamp.synthetic).lower(),
+        "Vitrine-Provider": model.runtime.provider,
+    }
+    return Response(file.getvalue(), headers=headers, media_type=NPY)

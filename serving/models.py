@@ -1,0 +1,178 @@
+"""The models of a server: opened from the artifacts, warmed up, chosen by name or by route."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Self
+
+import numpy as np
+
+from artifacts import Artifact, ArtifactError, Runtime, artifact_names, artifacts_root
+from artifacts.manifest import Manifest
+from serving.probe import Probe
+from serving.problems import RequestError
+from serving.schemas import ModelInfo, ModelList, Stamp, UnavailableModel
+
+ROUTES = ("cifar10", "cars", "digits")
+"""First path segments under which classifiers are served."""
+
+
+class ServedModel:
+    """One artifact with its runtime, ready to answer.
+
+    Args:
+        artifact: verified.
+        threads: ONNX Runtime threads within one call; 0 takes one per core.
+
+    Raises:
+        ArtifactError: the graph cannot be run.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int = 0) -> None:
+        self.artifact = artifact
+        self.threads = threads
+        self.runtime = Runtime.open(artifact, threads)
+        self._probe_lock = Lock()
+        self._warm_up()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The artifact's manifest."""
+        return self.artifact.manifest
+
+    @cached_property
+    def stamp(self) -> Stamp:
+        """What answers of this model are signed with."""
+        return Stamp(
+            name=self.manifest.name, hash=self.artifact.hash, synthetic=self.manifest.synthetic
+        )
+
+    @property
+    def probe(self) -> Probe:
+        """The same graph with its activations tapped; made when first asked for, and kept."""
+        with self._probe_lock:
+            return self._probe
+
+    @cached_property
+    def _probe(self) -> Probe:
+        return Probe(self.artifact, self.threads)
+
+    def _warm_up(self) -> None:
+        """Answer once, so that the first request is not the one that pays for the set-up."""
+        side = max(64, self.manifest.input.accepted_side[0])
+        try:
+            self.runtime.run([np.zeros((side, side, 3), np.uint8)])
+        except Exception as error:  # noqa: BLE001 - whatever the runtime raises, it cannot serve
+            raise ArtifactError(f"the graph cannot be run: {error}") from None
+
+
+@dataclass(frozen=True)
+class Models:
+    """All models of a server, and the artifacts that could not be opened with the reason."""
+
+    served: dict[str, ServedModel]
+    unavailable: dict[str, str]
+
+    @classmethod
+    def load(cls, root: Path | None = None, threads: int = 0) -> Self:
+        """Open every artifact under `root` (`artifacts_root()` by default).
+
+        A broken artifact is left out, with its reason: it does not stop the others.
+        """
+        root = root or artifacts_root()
+        served: dict[str, ServedModel] = {}
+        unavailable: dict[str, str] = {}
+        for name in artifact_names(root):
+            try:
+                served[name] = ServedModel(Artifact.open(name, root), threads)
+            except ArtifactError as error:
+                unavailable[name] = str(error).replace(f"{root}/", "")  # answers tell no paths
+        return cls(served, unavailable)
+
+    def get(self, name: str) -> ServedModel:
+        """The model called `name`.
+
+        Raises:
+            RequestError: unknown, or not loadable.
+        """
+        if name in self.served:
+            return self.served[name]
+        if name in self.unavailable:
+            raise RequestError("model-unavailable", f"model {name!r}: {self.unavailable[name]}")
+        raise RequestError(
+            "unknown-model", f"no model is called {name!r}; {_choices(self.served)}."
+        )
+
+    def of_route(self, route: str) -> list[ServedModel]:
+        """Models of a route, the one that answers by default first.
+
+        Real data comes before synthetic, then what its manifest calls default, then the best
+        validation accuracy.
+        """
+
+        def rank(model: ServedModel) -> tuple[bool, bool, float, str]:
+            accuracy = model.manifest.metric("accuracy", "validation") or 0.0
+            manifest = model.manifest
+            return manifest.synthetic, not manifest.default, -accuracy, manifest.name
+
+        return sorted((m for m in self.served.values() if m.manifest.route == route), key=rank)
+
+    def choose(self, route: str, name: str | None) -> ServedModel:
+        """The model that answers a request to a route.
+
+        Raises:
+            RequestError: none serves the route, or `name` is not one of its models.
+        """
+        models = {m.manifest.name: m for m in self.of_route(route)}
+        if not models:
+            raise RequestError(
+                "no-model-for-route",
+                f"no model here serves {route!r}; see /v1/models for those that are here.",
+            )
+        if name is None:
+            return next(iter(models.values()))
+        if name not in models:
+            raise RequestError(
+                "unknown-model", f"no model of {route!r} is called {name!r}; {_choices(models)}."
+            )
+        return models[name]
+
+    def info(self, name: str) -> ModelInfo:
+        """What is known about a model.
+
+        Raises:
+            RequestError: unknown, or not loadable.
+        """
+        model = self.get(name)
+        manifest = model.manifest
+        return ModelInfo(
+            name=manifest.name,
+            task=manifest.task,
+            hash=model.artifact.hash,
+            synthetic=manifest.synthetic,
+            provider=model.runtime.provider,
+            route=manifest.route,
+            default=manifest.route is not None and self.of_route(manifest.route)[0] is model,
+            classes=manifest.classes,
+            outputs=model.runtime.output_names,
+            input=manifest.input,
+            temperature=manifest.temperature,
+            dataset=manifest.dataset,
+            parameters=manifest.parameters,
+            metrics=manifest.metrics,
+        )
+
+    def list(self) -> ModelList:
+        """All models, and what could not be loaded."""
+        return ModelList(
+            models=tuple(self.info(name) for name in self.served),
+            unavailable=tuple(
+                UnavailableModel(name=name, reason=reason)
+                for name, reason in self.unavailable.items()
+            ),
+        )
+
+
+def _choices(models: dict[str, ServedModel]) -> str:
+    return "there are: " + (", ".join(models) or "none")

@@ -1,0 +1,97 @@
+"""What can be asked of a model. The server and the in-process predictor both call these."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts import probabilities
+from artifacts.graph import OUTPUTS
+from artifacts.runtime import Picture
+from serving.models import ServedModel
+from serving.problems import RequestError
+from serving.schemas import Classification, ClassifiedPicture, Inspection, Prediction, Size
+
+
+def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Classification:
+    """Name the `top` most probable classes of each picture.
+
+    Args:
+        model: a classifier.
+        pictures: uint8 H x W x 3, of any mix of sizes.
+        top: number of classes wanted, at least 1; all if there are fewer.
+
+    Raises:
+        RequestError: the model is no classifier.
+    """
+    if model.manifest.task != "classification":
+        raise RequestError(
+            "task-not-supported",
+            f"model {model.manifest.name!r} gives embeddings, not classes; ask for its features.",
+        )
+    logits = model.runtime.run(pictures, ["logits"])["logits"]
+    shares = probabilities(logits, model.manifest.temperature)  # (N, C)
+    best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+    rows = np.take_along_axis(shares, best, axis=1).tolist()
+    names = model.manifest.classes
+    return Classification(
+        model=model.stamp,
+        provider=model.runtime.provider,
+        pictures=tuple(
+            _classified(model, picture, [names[i] for i in indices], row)
+            for picture, indices, row in zip(pictures, best.tolist(), rows, strict=True)
+        ),
+    )
+
+
+def features(model: ServedModel, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
+    """What the head sees: the output `features`, or the embedding of an embedding model.
+
+    Args:
+        model: one that gives either.
+        pictures: uint8 H x W x 3, of any mix of sizes.
+
+    Returns:
+        float32 N x D.
+
+    Raises:
+        RequestError: the graph has no such output.
+    """
+    for name in ("features", OUTPUTS["embedding"]):
+        if name in model.runtime.output_names:
+            return model.runtime.run(pictures, [name])[name]
+    raise RequestError(
+        "task-not-supported", f"the graph of model {model.manifest.name!r} gives no features."
+    )
+
+
+def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
+    """Count the exact zeros after every activation.
+
+    Args:
+        model: any.
+        pictures: uint8 H x W x 3, of any mix of sizes; each counts alike.
+    """
+    return Inspection(
+        model=model.stamp,
+        provider=model.runtime.provider,
+        pictures=len(pictures),
+        layers=model.probe.layers(pictures),
+    )
+
+
+def _classified(
+    model: ServedModel, picture: Picture, names: list[str], shares: list[float]
+) -> ClassifiedPicture:
+    height, width = picture.shape[:2]
+    shown = model.manifest.input.target(width, height)
+    if shown == (width, height):
+        treatment = "shown as it is"
+    else:
+        treatment = f"rescaled {width}x{height} -> {shown[0]}x{shown[1]}"
+    return ClassifiedPicture(
+        size=Size(width=width, height=height),
+        shown=Size(width=shown[0], height=shown[1]),
+        treatment=treatment,
+        top=tuple(Prediction(label=n, probability=p) for n, p in zip(names, shares, strict=True)),
+    )

@@ -1,0 +1,74 @@
+"""Everything a request can be refused for, in one table (RFC 9457 problem details)."""
+
+from typing import Any, NamedTuple
+
+from artifacts import VitrineError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """What all problems of one code have in common."""
+
+    status: int
+    title: str
+
+
+KINDS = {
+    "bad-parameter": Kind(422, "A parameter is not valid"),
+    "bad-form": Kind(400, "The multipart form cannot be read"),
+    "no-picture": Kind(400, "The request carries no picture"),
+    "body-too-large": Kind(413, "The request body is too large"),
+    "too-many-pixels": Kind(413, "The pictures of the request are too large together"),
+    "unsupported-format": Kind(415, "Not a picture in an accepted format"),
+    "damaged-picture": Kind(422, "The picture cannot be decoded"),
+    "picture-too-small": Kind(422, "The picture is too small"),
+    "picture-too-large": Kind(413, "The picture is too large"),
+    "unknown-model": Kind(404, "There is no such model"),
+    "no-model-for-route": Kind(404, "No model serves this route"),
+    "task-not-supported": Kind(422, "The model cannot do this"),
+    "model-unavailable": Kind(503, "The model could not be loaded"),
+    "not-found": Kind(404, "There is nothing at this address"),
+    "method-not-allowed": Kind(405, "The address does not take this method"),
+    "internal-error": Kind(500, "The server failed"),
+}
+"""Every code with its HTTP status and title."""
+
+
+class RequestError(VitrineError):
+    """A request that is refused, with the reason.
+
+    Args:
+        code: key of `KINDS`.
+        detail: one line: what was wrong, what is accepted, what to do.
+        picture: index of the picture at fault within the request, where one is.
+    """
+
+    def __init__(self, code: str, detail: str, picture: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.picture = picture
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        return KINDS[self.code].status
+
+    def at(self, picture: int) -> "RequestError":
+        """The same problem, naming the picture of the request (from 0) that has it."""
+        return RequestError(self.code, f"picture {picture}: {self.detail}", picture)
+
+    def content(self) -> dict[str, Any]:
+        """Members of the problem document."""
+        kind = KINDS[self.code]
+        members: dict[str, Any] = {
+            "type": f"urn:vitrine:problem:{self.code}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if self.picture is not None:
+            members["picture"] = self.picture
+        return members

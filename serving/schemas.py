@@ -1,0 +1,131 @@
+"""The answers, as typed models: what handlers serialise, the client parses and OpenAPI shows."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from artifacts import InputPolicy
+from artifacts.manifest import DatasetRecord, Metric, Parameters
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Answer(BaseModel):
+    """Base of all answers: immutable."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class Stamp(Answer):
+    """The model that gave an answer."""
+
+    name: str
+    hash: str = Field(description="sha256 of the ONNX graph that was run")
+    synthetic: bool = Field(description="trained on generated pictures: for trying things out only")
+
+
+class ModelInfo(Answer):
+    """What is known about a model that is served."""
+
+    name: str
+    task: Literal["classification", "embedding"]
+    hash: str = Field(description="sha256 of the ONNX graph")
+    synthetic: bool = Field(description="trained on generated pictures: for trying things out only")
+    provider: str = Field(description="CUDAExecutionProvider or CPUExecutionProvider")
+    route: str | None = Field(description="route that it can serve besides its own name")
+    default: bool = Field(description="answers its route where no ?model= is given")
+    classes: tuple[str, ...]
+    outputs: tuple[str, ...] = Field(description="outputs of the graph")
+    input: InputPolicy
+    temperature: float = Field(description="logits are divided by it before softmax")
+    dataset: DatasetRecord | None
+    parameters: Parameters | None
+    metrics: tuple[Metric, ...]
+
+
+class UnavailableModel(Answer):
+    """An artifact that is there, but cannot be served."""
+
+    name: str
+    reason: str
+
+
+class ModelList(Answer):
+    """All artifacts of the server."""
+
+    models: tuple[ModelInfo, ...]
+    unavailable: tuple[UnavailableModel, ...]
+
+
+class Size(Answer):
+    """Of a picture, in pixels."""
+
+    width: int
+    height: int
+
+
+class Prediction(Answer):
+    """One class and how likely the model finds it."""
+
+    label: str = Field(alias="class")
+    probability: Share = Field(description="calibrated: softmax of logits / temperature")
+
+
+class ClassifiedPicture(Answer):
+    """The answer to one picture."""
+
+    size: Size = Field(description="as sent, turned upright")
+    shown: Size = Field(description="as the network saw it")
+    treatment: str = Field(examples=["shown as it is", "rescaled 1024x768 -> 74x55"])
+    top: tuple[Prediction, ...] = Field(description="most probable class first")
+
+
+class Classification(Answer):
+    """Answer to `classify`: one entry for each picture, in the order sent."""
+
+    model: Stamp
+    provider: str
+    pictures: tuple[ClassifiedPicture, ...]
+
+
+class Features(Answer):
+    """Answer to `features`: one row of D floats for each picture, in the order sent."""
+
+    model: Stamp
+    provider: str
+    features: list[list[float]]
+
+
+class Layer(Answer):
+    """Exact zeros after one activation."""
+
+    name: str
+    operator: str = Field(examples=["Relu"])
+    channels: int
+    zeros: Share = Field(description="share of exact zeros over channels, positions and pictures")
+    channel_zeros: tuple[Share, ...] = Field(
+        description="the same by channel; exactly 1 is a channel that is dead on every picture"
+    )
+
+
+class Inspection(Answer):
+    """Answer to `inspect`: activation layers in the order in which the network computes them.
+
+    Each picture counts alike, whatever its size.
+    """
+
+    model: Stamp
+    provider: str
+    pictures: int = Field(description="number of pictures the shares are over")
+    layers: tuple[Layer, ...]
+
+
+class ProblemDocument(Answer):
+    """Why a request was refused (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    picture: int | None = Field(default=None, description="index of the picture at fault, from 0")

@@ -1,0 +1,67 @@
+"""The BentoML service: processes, health, metrics and packaging around the HTTP surface."""
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from starlette.types import Receive, Scope, Send
+
+from artifacts import artifacts_root
+from artifacts.provenance import cores
+from serving.app import create_app
+from serving.models import ROUTES, Models
+
+WORKERS = max(1, int(os.environ.get("VITRINE_WORKERS") or cores()))
+THREADS = max(1, cores() // WORKERS)
+"""ONNX Runtime threads within one call; calls run in parallel across workers."""
+SAMPLE = Path(__file__).parent / "sample.jpg"
+
+# One thread more than inference fills, so that decoding goes on meanwhile.
+app = create_app(ThreadPoolExecutor(max_workers=2, thread_name_prefix="vitrine"))
+
+# a child of BentoML's logger: shares its handler and format
+log = logging.getLogger("bentoml.vitrine")
+
+
+async def surface(scope: Scope, receive: Receive, send: Send) -> None:
+    """Pass everything on to the application.
+
+    BentoML looks into Starlette applications and keeps what they do not know for itself, with
+    answers of its own form; into a function it cannot look.
+    """
+    await app(scope, receive, send)
+
+
+@bentoml.asgi_app(surface, path="/")
+@bentoml.service(workers=WORKERS, logging={"access": {"enabled": False}})
+class Vitrine:
+    """Vision models: what they answer, and what goes on inside."""
+
+    def __init__(self) -> None:
+        app.state.models = Models.load(threads=THREADS)
+        if bentoml.server_context.worker_index in {None, 1}:
+            _announce(app.state.models)
+
+
+def _announce(models: Models) -> None:
+    """Say once what is served, on what, and what to try first."""
+    listed = models.list()
+    for model in listed.models:
+        notes = " (trained on synthetic pictures)" * model.synthetic
+        log.info("model %s on %s%s", model.name, model.provider, notes)
+    for broken in listed.unavailable:
+        log.error("model %s is NOT SERVED: %s", broken.name, broken.reason)
+    if not listed.models:
+        log.warning("no model to serve under %s; train one first", artifacts_root())
+    elif not any("CUDA" in model.provider for model in listed.models):
+        log.warning("NO GPU IN USE: all models run on the CPU")
+    log.info("%d workers x %d runtime threads", WORKERS, THREADS)
+    service: Any = Vitrine  # the decorators made a bentoml.Service of the class
+    route = next((r for r in ROUTES if models.of_route(r)), None)
+    if route:
+        sample = os.path.relpath(SAMPLE)
+        log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, service.url, route)
+    log.info("documentation: %s/docs", service.url)
