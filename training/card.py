@@ -10,13 +10,13 @@ def model_card(manifest: Manifest, title: str) -> str:
         lines += ["**Trained on generated pictures: for trying things out, not for use.**", ""]
     if manifest.dataset and manifest.run and manifest.recipe and manifest.parameters:
         data, run = manifest.dataset, manifest.run
+        weights = manifest.parameters
         lines += [
-            f"- Data: {data.name}, {data.train_samples:,} pictures trained on, "
+            f"- Data: {data.name}, {data.train_samples:,} pictures to train on and "
             f"{data.validation_samples:,} held out to validate.",
-            f"- Made by `{run.command}` (seed {run.seed}, {run.epochs} epochs, precision "
-            f"{run.precision}, {run.seconds:,.0f} s on {run.hardware}).",
-            f"- Weights: {manifest.parameters.total:,}, of which "
-            f"{manifest.parameters.trainable:,} were trained.",
+            f"- Made by `{run.command}`: seed {run.seed}, {run.epochs} epochs, precision "
+            f"{run.precision}, {run.seconds:,.0f} s on {run.hardware}.",
+            f"- Weights: {weights.total:,}, of which {weights.trainable:,} were trained.",
         ]
     lines += [f"- Classes: {', '.join(manifest.classes)}.", f"- Input: {_input(manifest)}", ""]
     lines += [

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from rich.progress import track
@@ -15,6 +16,7 @@ from training.download import download
 from training.recipe import Data
 
 CACHE = Path("runs/cache")
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def load_or_download(name: str, split: str) -> ImageSet:
         return load(name, split)
 
 
-def as_array(source: ImageSet, side: int | None) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def as_array(source: ImageSet, side: int | None) -> Pixels:
     """All pictures as uint8 N x H x W x 3, squashed to a square of `side` px where given.
 
     Decoded folders are kept on disk under `runs/cache`, one file per content and side.
@@ -98,14 +100,15 @@ def as_array(source: ImageSet, side: int | None) -> np.ndarray[tuple[int, ...], 
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npy")
         shape = (len(source), side, side, 3)
-        array = np.lib.format.open_memmap(partial, "w+", dtype=np.uint8, shape=shape)
+        writable = np.lib.format.open_memmap(partial, "w+", dtype=np.uint8, shape=shape)
         for i in track(range(len(source)), f"decoding {source.name}"):
             image = Image.fromarray(source.images[i])
-            array[i] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
-        array.flush()
+            writable[i] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+        writable.flush()
         partial.rename(path)
     # copy-on-write: torch warns about read-only memory, and nothing writes to it
-    return np.load(path, mmap_mode="c")
+    array: Pixels = np.load(path, mmap_mode="c")
+    return array
 
 
 def epoch_batches(
@@ -118,7 +121,7 @@ def epoch_batches(
     """
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     order = torch.randperm(count, generator=generator)
-    batches = list(order.split(batch_size))
+    batches = list(torch.split(order, batch_size))
     if len(batches) > 1 and len(batches[-1]) < batch_size:
         batches.pop()
     return [batch[rank::world] for batch in batches]

@@ -40,7 +40,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return float(log_temperature.detach().exp().clamp(0.05, 20))
 
 

@@ -30,6 +30,9 @@ class Served(nn.Module):
         std: as `mean`.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(
         self,
         network: Classifier,

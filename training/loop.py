@@ -1,10 +1,10 @@
 """The training loop: one plain loop, a checkpoint each epoch, the same result after any restart."""
 
-import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 from training.augment import augment
 from training.data import Split, Splits, epoch_batches
+from training.networks import Classifier
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
 
@@ -45,15 +46,15 @@ class Epoch:
 class State:
     """All that moves during training, and nothing else: what a checkpoint holds."""
 
-    model: nn.Module
+    model: Classifier
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     history: list[Epoch] = field(default_factory=list)
 
     @property
-    def result(self) -> nn.Module:
+    def result(self) -> Classifier:
         """The weights to validate and export: averaged ones where the recipe averages."""
-        return self.average.module if self.average is not None else self.model
+        return cast("Classifier", self.average.module) if self.average else self.model
 
     def save(self, path: Path, key: str) -> None:
         """Write a checkpoint whole or not at all; `key` says what it continues."""
@@ -84,8 +85,8 @@ class State:
 
 
 def fit(
-    model: nn.Module, splits: Splits, recipe: Recipe, folder: Path, accelerator: Accelerator
-) -> tuple[nn.Module, list[Epoch]]:
+    model: Classifier, splits: Splits, recipe: Recipe, folder: Path, accelerator: Accelerator
+) -> tuple[Classifier, list[Epoch]]:
     """Train a network as the recipe says, continuing where an interrupted run stopped.
 
     Args:
@@ -98,24 +99,26 @@ def fit(
     Returns:
         The network to export, on the CPU, and one row per epoch.
     """
-    model.to(accelerator.device, memory_format=torch.channels_last)
+    model.to(accelerator.device).to(memory_format=torch.channels_last)
     state = State(model, make_optimizer(model, recipe.optimizer), _average(model, recipe))
     checkpoint = folder / "checkpoint.pt"
     resumed = state.load(checkpoint, recipe.hash)
     wrapped, optimizer = accelerator.prepare(model, state.optimizer)
     state.optimizer = optimizer
     with Progress(transient=True, disable=not accelerator.is_main_process) as progress:
-        if resumed and state.history:
-            done = state.history[-1].epoch
+        if resumed:
+            done = len(state.history)
             progress.console.print(f"{recipe.artifact_name}: continuing after epoch {done}")
         task = progress.add_task(recipe.artifact_name, total=recipe.epochs)
-        progress.update(task, completed=len(state.history))
         for epoch in range(len(state.history), recipe.epochs):
-            row = _epoch(wrapped, state, splits, recipe, epoch, accelerator)
+
+            def tick(share: float, epoch: int = epoch) -> None:
+                progress.update(task, completed=epoch + share)
+
+            row = _epoch(wrapped, state, splits, recipe, epoch, accelerator, tick)
             state.history.append(row)
             if accelerator.is_main_process:
                 state.save(checkpoint, recipe.hash)
-            progress.update(task, completed=epoch + 1)
             progress.console.print(_line(row, recipe), highlight=False)
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history
@@ -128,9 +131,12 @@ def _epoch(
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
+    tick: Callable[[float], None],
 ) -> Epoch:
     start = time.perf_counter()
-    train_loss, train_accuracy = _train(model, state, splits.train, recipe, epoch, accelerator)
+    train_loss, train_accuracy = _train(
+        model, state, splits.train, recipe, epoch, accelerator, tick
+    )
     middle = time.perf_counter()
     loss, accuracy = _validate(state.result, splits.validation, recipe, accelerator)
     return Epoch(
@@ -152,6 +158,7 @@ def _train(
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
+    tick: Callable[[float], None],
 ) -> tuple[float, float]:
     """One pass over the training split; chance depends on (seed, epoch, process) alone."""
     settings = recipe.optimizer
@@ -165,7 +172,9 @@ def _train(
     loss_mean, hit_mean = _means(accelerator)
     model.train()
     for step, indices in enumerate(batches):
-        progress = (epoch + (step + 1) / len(batches)) / recipe.epochs
+        done = (step + 1) / len(batches)
+        tick(done)
+        progress = (epoch + done) / recipe.epochs
         set_rate(state.optimizer, settings.lr * rate_factor(settings, progress))
         batch = split.take(indices)
         images = augment(batch.images, indices, recipe.augment, generator, epoch)
@@ -191,7 +200,7 @@ def _validate(
     loss_mean, hit_mean = _means(accelerator)
     model.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
-    for indices in torch.arange(rank, len(split), world).split(VALIDATION_BATCH):
+    for indices in torch.split(torch.arange(rank, len(split), world), VALIDATION_BATCH):
         batch = split.take(indices)
         labels = batch.labels.to(accelerator.device)
         with accelerator.autocast():
@@ -211,7 +220,7 @@ def normalise(images: Tensor, recipe: Recipe) -> Tensor:
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
     if not recipe.optimizer.ema:
         return None
-    average = get_ema_multi_avg_fn(recipe.optimizer.ema)
+    average = get_ema_multi_avg_fn(recipe.optimizer.ema)  # type: ignore[no-untyped-call]
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
@@ -226,8 +235,3 @@ def _line(row: Epoch, recipe: Recipe) -> str:
         f"validation {row.validation_loss:.4f} {row.validation_accuracy:.4f}  "
         f"{row.train_seconds:.1f}+{row.validation_seconds:.1f} s"
     )
-
-
-def process_count() -> int:
-    """Processes of this run as `accelerate launch` set them up; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -1,6 +1,7 @@
 """From a recipe to an artifact, and whether an artifact still is what its recipe makes."""
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,24 +35,28 @@ class Status:
 
 def status(recipe: Recipe) -> Status:
     """Compare the artifact on disk with recipe, network code and data."""
-    if recipe.artifact_name not in artifact_names():
-        return Status(current=False, reason="not trained yet")
     try:
         manifest = Artifact.open(recipe.artifact_name).manifest
     except ArtifactError as error:
-        return Status(current=False, reason=str(error))
-    record = manifest.recipe
-    if record is None or record.hash != recipe.hash:
+        known = recipe.artifact_name in artifact_names()
+        return Status(current=False, reason=str(error) if known else "not trained yet")
+    record, data, now = manifest.recipe, manifest.dataset, _fingerprint(recipe.data.name)
+    if record is None or data is None or record.hash != recipe.hash:
         return Status(current=False, reason="the recipe changed")
     if record.code != code_hash(recipe.network):
         return Status(current=False, reason="the network's code changed")
-    try:
-        fingerprint = load(recipe.data.name, "train").fingerprint
-    except DataError:
+    if now is None:
         return Status(current=True, reason="up to date (data not at hand to compare)")
-    if manifest.dataset is None or manifest.dataset.fingerprint != fingerprint:
-        return Status(current=False, reason="the data changed")
-    return Status(current=True, reason="up to date")
+    changed = data.fingerprint != now
+    return Status(current=not changed, reason="the data changed" if changed else "up to date")
+
+
+@functools.cache
+def _fingerprint(dataset: str) -> str | None:
+    try:
+        return load(dataset, "train").fingerprint
+    except DataError:
+        return None
 
 
 def run(recipe: Recipe) -> Artifact | None:

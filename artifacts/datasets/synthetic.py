@@ -33,8 +33,8 @@ class Kind:
 
 
 KINDS = {
-    "objects": Kind(CIFAR10_CLASSES, 32, 2000, 500),
-    "digits": Kind(tuple("0123456789"), 28, 2000, 500, grey=True),
+    "objects": Kind(CIFAR10_CLASSES, 32, 1000, 500),
+    "digits": Kind(tuple("0123456789"), 28, 1000, 500, grey=True),
     "cars": Kind(tuple(f"car {i:03d}" for i in range(196)), 64, 1960, 392),
     "people": Kind(tuple(f"person {i:02d}" for i in range(40)), 112, 400, 200),
 }
