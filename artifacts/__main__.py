@@ -1,5 +1,6 @@
 """`python -m artifacts`: list, show, verify and import models."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from artifacts.commands import json_option, print_json, run_command
 from artifacts.errors import ArtifactError
 from artifacts.manifest import Manifest
 from artifacts.provenance import code_version
-from artifacts.runtime import Runtime
+from artifacts.runtime import Runtime, ort_errors
 
 
 @click.group()
@@ -77,6 +78,8 @@ def verify(name: str | None, as_json: bool) -> None:
             results[each] = str(error)
     if as_json:
         print_json(results)
+    elif not results:
+        click.echo(f"no artifacts under {artifacts_root()}")
     else:
         for each, result in results.items():
             click.echo(f"{each}: {result}", err=result != "ok")
@@ -137,9 +140,14 @@ def import_command(
 def _check_answer(runtime: Runtime, manifest: Manifest) -> None:
     """Ask for one answer, so that a model which cannot give it is refused before it is stored."""
     picture = np.zeros((64, 64, 3), np.uint8)
-    answer = runtime.run([picture])[graph.OUTPUTS[manifest.task]]
+    try:
+        answer = runtime.run([picture])[graph.OUTPUTS[manifest.task]]
+    except ort_errors as error:
+        raise ArtifactError(f"the model fails on a picture of 64x64: {error}") from None
     if answer.ndim != 2:  # noqa: PLR2004
         raise ArtifactError(f"the output has shape {answer.shape}; N x C or N x D is expected.")
+    if not np.isfinite(answer).all():
+        raise ArtifactError("the model answers with NaN or infinity.")
     if manifest.task == "classification" and answer.shape[1] != len(manifest.classes):
         raise ArtifactError(
             f"the model gives {answer.shape[1]} logits, --classes names {len(manifest.classes)}; "
@@ -150,7 +158,7 @@ def _check_answer(runtime: Runtime, manifest: Manifest) -> None:
 def _read_classes(given: str | None) -> list[str]:
     if given is None:
         return []
-    if Path(given).is_file():
+    if os.path.isfile(given):  # noqa: PTH113  a long list of names is no valid path
         return Path(given).read_text(encoding="utf-8").splitlines()
     return [name.strip() for name in given.split(",")]
 

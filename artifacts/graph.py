@@ -24,20 +24,19 @@ def load_graph(path: Path) -> onnx.ModelProto:
         ArtifactError: not ONNX, external data, or an operator outside the standard domains.
     """
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, OSError) as error:
         raise ArtifactError(f"{path}: not readable as ONNX ({error}).") from None
     if not model.graph.node:
         raise ArtifactError(f"{path}: not an ONNX model: it has no nodes.")
-    for tensor in _tensors(model.graph):
+    for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise ArtifactError(
                 f"{path}: weight {tensor.name!r} lies in another file; only self-contained models "
                 "are taken. Save it with its weights inside (onnx.save without external data)."
             )
     local = {(function.domain, function.name) for function in model.functions}
-    bodies = [model.graph.node, *(function.node for function in model.functions)]
-    for node in (n for body in bodies for n in _nodes(body)):
+    for node in _all_nodes(model):
         if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in local:
             raise ArtifactError(
                 f"{path}: operator {node.domain}::{node.op_type} is not a standard ONNX operator; "
@@ -62,6 +61,11 @@ def check_graph(path: Path, manifest: Manifest) -> None:
     dims = tensor.shape.dim
     if tensor.elem_type != TensorProto.UINT8 or len(dims) != 4 or dims[3].dim_value != 3:  # noqa: PLR2004
         raise ArtifactError(f"{path}: {INPUT!r} must be uint8 with shape N x H x W x 3.")
+    if dims[0].dim_value or bool(dims[1].dim_value) != bool(dims[2].dim_value):
+        raise ArtifactError(
+            f"{path}: {INPUT!r} must leave N free, and fix both of H and W or none; "
+            "export the model with dynamic axes."
+        )
     outputs = {o.name for o in graph.output}
     needed = OUTPUTS[manifest.task]
     if needed not in outputs:
@@ -91,9 +95,11 @@ def adapt(
         std: as `mean`.
 
     Raises:
-        ArtifactError: more than one input, or one of another type or rank.
+        ArtifactError: more than one input, one of another type or rank, or `std` not positive.
     """
     graph = model.graph
+    for name in (INPUT, "features", *OUTPUTS.values()):
+        _rename(graph, name, f"foreign_{name}")
     inputs = _real_inputs(graph)
     if len(inputs) != 1:
         raise ArtifactError(f"the model has {len(inputs)} inputs; exactly one picture is taken.")
@@ -102,7 +108,6 @@ def adapt(
     kind = foreign.type.tensor_type.elem_type
     if kind == TensorProto.UINT8 and len(dims) == 4 and dims[3].dim_value == 3:  # noqa: PLR2004
         _rename(graph, foreign.name, INPUT)
-        foreign.name = INPUT
     elif kind == TensorProto.FLOAT and len(dims) == 4 and dims[1].dim_value == 3:  # noqa: PLR2004
         _normalise(graph, foreign, mean, std)
     else:
@@ -113,7 +118,6 @@ def adapt(
     head = graph.output[0]
     features = _head_input(graph, head.name) if task == "classification" else None
     _rename(graph, head.name, OUTPUTS[task])
-    head.name = OUTPUTS[task]
     del graph.output[1:]
     if features is not None:
         graph.node.append(helper.make_node("Identity", [features], ["features"]))
@@ -129,6 +133,8 @@ def _normalise(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> None:
+    if min(std) <= 0:
+        raise ArtifactError(f"std is {std}; three numbers above 0 are expected.")
     # (x / 255 - mean) / std as one multiplication and one addition
     scale = 1.0 / (255.0 * np.array(std, np.float32))
     shift = -np.array(mean, np.float32) / np.array(std, np.float32)
@@ -167,9 +173,14 @@ def _head_input(graph: onnx.GraphProto, output: str) -> str | None:
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in graph.node:
+    """Rename a tensor wherever it is made, used or described."""
+    # a subgraph may use tensors of the graph around it
+    for node in _nodes(graph.node):
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
+    for described in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        if described.name == old:
+            described.name = new
 
 
 def _real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
@@ -186,11 +197,25 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(graph.node)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for node in _nodes(graph.node):
+def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of the graph, of the model's own functions, and of every subgraph in them."""
+    for body in (model.graph, *model.functions):
+        yield from _nodes(body.node)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Weights and constants, wherever they are."""
+    yield from _weights(model.graph)
+    for node in _all_nodes(model):
         for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
-                yield from inner.initializer
+                yield from _weights(inner)
+
+
+def _weights(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)

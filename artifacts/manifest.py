@@ -202,7 +202,7 @@ def _read_json(path: Path) -> tuple[bytes, dict[str, Any]]:
         fields = json.loads(raw)
     except FileNotFoundError:
         raise ArtifactError(f"{path}: missing; a folder without it is not an artifact.") from None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error}).") from None
     if not isinstance(fields, dict):
         raise ArtifactError(f"{path}: not a JSON object.")

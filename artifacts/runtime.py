@@ -33,6 +33,7 @@ ort_errors = (
     ort_state.InvalidGraph,
     ort_state.InvalidArgument,
     ort_state.NotImplemented,
+    ort_state.RuntimeException,
 )
 
 log = logging.getLogger("vitrine.runtime")
@@ -112,17 +113,22 @@ class Runtime:
         return {name: np.stack(values) for name, values in rows.items()}
 
     def _batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[list[int], Picture]]:
-        """Yield (indices, N x H x W x 3) of one size each, within the batch bounds."""
+        """Yield (indices, N x H x W x 3) of one size each; BATCH_PIXELS bounds what waits, too."""
         waiting: dict[tuple[int, ...], list[tuple[int, Picture]]] = {}
+        held = 0
         for index, picture in enumerate(pictures):
             prepared = self.prepare(picture)
+            pixels = prepared.shape[0] * prepared.shape[1]
+            if held + pixels > BATCH_PIXELS:
+                yield from map(_stack, waiting.values())
+                waiting, held = {}, 0
             group = waiting.setdefault(prepared.shape, [])
             group.append((index, prepared))
-            pixels = prepared.shape[0] * prepared.shape[1]
-            if len(group) >= min(BATCH_PICTURES, max(1, BATCH_PIXELS // pixels)):
+            held += pixels
+            if len(group) == BATCH_PICTURES:
                 yield _stack(waiting.pop(prepared.shape))
-        for group in waiting.values():
-            yield _stack(group)
+                held -= pixels * BATCH_PICTURES
+        yield from map(_stack, waiting.values())
 
 
 def probabilities(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:

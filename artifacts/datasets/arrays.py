@@ -1,7 +1,9 @@
 """CIFAR-10 and MNIST: small pictures, read whole into one array."""
 
 import hashlib
+import math
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +73,11 @@ def mnist(root: Path, split: str) -> ImageSet:
     """
     digest = hashlib.sha256()
     arrays = []
-    for name in MNIST_FILES[split]:
+    for name, rank in zip(MNIST_FILES[split], (3, 1), strict=True):
         path = root / "MNIST" / "raw" / name
         content = _read(path, "the four unzipped *-ubyte files")
         digest.update(content)
-        arrays.append(_idx(content, path))
+        arrays.append(_idx(content, rank, path))
     images, labels = arrays
     if len(images) != len(labels):
         raise DataError(f"{root / 'MNIST'}: {len(images)} pictures but {len(labels)} labels.")
@@ -84,14 +86,16 @@ def mnist(root: Path, split: str) -> ImageSet:
     return ImageSet("mnist", split, classes, pictures, labels.astype(np.int64), digest.hexdigest())
 
 
-def _idx(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
+def _idx(content: bytes, rank: int, path: Path) -> npt.NDArray[np.uint8]:
     """Parse an IDX file: magic (0, 0, 8 = uint8, rank), big-endian sizes, values."""
-    rank = content[3] if len(content) > 3 and content[:3] == b"\0\0\x08" else 0  # noqa: PLR2004
-    shape = np.frombuffer(content, ">u4", rank, 4).astype(int)
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
-    if rank == 0 or values.size != shape.prod():
-        raise DataError(f"{path}: not an unzipped IDX file of bytes; unpack the official one here.")
-    return values.reshape(shape)
+    start = 4 + 4 * rank
+    shape = struct.unpack(f">{rank}I", content[4:start].ljust(4 * rank, b"\0"))
+    if content[:4] != bytes((0, 0, 8, rank)) or len(content) != start + math.prod(shape):
+        raise DataError(
+            f"{path}: not an unzipped IDX file of bytes with {rank} axes, or cut short; "
+            "unpack the official one here."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -16,7 +16,8 @@ def image_folder(root: Path, split: str, name: str = "image_folder") -> ImageSet
     Raises:
         DataError: no such folder, or no class folder with pictures in it.
     """
-    base = root / split if (root / split).is_dir() else root
+    has_splits = any((root / name).is_dir() for name in ("train", "test"))
+    base = root / split if has_splits else root
     folders = sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
     classes: list[str] = []
     paths: list[Path] = []

@@ -1,0 +1,142 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from artifacts import Artifact, ArtifactError, Manifest, artifact_names
+from tests.graphs import tiny_artifact, tiny_model
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Artifact:
+    return tiny_artifact(tmp_path)
+
+
+def test_opens_what_was_saved(saved: Artifact) -> None:
+    opened = Artifact.open("tiny", saved.path.parent)
+    assert opened == saved
+    assert opened.model_path.read_bytes() == tiny_model().SerializeToString()
+    assert sorted(file.name for file in saved.path.iterdir()) == ["manifest.json", "model.onnx"]
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "model.onnx"])
+def test_any_changed_byte_is_refused(saved: Artifact, file: str) -> None:
+    path = saved.path / file
+    content = path.read_bytes()
+    places = range(0, len(content), max(1, len(content) // 200))
+    for place in [*places, len(content) - 1]:
+        for flip in (0x01, 0x80):
+            changed = bytearray(content)
+            changed[place] ^= flip
+            path.write_bytes(changed)
+            with pytest.raises(ArtifactError) as refusal:
+                Artifact.open("tiny", saved.path.parent)
+            assert str(path) in str(refusal.value), place
+    path.write_bytes(content)
+    Artifact.open("tiny", saved.path.parent)
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "model.onnx"])
+@pytest.mark.parametrize("change", [lambda c: c + b"\n", lambda c: c[:-1], lambda _: b""])
+def test_longer_and_shorter_files_are_refused(saved: Artifact, file: str, change) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    path = saved.path / file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ArtifactError, match=file):
+        Artifact.open("tiny", saved.path.parent)
+
+
+def test_a_missing_file_is_named(saved: Artifact) -> None:
+    saved.model_path.unlink()
+    with pytest.raises(ArtifactError, match=r"model\.onnx: listed in the manifest, but missing"):
+        Artifact.open("tiny", saved.path.parent)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(saved: Artifact) -> None:
+    with pytest.raises(ArtifactError, match="no artifact called 'other' .* there are: tiny"):
+        Artifact.open("other", saved.path.parent)
+
+
+def test_a_renamed_folder_is_refused(saved: Artifact) -> None:
+    saved.path.rename(saved.path.with_name("better"))
+    with pytest.raises(ArtifactError, match="names 'tiny'"):
+        Artifact.open("better", saved.path.parent)
+
+
+def test_a_manifest_that_lists_no_model_is_refused(saved: Artifact) -> None:
+    manifest = saved.manifest.model_copy(update={"files": {}}).sealed()
+    (saved.path / "manifest.json").write_bytes(manifest.canonical())
+    with pytest.raises(ArtifactError, match=r"lists no model\.onnx"):
+        Artifact.open("tiny", saved.path.parent)
+
+
+def test_saving_again_replaces(saved: Artifact) -> None:
+    root = saved.path.parent
+    again = tiny_artifact(root, temperature=3.0)
+    assert Artifact.open("tiny", root) == again
+    assert again.manifest.temperature == 3.0
+    assert [path.name for path in root.iterdir()] == ["tiny"]
+
+
+def test_a_refused_graph_leaves_the_old_artifact_and_nothing_else(saved: Artifact) -> None:
+    root = saved.path.parent
+    manifest = Manifest.build(**{**saved.manifest.model_dump(), "input": {"fixed_size": (8, 8)}})
+    broken = tiny_model()
+    broken.graph.input[0].name = "pictures"
+    with pytest.raises(ArtifactError, match=r"inputs \['pictures'\]"):
+        Artifact.save(manifest, {"model.onnx": broken.SerializeToString()}, root)
+    assert Artifact.open("tiny", root) == saved
+    assert [path.name for path in root.iterdir()] == ["tiny"]
+
+
+CRASH = """
+import os, signal, sys
+from pathlib import Path
+from tests.graphs import tiny_artifact
+
+def die(event, arguments):
+    if event == "os.rename":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die)  # dies when all is written and the folder is about to take its place
+tiny_artifact(Path(sys.argv[1]), temperature=9.0)
+"""
+
+
+def test_a_process_killed_while_writing_leaves_the_old_artifact(saved: Artifact) -> None:
+    root = saved.path.parent
+    done = subprocess.run([sys.executable, "-c", CRASH, str(root)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(os.listdir(root)) == 2  # noqa: PTH208  what the dead process wrote is there
+    assert artifact_names(root) == ["tiny"]
+    assert Artifact.open("tiny", root) == saved
+
+
+def test_a_failing_exchange_puts_the_old_artifact_back(
+    saved: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = saved.path.parent
+    rename = Path.rename
+
+    def fail_once(self: Path, target: Path) -> Path:
+        if self.name == target.name == "tiny" and self.parent.name.startswith(".writing"):
+            raise OSError("disk full")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(OSError, match="disk full"):
+        tiny_artifact(root, temperature=9.0)
+    assert Artifact.open("tiny", root) == saved
+    assert [path.name for path in root.iterdir()] == ["tiny"]
+
+
+def test_names_are_sorted_and_hidden_folders_left_out(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        tiny_artifact(tmp_path, name)
+    (tmp_path / ".writing-1").mkdir()
+    (tmp_path / "a").rename(tmp_path / ".writing-1" / "a")
+    (tmp_path / "notes").mkdir()
+    assert artifact_names(tmp_path) == ["b", "c"]
+    assert artifact_names(tmp_path / "nowhere") == []

@@ -1,0 +1,136 @@
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifacts import ArtifactError, InputPolicy, Manifest
+from artifacts.manifest import Metric
+
+FIELDS = {
+    "name": "tiny",
+    "task": "classification",
+    "code_version": "test",
+    "created": datetime(2026, 1, 1, tzinfo=UTC),
+}
+
+
+def write(path: Path, manifest: Manifest, **changes: object) -> Path:
+    """Write a manifest with some of its JSON fields changed afterwards."""
+    fields = json.loads(manifest.sealed().canonical())
+    path.write_text(json.dumps({**fields, **changes}, indent=1) + "\n")
+    return path
+
+
+def test_reads_back_what_was_written(tmp_path: Path) -> None:
+    manifest = Manifest.build(
+        **FIELDS,
+        classes=("katze", "ćevapčići"),
+        input={"native_side": (24, 48)},
+        metrics=[{"name": "accuracy", "value": 0.1 + 0.2, "split": "test", "samples": 7}],
+        reported={"accuracy": 1 / 3},
+    ).sealed()
+    path = tmp_path / "manifest.json"
+    path.write_bytes(manifest.canonical())
+    assert Manifest.read(path) == manifest
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_unknown_version_is_refused(tmp_path: Path, version: object) -> None:
+    path = write(tmp_path / "manifest.json", Manifest.build(**FIELDS), version=version)
+    with pytest.raises(ArtifactError, match=r"manifest version .* is unknown; .* reads version 1"):
+        Manifest.read(path)
+
+
+def test_a_newer_version_is_named_before_its_unknown_fields(tmp_path: Path) -> None:
+    path = write(tmp_path / "manifest.json", Manifest.build(**FIELDS), version=2, novelty=[1])
+    with pytest.raises(ArtifactError, match="manifest version 2 is unknown"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 100_000], ids=lambda c: repr(c[:4])
+)
+def test_what_is_not_a_json_object_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"not (a )?JSON"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"name": "Not A Name"}, "name"),
+        ({"name": "../elsewhere"}, "name"),
+        ({"task": "segmentation"}, "task"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"input": {"native_side": (24.5, 48)}}, r"input\.native_side\.0"),
+        ({"files": {"model.onnx": "abc"}}, r"files\.model\.onnx"),
+        ({"colour": "blue"}, "colour"),
+    ],
+)
+def test_a_wrong_field_is_named(change: dict[str, object], named: str) -> None:
+    with pytest.raises(ArtifactError, match=f"^{named} "):
+        Manifest.build(**{**FIELDS, **change})
+
+
+def test_a_changed_value_breaks_the_seal(tmp_path: Path) -> None:
+    path = write(tmp_path / "manifest.json", Manifest.build(**FIELDS), temperature=1.5)
+    with pytest.raises(ArtifactError, match="changed after it was written"):
+        Manifest.read(path)
+
+
+def test_metric_is_found_by_name_split_and_own_size() -> None:
+    figures = [
+        Metric(name="accuracy", value=0.5, split="test", samples=10, size="64x64"),
+        Metric(name="accuracy", value=0.9, split="test", samples=10),
+    ]
+    manifest = Manifest.build(**FIELDS, metrics=figures)
+    assert manifest.metric("accuracy", "test") == 0.9
+    assert manifest.metric("accuracy", "train") is None
+
+
+def sizes(count: int = 500) -> list[tuple[int, int]]:
+    """Widths and heights over the whole accepted range, small ones as often as large ones."""
+    random = np.random.default_rng(0)
+    return [tuple(pair) for pair in np.exp2(random.uniform(3, 11, (count, 2))).astype(int).tolist()]
+
+
+def test_policy_without_range_shows_every_picture_as_it_is() -> None:
+    assert all(InputPolicy().target(*size) == size for size in sizes())
+
+
+def test_policy_of_fixed_size_squashes_every_picture_to_it() -> None:
+    policy = InputPolicy(fixed_size=(224, 160))  # height, width
+    assert {policy.target(*size) for size in sizes()} == {(160, 224)}
+
+
+def test_policy_rescales_into_its_range_and_leaves_the_rest_alone() -> None:
+    policy = InputPolicy(native_side=(24, 48))
+    for width, height in sizes():
+        w, h = policy.target(width, height)
+        if 24 <= math.sqrt(width * height) <= 48:
+            assert (w, h) == (width, height)
+        elif min(w, h) > policy.accepted_side[0]:
+            # half a pixel of rounding in each direction
+            assert 24 - 1 <= math.sqrt(w * h) <= 48 + 1.5
+            assert abs(math.log(w / h) - math.log(width / height)) < 0.5 / w + 0.5 / h + 0.01
+        assert min(w, h) >= policy.accepted_side[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [
+        ((32, 32), (32, 32)),
+        ((8, 8), (24, 24)),
+        ((2048, 2048), (48, 48)),
+        ((40, 10), (48, 12)),  # side 20 to side 24
+        ((2048, 8), (768, 8)),  # side 128 to 48 would be 768 x 3; 8 is the least
+    ],
+)
+def test_policy_targets(size: tuple[int, int], target: tuple[int, int]) -> None:
+    assert InputPolicy(native_side=(24, 48)).target(*size) == target
