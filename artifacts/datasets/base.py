@@ -85,7 +85,7 @@ class FileImages(Sequence[Picture]):
         try:
             with Image.open(self.paths[index]) as image:
                 return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(f"{self.paths[index]}: not a readable picture ({error}).") from None
 
 

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ def test_any_changed_byte_is_refused(saved: Artifact, file: str) -> None:
 
 @pytest.mark.parametrize("file", ["manifest.json", "model.onnx"])
 @pytest.mark.parametrize("change", [lambda c: c + b"\n", lambda c: c[:-1], lambda _: b""])
-def test_longer_and_shorter_files_are_refused(saved: Artifact, file: str, change) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_longer_and_shorter_files_are_refused(
+    saved: Artifact, file: str, change: Callable[[bytes], bytes]
+) -> None:
     path = saved.path / file
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ArtifactError, match=file):
@@ -55,7 +58,7 @@ def test_a_missing_file_is_named(saved: Artifact) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(saved: Artifact) -> None:
-    with pytest.raises(ArtifactError, match="no artifact called 'other' .* there are: tiny"):
+    with pytest.raises(ArtifactError, match=r"no artifact called 'other' .* there are: tiny"):
         Artifact.open("other", saved.path.parent)
 
 

@@ -124,9 +124,7 @@ def in_sparse(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize("hide", [in_weights, in_constant, in_subgraph, in_function, in_sparse])
-def test_external_data_is_refused(
-    tmp_path: Path, hide: Callable[[onnx.ModelProto], None]
-) -> None:
+def test_external_data_is_refused(tmp_path: Path, hide: Callable[[onnx.ModelProto], None]) -> None:
     model = tiny_model()
     hide(model)
     with pytest.raises(ArtifactError, match=r"weight 'stray' lies in another file"):
@@ -162,7 +160,9 @@ def test_a_models_own_function_is_taken_and_runs(tmp_path: Path) -> None:
     model.functions.append(doubling())
     model.graph.output.append(helper.make_tensor_value_info("sharp", TensorProto.FLOAT, ["N", 3]))
     load_graph(stored(tmp_path, model))
-    answer = Runtime(model.SerializeToString(), InputPolicy()).run([np.full((9, 9, 3), 7, np.uint8)])
+    answer = Runtime(model.SerializeToString(), InputPolicy()).run(
+        [np.full((9, 9, 3), 7, np.uint8)]
+    )
     np.testing.assert_allclose(answer["sharp"], 2 * answer["logits"], rtol=1e-6)
 
 
@@ -247,9 +247,7 @@ def test_adapted_float_graph_answers_as_numpy_normalisation_and_the_original(
     inputs = floats.transpose(0, 3, 1, 2).astype(np.float32)
     expected = original.run(None, {original.get_inputs()[0].name: inputs})[0]
 
-    runtime = Runtime(
-        adapt(model, "classification", MEAN, STD).SerializeToString(), InputPolicy()
-    )
+    runtime = Runtime(adapt(model, "classification", MEAN, STD).SerializeToString(), InputPolicy())
     answer = runtime.run(list(pictures))
     np.testing.assert_allclose(answer["logits"], expected, atol=1e-4)
     head = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "head")
@@ -273,12 +271,14 @@ def test_adapted_uint8_graph_keeps_its_answers() -> None:
 def test_adapting_renames_inside_subgraphs() -> None:
     model = foreign_model()
     graph = model.graph
-    yes = numpy_helper.from_array(np.array(True), "condition")  # noqa: FBT003
+    yes = numpy_helper.from_array(np.array(True), "condition")
     graph.initializer.append(yes)
     graph.node.insert(0, branch(helper.make_node("Identity", ["x"], ["same"]), "same"))
     graph.node[1].input[0] = "branched"
     adapted = adapt(model, "classification", HALF, HALF)
-    answer = Runtime(adapted.SerializeToString(), InputPolicy()).run([np.zeros((8, 8, 3), np.uint8)])
+    answer = Runtime(adapted.SerializeToString(), InputPolicy()).run(
+        [np.zeros((8, 8, 3), np.uint8)]
+    )
     assert answer["logits"].shape == (1, 5)
 
 
