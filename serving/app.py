@@ -156,7 +156,7 @@ def _add_models(app: FastAPI) -> None:
     @app.get("/v1/models/{name}", tags=["models"])
     async def model(request: Request, name: str) -> ModelInfo:
         """Describe one model."""
-        return _models(request).info(name)
+        return _models(request).get(name).info
 
 
 def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:

@@ -49,6 +49,26 @@ class ServedModel:
         )
 
     @property
+    def info(self) -> ModelInfo:
+        """What is known about the model."""
+        manifest = self.manifest
+        return ModelInfo(
+            name=manifest.name,
+            task=manifest.task,
+            hash=self.artifact.hash,
+            synthetic=manifest.synthetic,
+            provider=self.runtime.provider,
+            route=manifest.route,
+            classes=manifest.classes,
+            outputs=self.runtime.output_names,
+            input=manifest.input,
+            temperature=manifest.temperature,
+            dataset=manifest.dataset,
+            parameters=manifest.parameters,
+            metrics=manifest.metrics,
+        )
+
+    @property
     def probe(self) -> Probe:
         """The same graph with its activations tapped; made when first asked for, and kept."""
         with self._probe_lock:
@@ -138,39 +158,16 @@ class Models:
             )
         return models[name]
 
-    def info(self, name: str) -> ModelInfo:
-        """What is known about a model.
-
-        Raises:
-            RequestError: unknown, or not loadable.
-        """
-        model = self.get(name)
-        manifest = model.manifest
-        return ModelInfo(
-            name=manifest.name,
-            task=manifest.task,
-            hash=model.artifact.hash,
-            synthetic=manifest.synthetic,
-            provider=model.runtime.provider,
-            route=manifest.route,
-            default=manifest.route is not None and self.of_route(manifest.route)[0] is model,
-            classes=manifest.classes,
-            outputs=model.runtime.output_names,
-            input=manifest.input,
-            temperature=manifest.temperature,
-            dataset=manifest.dataset,
-            parameters=manifest.parameters,
-            metrics=manifest.metrics,
-        )
-
     def list(self) -> ModelList:
         """All models, and what could not be loaded."""
+        leaders = {route: self.of_route(route) for route in ROUTES}
         return ModelList(
-            models=tuple(self.info(name) for name in self.served),
+            models=tuple(model.info for model in self.served.values()),
             unavailable=tuple(
                 UnavailableModel(name=name, reason=reason)
                 for name, reason in self.unavailable.items()
             ),
+            defaults={route: models[0].stamp.name for route, models in leaders.items() if models},
         )
 
 

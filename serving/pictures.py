@@ -21,11 +21,11 @@ MAX_REQUEST_PIXELS = 64_000_000
 Image.MAX_IMAGE_PIXELS = None
 
 
-def read_pictures(contents: Sequence[bytes], policy: InputPolicy) -> list[Picture]:
+def read_pictures(sources: Sequence[bytes | Picture], policy: InputPolicy) -> list[Picture]:
     """Decode the pictures of one request.
 
     Args:
-        contents: encoded pictures.
+        sources: encoded pictures; uint8 H x W x 3 RGB arrays pass, held to the same sizes.
         policy: of the model they are for; its `accepted_side` is enforced.
 
     Returns:
@@ -33,46 +33,56 @@ def read_pictures(contents: Sequence[bytes], policy: InputPolicy) -> list[Pictur
         16-bit greys scaled to 8 bits, animations reduced to their first frame.
 
     Raises:
-        RequestError: naming the first picture at fault, counted from 0. Sizes of all pictures are
+        RequestError: naming the first picture at fault, counted from 0. The sizes of all are
             checked before any is decoded.
     """
-    opened = []
+    if not sources:
+        raise RequestError("no-picture", "no picture was given; give at least one.")
+    opened: list[Image.Image | Picture] = []
     pixels = 0
-    for index, content in enumerate(contents):
+    for index, source in enumerate(sources):
         try:
-            image = open_picture(content)
-            check_size(*image.size, policy)
-        except RequestError as problem:
-            raise problem.at(index) from None
+            image = open_picture(source) if isinstance(source, bytes) else check_array(source)
+            width, height = size_of(image)
+            check_size(width, height, policy)
+        except RequestError as error:
+            raise error.at(index) from None
         opened.append(image)
-        pixels += image.width * image.height
-        check_pixels(pixels)
+        pixels += width * height
+        if pixels > MAX_REQUEST_PIXELS:
+            raise RequestError(
+                "too-many-pixels",
+                f"the pictures have more than {MAX_REQUEST_PIXELS // 1_000_000} megapixels "
+                "together; send fewer in a request.",
+            )
     pictures = []
     for index, image in enumerate(opened):
         try:
-            pictures.append(decode(image))
-        except RequestError as problem:
-            raise problem.at(index) from None
+            pictures.append(decode(image) if isinstance(image, Image.Image) else image)
+        except RequestError as error:
+            raise error.at(index) from None
     return pictures
 
 
-def check_pictures(pictures: Sequence[Picture], policy: InputPolicy) -> None:
-    """Hold pictures that are arrays already to the sizes that encoded ones are held to.
+def check_array(array: Picture) -> Picture:
+    """Let an array pass that is a picture already.
 
     Raises:
-        RequestError: as `read_pictures`; also an array that is not uint8 H x W x 3.
+        RequestError: it is not uint8 H x W x 3.
     """
-    for index, picture in enumerate(pictures):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:  # noqa: PLR2004
-            raise RequestError(
-                "unsupported-format",
-                f"an array of {picture.dtype} {picture.shape}; uint8 H x W x 3 is expected.",
-            ).at(index)
-        try:
-            check_size(picture.shape[1], picture.shape[0], policy)
-        except RequestError as problem:
-            raise problem.at(index) from None
-    check_pixels(sum(picture.shape[0] * picture.shape[1] for picture in pictures))
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:  # noqa: PLR2004
+        raise RequestError(
+            "unsupported-format",
+            f"an array of {array.dtype} with shape {array.shape}; uint8 H x W x 3 is accepted.",
+        )
+    return array
+
+
+def size_of(image: Image.Image | Picture) -> tuple[int, int]:
+    """Width and height in pixels."""
+    if isinstance(image, Image.Image):
+        return image.size
+    return image.shape[1], image.shape[0]
 
 
 def open_picture(content: bytes) -> Image.Image:
@@ -104,20 +114,6 @@ def check_size(width: int, height: int, policy: InputPolicy) -> None:
         raise RequestError("picture-too-small", f"it is {width}x{height}; {accepted}; enlarge it.")
     if max(width, height) > greatest:
         raise RequestError("picture-too-large", f"it is {width}x{height}; {accepted}; shrink it.")
-
-
-def check_pixels(pixels: int) -> None:
-    """Hold the pixels of a whole request to `MAX_REQUEST_PIXELS`.
-
-    Raises:
-        RequestError: there are more.
-    """
-    if pixels > MAX_REQUEST_PIXELS:
-        raise RequestError(
-            "too-many-pixels",
-            f"the pictures have more than {MAX_REQUEST_PIXELS // 1_000_000} megapixels together; "
-            "send fewer in a request.",
-        )
 
 
 def decode(image: Image.Image) -> Picture:

@@ -40,15 +40,20 @@ class RequestError(VitrineError):
 
     Args:
         code: key of `KINDS`.
-        detail: one line: what was wrong, what is accepted, what to do.
+        reason: one line: what was wrong, what is accepted, what to do.
         picture: index of the picture at fault within the request, where one is.
     """
 
-    def __init__(self, code: str, detail: str, picture: int | None = None) -> None:
-        super().__init__(detail)
+    def __init__(self, code: str, reason: str, picture: int | None = None) -> None:
         self.code = code
-        self.detail = detail
+        self.reason = reason
         self.picture = picture
+        super().__init__(self.detail)
+
+    @property
+    def detail(self) -> str:
+        """The reason, with the picture it is about."""
+        return self.reason if self.picture is None else f"picture {self.picture}: {self.reason}"
 
     @property
     def status(self) -> int:
@@ -56,8 +61,8 @@ class RequestError(VitrineError):
         return KINDS[self.code].status
 
     def at(self, picture: int) -> "RequestError":
-        """The same problem, naming the picture of the request (from 0) that has it."""
-        return RequestError(self.code, f"picture {picture}: {self.detail}", picture)
+        """The same, about the picture with that index (from 0)."""
+        return RequestError(self.code, self.reason, picture)
 
     def content(self) -> dict[str, Any]:
         """Members of the problem document."""

@@ -33,7 +33,6 @@ class ModelInfo(Answer):
     synthetic: bool = Field(description="trained on generated pictures: for trying things out only")
     provider: str = Field(description="CUDAExecutionProvider or CPUExecutionProvider")
     route: str | None = Field(description="route that it can serve besides its own name")
-    default: bool = Field(description="answers its route where no ?model= is given")
     classes: tuple[str, ...]
     outputs: tuple[str, ...] = Field(description="outputs of the graph")
     input: InputPolicy
@@ -55,6 +54,9 @@ class ModelList(Answer):
 
     models: tuple[ModelInfo, ...]
     unavailable: tuple[UnavailableModel, ...]
+    defaults: dict[str, str] = Field(
+        description="by route: the model that answers where no ?model= is given"
+    )
 
 
 class Size(Answer):

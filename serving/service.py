@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from artifacts import artifacts_root
 from artifacts.provenance import cores
 from serving.app import create_app
-from serving.models import ROUTES, Models
+from serving.models import Models
 
 WORKERS = max(1, int(os.environ.get("VITRINE_WORKERS") or cores()))
 THREADS = max(1, cores() // WORKERS)
@@ -60,8 +60,7 @@ def _announce(models: Models) -> None:
         log.warning("NO GPU IN USE: all models run on the CPU")
     log.info("%d workers x %d runtime threads", WORKERS, THREADS)
     service: Any = Vitrine  # the decorators made a bentoml.Service of the class
-    route = next((r for r in ROUTES if models.of_route(r)), None)
-    if route:
+    for route in list(listed.defaults)[:1]:
         sample = os.path.relpath(SAMPLE)
         log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, service.url, route)
     log.info("documentation: %s/docs", service.url)

@@ -1,0 +1,251 @@
+"""The typed client: ask a running server, or open an artifact in process; same answers.
+
+predictor = connect("http://127.0.0.1:3000")  # connect(None) opens artifacts in process
+answer = predictor.classify("cifar10-gap", [Path("frog.png").read_bytes()])
+print(answer.pictures[0].top[0].label)
+"""
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from artifacts import Artifact, VitrineError
+from serving import operations
+from serving.chunks import Rows, ServerError, Source, check_same_model, chunks, encode, merge
+from serving.models import Models, ServedModel
+from serving.pictures import (
+    read_pictures,
+)
+from serving.problems import KINDS, MEDIA_TYPE, RequestError
+from serving.schemas import (
+    Classification,
+    Inspection,
+    ModelInfo,
+    ModelList,
+    ProblemDocument,
+)
+
+Answer = TypeVar("Answer")
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+class Predictor(Protocol):
+    """What can be asked, wherever the model runs. All pictures may differ in size.
+
+    Every method raises a `VitrineError` (one line) where the question cannot be answered:
+    `RequestError` for a model or picture that is refused.
+    """
+
+    def models(self) -> list[ModelInfo]:
+        """The models that can be asked."""
+
+    def model_info(self, name: str) -> ModelInfo:
+        """What is known about one model."""
+
+    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+        """The `top` most probable classes of each picture."""
+
+    def features(self, name: str, pictures: Sequence[Source]) -> Rows:
+        """What the head of the network sees: float32 N x D."""
+
+    def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
+        """Shares of exact zeros after each activation, over all pictures."""
+
+
+class _Chunked(ABC):
+    """Splits long sequences of pictures into requests of bounded size, and joins the answers."""
+
+    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+        """As `Predictor.classify`."""
+        answers = self._each(lambda chunk: self._classify(name, chunk, top), pictures)
+        check_same_model([answer.model for answer in answers])
+        joined = tuple(picture for answer in answers for picture in answer.pictures)
+        return answers[0].model_copy(update={"pictures": joined})
+
+    def features(self, name: str, pictures: Sequence[Source]) -> Rows:
+        """As `Predictor.features`."""
+        return np.concatenate(self._each(lambda chunk: self._features(name, chunk), pictures))
+
+    def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
+        """As `Predictor.inspect`."""
+        return merge(self._each(lambda chunk: self._inspect(name, chunk), pictures))
+
+    def _each(
+        self, ask: Callable[[list[Source]], Answer], pictures: Sequence[Source]
+    ) -> list[Answer]:
+        """Ask for each chunk; a refusal names the picture by its place in the whole sequence."""
+
+        def ask_from(start_and_chunk: tuple[int, list[Source]]) -> Answer:
+            start, chunk = start_and_chunk
+            try:
+                return ask(chunk)
+            except RequestError as error:
+                raise error if error.picture is None else error.at(start + error.picture) from None
+
+        if not pictures:
+            raise RequestError("no-picture", "no picture was given; give at least one.")
+        return list(self._map(ask_from, chunks(pictures)))
+
+    @abstractmethod
+    def _map(
+        self, ask: Callable[[tuple[int, list[Source]]], Answer], chunks: Iterator[Any]
+    ) -> Iterator[Answer]:
+        """Apply `ask` to the chunks, in order."""
+
+    @abstractmethod
+    def _classify(self, name: str, chunk: list[Source], top: int) -> Classification: ...
+
+    @abstractmethod
+    def _features(self, name: str, chunk: list[Source]) -> Rows: ...
+
+    @abstractmethod
+    def _inspect(self, name: str, chunk: list[Source]) -> Inspection: ...
+
+
+class Client(_Chunked):
+    """Asks a running server.
+
+    Args:
+        url: such as http://127.0.0.1:3000.
+        timeout: seconds to wait for one request.
+        concurrency: requests under way at once.
+    """
+
+    def __init__(self, url: str, timeout: float = 60.0, concurrency: int = 4) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(timeout=timeout)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="vitrine-client")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._pool.shutdown()
+        self._http.close()
+
+    def models(self) -> list[ModelInfo]:
+        """As `Predictor.models`."""
+        return list(self._parse(ModelList, self._send("GET", "/v1/models")).models)
+
+    def model_info(self, name: str) -> ModelInfo:
+        """As `Predictor.model_info`."""
+        return self._parse(ModelInfo, self._send("GET", f"/v1/models/{quote(name, safe='')}"))
+
+    def _map(
+        self, ask: Callable[[tuple[int, list[Source]]], Answer], chunks: Iterator[Any]
+    ) -> Iterator[Answer]:
+        return self._pool.map(ask, chunks)
+
+    def _classify(self, name: str, chunk: list[Source], top: int) -> Classification:
+        return self._parse(Classification, self._post(name, f"classify?top={top}", chunk))
+
+    def _features(self, name: str, chunk: list[Source]) -> Rows:
+        response = self._post(name, "features", chunk, accept="application/x-npy")
+        rows: Rows = np.load(io.BytesIO(response.content), allow_pickle=False)
+        return rows
+
+    def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
+        return self._parse(Inspection, self._post(name, "inspect", chunk))
+
+    def _post(
+        self, name: str, what: str, chunk: list[Source], accept: str = "application/json"
+    ) -> httpx.Response:
+        files = [("image", ("picture", encode(source))) for source in chunk]
+        headers = {"Accept": accept}
+        path = f"/v1/models/{quote(name, safe='')}/{what}"
+        return self._send("POST", path, files=files, headers=headers)
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, self.url + path, **content)
+        except httpx.ConnectError as error:
+            raise ServerError(
+                f"no server answers at {self.url} ({error}); start one with `make run`."
+            ) from None
+        except httpx.TimeoutException:
+            seconds = self._http.timeout.read
+            raise ServerError(f"{self.url} gave no answer within {seconds:g} s.") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise ServerError(f"the request to {self.url} failed: {reason}.") from None
+        if not response.is_success:
+            raise self._refusal(response)
+        return response
+
+    def _refusal(self, response: httpx.Response) -> VitrineError:
+        if response.headers.get("content-type") == MEDIA_TYPE:
+            problem = self._parse(ProblemDocument, response)
+            if problem.code in KINDS:
+                reason = problem.detail.removeprefix(f"picture {problem.picture}: ")
+                return RequestError(problem.code, reason, problem.picture)
+        return ServerError(
+            f"{response.url} answered with status {response.status_code}, not as a Vitrine server "
+            "does; check the address and the versions."
+        )
+
+    def _parse(self, kind: type[Parsed], response: httpx.Response) -> Parsed:
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError:
+            raise ServerError(
+                f"{response.url} gave no {kind.__name__}; check the address and the versions."
+            ) from None
+
+
+class LocalPredictor(_Chunked):
+    """Opens artifacts in process, through the code the server's handlers call.
+
+    Args:
+        root: folder of the artifacts; `artifacts_root()` by default.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root
+        self._opened: dict[str, ServedModel] = {}
+
+    def models(self) -> list[ModelInfo]:
+        """As `Predictor.models`."""
+        return list(Models.load(self.root).list().models)
+
+    def model_info(self, name: str) -> ModelInfo:
+        """As `Predictor.model_info`."""
+        return self._model(name).info
+
+    def _model(self, name: str) -> ServedModel:
+        if name not in self._opened:
+            self._opened[name] = ServedModel(Artifact.open(name, self.root))
+        return self._opened[name]
+
+    def _map(
+        self, ask: Callable[[tuple[int, list[Source]]], Answer], chunks: Iterator[Any]
+    ) -> Iterator[Answer]:
+        return map(ask, chunks)
+
+    def _classify(self, name: str, chunk: list[Source], top: int) -> Classification:
+        model = self._model(name)
+        return operations.classify(model, read_pictures(chunk, model.manifest.input), top)
+
+    def _features(self, name: str, chunk: list[Source]) -> Rows:
+        model = self._model(name)
+        return operations.features(model, read_pictures(chunk, model.manifest.input))
+
+    def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
+        model = self._model(name)
+        return operations.inspect(model, read_pictures(chunk, model.manifest.input))
+
+
+def connect(url: str | None) -> Predictor:
+    """The server at `url`, or the artifacts of this machine where it is None."""
+    return LocalPredictor() if url is None else Client(url)
