@@ -21,9 +21,7 @@ from artifacts import Artifact, VitrineError
 from serving import operations
 from serving.chunks import Rows, ServerError, Source, check_same_model, chunks, encode, merge
 from serving.models import Models, ServedModel
-from serving.pictures import (
-    read_pictures,
-)
+from serving.pictures import read_pictures
 from serving.problems import KINDS, MEDIA_TYPE, RequestError
 from serving.schemas import (
     Classification,

@@ -98,7 +98,8 @@ def open_picture(content: bytes) -> Image.Image:
             return Image.open(BytesIO(content), formats=FORMATS)
     except Exception:  # noqa: BLE001 - Pillow's parsers raise almost anything for malformed headers
         raise RequestError(
-            "unsupported-format", f"these {len(content)} bytes are no picture; {ACCEPTED}."
+            "unsupported-format",
+            f"these {len(content)} bytes are no picture, or too few of its first ones; {ACCEPTED}.",
         ) from None
 
 

@@ -1,0 +1,36 @@
+"""Pictures that tests send, good and bad."""
+
+import struct
+import zlib
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Colours that vary smoothly, as photographs do, with no two seeds alike."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def bomb(side: int) -> bytes:
+    """A valid black PNG of side x side pixels, a few kB long."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    deflate = zlib.compressobj(9)
+    rows = b"".join(deflate.compress(bytes(side // 8 + 1)) for _ in range(side))
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", rows + deflate.flush()), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)

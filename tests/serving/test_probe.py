@@ -1,0 +1,161 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from artifacts import Artifact, InputPolicy, Runtime
+from serving.models import ServedModel
+from serving.operations import inspect
+from serving.probe import Probe, tap_activations
+from tests.graphs import tiny_artifact, tiny_model
+from tests.pictures import photograph
+
+SIZES = [(32, 20), (16, 16), (64, 60), (32, 20)]
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    return tiny_artifact(tmp_path)
+
+
+def pictures() -> list[np.ndarray]:
+    return [np.asarray(photograph(*size, seed)) for seed, size in enumerate(SIZES)]
+
+
+def test_counts_equal_those_of_the_plain_graph(artifact: Artifact) -> None:
+    """Against ONNX's own NumPy evaluator, which shares no code with the probe."""
+    plain = onnx.load(artifact.model_path)
+    plain.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("r1", "r2")
+    )
+    evaluator = ReferenceEvaluator(plain)
+    expected: dict[str, list[np.ndarray]] = {"r1": [], "r2": []}
+    for picture in pictures():
+        for name, maps in zip(
+            expected, evaluator.run(list(expected), {"images": picture[None]}), strict=True
+        ):
+            expected[name].append((maps[0] == 0).mean(axis=(1, 2)))
+    layers = inspect(ServedModel(artifact), pictures()).layers
+    assert [(x.name, x.operator, x.channels) for x in layers] == [
+        ("relu_1", "Relu", 8),
+        ("relu_2", "Relu", 16),
+    ]
+    for layer, shares in zip(layers, expected.values(), strict=True):
+        np.testing.assert_allclose(layer.channel_zeros, np.mean(shares, axis=0), atol=1e-6)
+        assert layer.zeros == pytest.approx(np.mean(shares), abs=1e-6)
+    assert layers[0].channel_zeros[0] == 1.0  # dead by construction
+    assert max(layers[0].channel_zeros[1:]) < 1.0
+
+
+def test_answers_are_unchanged(artifact: Artifact) -> None:
+    plain = Runtime.open(artifact).run(pictures(), ["logits", "features"])
+    probed = Probe(artifact).runtime.run(pictures(), ["logits", "features"])
+    for name, values in plain.items():
+        np.testing.assert_allclose(probed[name], values, rtol=0, atol=1e-6)
+
+
+def test_one_live_value_keeps_a_channel_from_being_dead() -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    x = np.zeros((1, 2, 2048, 2048), np.float32)
+    x[0, 1, 5, 5] = 1e-30
+    (shares,) = run_tapped(nodes, x)
+    assert 1 - float(shares[0, 0]) == 1.0
+    assert 1 - float(shares[0, 1]) < 1.0
+
+
+def run_tapped(
+    nodes: Sequence[onnx.NodeProto],
+    x: np.ndarray,
+    opset: int = 20,
+    **weights: np.ndarray,
+) -> list[np.ndarray]:
+    """Outputs of the taps of a graph x -> ... -> y."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    tapped, taps = tap_activations(model)
+    session = Runtime(tapped.SerializeToString(), InputPolicy())._session
+    return [np.asarray(v) for v in session.run([tap.output for tap in taps], {"x": x})]
+
+
+def operators(nodes: Sequence[onnx.NodeProto], opset: int = 20) -> list[tuple[str, str]]:
+    """(operator, input of the tap) of all taps of a graph x -> ... -> y on N x C x H x W."""
+    scalars = {"half": 0.5, "root": 2**0.5, "one": 1.0, "zero": 0.0, "six": 6.0, "minus": -1.0}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in scalars.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    tapped, taps = tap_activations(model)
+    inputs = [
+        n.input[0] for n in tapped.graph.node if n.output[0] in {f"{t.output}_flags" for t in taps}
+    ]
+    return list(zip([t.operator for t in taps], inputs, strict=True))
+
+
+def node(operator: str, *tensors: str, **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(operator, tensors[:-1], tensors[-1:], **attributes)
+
+
+@pytest.mark.parametrize(
+    "operator", ["Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "Gelu", "Mish"]
+)
+def test_plain_activations_are_found(operator: str) -> None:
+    assert operators([node(operator, "x", "y")]) == [(operator, "y")]
+
+
+def test_silu_is_tapped_after_its_product_only() -> None:
+    assert operators([node("Sigmoid", "x", "s"), node("Mul", "x", "s", "y")]) == [("SiLU", "y")]
+
+
+def test_a_gate_on_another_tensor_is_a_sigmoid() -> None:
+    gate = [node("Neg", "x", "n"), node("Sigmoid", "n", "s"), node("Mul", "x", "s", "y")]
+    assert operators(gate) == [("Sigmoid", "s")]
+
+
+@pytest.mark.parametrize("halved", ["first", "last"])
+def test_gelu_by_parts_is_tapped_at_its_end(halved: str) -> None:
+    nodes = [node("Div", "x", "root", "d"), node("Erf", "d", "e"), node("Add", "e", "one", "a")]
+    if halved == "first":
+        nodes += [node("Mul", "x", "half", "h"), node("Mul", "h", "a", "y")]
+    else:
+        nodes += [node("Mul", "x", "a", "m"), node("Mul", "m", "half", "y")]
+    assert operators(nodes) == [("GELU", "y")]
+
+
+def test_a_clip_is_an_activation_where_it_clips_at_zero() -> None:
+    assert operators([node("Clip", "x", "zero", "six", "y")]) == [("Clip", "y")]
+    assert operators([node("Clip", "x", "minus", "one", "y")]) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((2, 5), ()), ((2, 7, 5), (1,)), ((2, 5, 3, 4), (2, 3))]
+)
+@pytest.mark.parametrize("opset", [13, 20])
+def test_channels_are_found_at_every_rank(
+    shape: tuple[int, ...], axes: tuple[int, ...], opset: int
+) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    (shares,) = run_tapped([node("Relu", "x", "y")], x, opset)
+    np.testing.assert_allclose(shares, (x > 0).astype(np.float32).mean(axis=axes), atol=1e-6)
+    assert shares.shape == (2, 5)
+
+
+def test_names_are_those_of_the_nodes_where_they_tell_them_apart() -> None:
+    model = tiny_model()
+    assert [tap.name for tap in tap_activations(model)[1]] == ["relu_1", "relu_2"]
+    for each in model.graph.node:
+        each.name = "same"
+    assert [tap.name for tap in tap_activations(model)[1]] == ["r1", "r2"]
