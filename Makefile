@@ -3,7 +3,6 @@
 PYTHON ?= python3.11
 PORT ?= 3000
 PROFILE ?= full
-SAMPLE := serving/sample.jpg
 
 SERVE := .venv-serve
 DEV := .venv
@@ -20,9 +19,6 @@ help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(SERVE)/.installed  ## Serve the models in artifacts/models [PORT=3000]
-	@echo "Vitrine starts on http://127.0.0.1:$(PORT) (documentation: /docs); Ctrl-C ends it."
-	@echo "Try in another terminal, from this folder:"
-	@echo "  curl -F image=@$(SAMPLE) http://127.0.0.1:$(PORT)/v1/cifar10/classify"
 	@exec $(SERVE)/bin/bentoml serve serving.service:Vitrine --host 127.0.0.1 --port $(PORT)
 
 setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, analysis, tools
