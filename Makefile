@@ -2,7 +2,6 @@
 
 PYTHON ?= python3.11
 PORT ?= 3000
-PROFILE ?= full
 
 SERVE := .venv-serve
 DEV := .venv
@@ -32,7 +31,7 @@ lint: $(DEV)/.installed  ## Check style, format and types
 	$(DEV)/bin/mypy
 
 train-all: $(DEV)/.installed  ## Train every recipe that is out of date [PROFILE=full|cpu|smoke]
-	$(DEV)/bin/python -m training all --profile $(PROFILE)
+	$(DEV)/bin/python -m training all $(if $(PROFILE),--profile $(PROFILE))
 
 # onnxruntime stands in for onnxruntime-gpu where that has no wheel; both are pinned everywhere.
 constraints:  ## Pin in constraints.txt what the ranges of pyproject.toml resolve to today
