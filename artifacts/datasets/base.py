@@ -43,7 +43,7 @@ class ImageSet:
         """The same set cut to `limit` pictures, drawn evenly over it so that classes stay mixed."""
         if limit is None or limit >= len(self):
             return self
-        chosen = np.linspace(0, len(self) - 1, limit).round().astype(np.int64)
+        chosen = spread(len(self), limit)
         images: Sequence[Picture] | Picture
         if isinstance(self.images, np.ndarray):
             images = self.images[chosen]
@@ -60,6 +60,12 @@ class ImageSet:
             self.fingerprint,
             self.synthetic,
         )
+
+
+def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:
+    """Places of `limit` things drawn evenly over `count`; of all of them where limit is None."""
+    limit = count if limit is None else min(limit, count)
+    return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
 class FileImages(Sequence[Picture]):

@@ -18,23 +18,37 @@ def image_folder(root: Path, split: str, name: str = "image_folder") -> ImageSet
     """
     has_splits = any((root / name).is_dir() for name in ("train", "test"))
     base = root / split if has_splits else root
-    folders = sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
-    classes: list[str] = []
-    paths: list[Path] = []
-    labels: list[int] = []
-    for folder in folders:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        if files:
-            paths += files
-            labels += [len(classes)] * len(files)
-            classes.append(folder.name)
+    classes, paths, labels = class_folders(base)
     if not paths:
         raise DataError(
             f"{base}: no pictures found. Expected one folder per class with pictures in it: "
             f"{root}/{split}/CLASS/PICTURE.jpg (or without {split}/)."
         )
     fingerprint = fingerprint_files(paths, base)
-    return ImageSet(name, split, tuple(classes), FileImages(paths), np.array(labels), fingerprint)
+    return ImageSet(name, split, classes, FileImages(paths), np.array(labels), fingerprint)
+
+
+def class_folders(base: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
+    """Classes of a folder of class folders, their picture files, and each file's class number.
+
+    All empty where there are no pictures in folders below `base`, or no such folder.
+    """
+    folders = sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
+    classes: list[str] = []
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in folders:
+        files = picture_files(folder)
+        if files:
+            paths += files
+            labels += [len(classes)] * len(files)
+            classes.append(folder.name)
+    return tuple(classes), paths, labels
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Files under `folder`, at any depth, that are pictures by their names; sorted."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
 def stanford_cars(root: Path, split: str) -> ImageSet:

@@ -1,0 +1,28 @@
+"""`python -m analysis`: looks into served models."""
+
+import click
+
+from analysis import map as feature_map
+from analysis import sparsity
+from artifacts.commands import run_command
+
+
+@click.group(context_settings={"max_content_width": 100})
+def main() -> None:
+    """Look into served models: a report of each analysis as PNG, CSV and JSON.
+
+    The pictures come from --images or --dataset, the answers from a running server (--url) or from
+    the artifact opened in this process; the numbers are the same.
+
+    \b
+    python -m analysis sparsity --model cifar10-gap --dataset cifar10:test --limit 1000
+    python -m analysis map --model cifar10-gap --images my/pictures --url http://127.0.0.1:3000
+    """  # noqa: D301  \b is click's mark for lines that keep their breaks
+
+
+for command in (sparsity.command, feature_map.command):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    run_command(main, "python -m analysis")

@@ -1,0 +1,216 @@
+"""The pictures an analysis looks at: a data set by name, or a folder, asked about in chunks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from artifacts import DataError, datasets
+from artifacts.datasets.base import FileImages, Picture, spread
+from artifacts.datasets.folders import class_folders, picture_files
+from serving.client import Problem
+
+UNKNOWN = -1
+"""Label of a picture whose class is not known."""
+CHUNK_PICTURES = 256
+CHUNK_PIXELS = 16_000_000
+CHUNK_BYTES = 16_000_000
+TOO_LARGE = ("body-too-large", "too-many-pixels")
+"""What a request is refused for as a whole: with one picture in it, that is at fault."""
+
+Sent = bytes | Picture
+"""A picture as it is sent: an encoded file, or uint8 H x W x 3 RGB."""
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """N named pictures, with labels where there are any."""
+
+    source: str
+    """What to call them in titles: `cifar10:test`, or the folder's name."""
+    names: Sequence[str]
+    """Place in the data set, or file relative to the folder, of each picture."""
+    images: Sequence[Path] | npt.NDArray[np.uint8]
+    """N files, sent as they are; or N x H x W x 3 RGB."""
+    labels: npt.NDArray[np.int64]
+    """N class numbers, or `UNKNOWN`."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes; empty where pictures came without."""
+    synthetic: bool = False
+    """Whether the pictures were generated."""
+    fingerprint: str | None = None
+    """sha256 of the whole split, for data sets."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Pictures that were refused when asked about, with the reason."""
+
+    def __len__(self) -> int:
+        """Number of pictures, unreadable ones included."""
+        return len(self.names)
+
+    @classmethod
+    def from_dataset(cls, text: str, limit: int | None = None) -> Self:
+        """Read `NAME:SPLIT`; `limit` pictures are drawn evenly over it.
+
+        Raises:
+            DataError: unknown name or split, or data that is missing.
+        """
+        name, split = datasets.parse(text)
+        data = datasets.load(name, split)
+        part = data.head(limit)
+        images: Sequence[Path] | npt.NDArray[np.uint8]
+        if isinstance(part.images, FileImages):
+            images = part.images.paths
+            names = _relative(images, datasets.data_root())
+        else:
+            images = np.asarray(part.images)
+            names = [str(place) for place in spread(len(data), limit)]
+        return cls(
+            source=f"{name}:{split}",
+            names=names,
+            images=images,
+            labels=part.labels,
+            classes=part.classes,
+            synthetic=part.synthetic,
+            fingerprint=part.fingerprint,
+        )
+
+    @classmethod
+    def from_folder(cls, folder: Path, limit: int | None = None) -> Self:
+        """Read a folder. Folders in it are classes, unless pictures lie beside them.
+
+        Raises:
+            DataError: no pictures in it.
+        """
+        files = picture_files(folder)
+        if not files:
+            raise DataError(
+                f"{folder}: no pictures found; expected picture files such as .jpg or .png, or a "
+                "folder of them per class."
+            )
+        labels = [UNKNOWN] * len(files)
+        classes: tuple[str, ...] = ()
+        if all(file.parent != folder for file in files):
+            classes, files, labels = class_folders(folder)
+        chosen = spread(len(files), limit)
+        files = [files[place] for place in chosen]
+        return cls(
+            source=folder.resolve().name,
+            names=_relative(files, folder),
+            images=files,
+            labels=np.array(labels, np.int64)[chosen],
+            classes=classes,
+        )
+
+    def label(self, index: int) -> str:
+        """Class name of picture `index`; empty where unknown."""
+        return self.classes[self.labels[index]] if self.labels[index] != UNKNOWN else ""
+
+    def ask(
+        self, work: str, question: Callable[[list[Sent]], Answer]
+    ) -> Iterator[tuple[list[int], Answer]]:
+        """Put a question about all pictures, in chunks of bounded memory, showing progress.
+
+        Pictures that are refused are left out, and stand in `skipped` with the reason.
+
+        Args:
+            work: what is being done, shown beside the progress bar on stderr.
+            question: called with the pictures of a chunk.
+
+        Yields:
+            Indices of the pictures of a chunk, and the answer to the question about them.
+
+        Raises:
+            DataError: not one of the pictures was accepted.
+        """
+        self.skipped.clear()
+        with _progress() as progress:
+            task = progress.add_task(work, total=len(self))
+            for indices in self._chunks():
+                images = self._read(indices)
+                answer = self._answer(images, question)
+                if answer is not None:
+                    yield list(images), answer
+                progress.update(task, advance=len(indices))
+        if len(self.skipped) == len(self):
+            raise DataError(
+                f"{self.source}: none of the {len(self)} pictures can be used; the first: "
+                f"{next(iter(self.skipped.values()))}"
+            )
+
+    def _answer(
+        self, images: dict[int, Sent], question: Callable[[list[Sent]], Answer]
+    ) -> Answer | None:
+        """Ask, taking out of `images` what is refused, until the rest is answered."""
+        while images:
+            try:
+                return question(list(images.values()))
+            except Problem as problem:
+                place = 0 if problem.code in TOO_LARGE and len(images) == 1 else problem.picture
+                if place is None:
+                    raise
+                index = list(images)[place]
+                self.skipped[self.names[index]] = problem.detail.split(": ", 1)[-1]
+                del images[index]
+        return None
+
+    def _chunks(self) -> Iterator[list[int]]:
+        chunk: list[int] = []
+        pixels = size = 0
+        for index in range(len(self)):
+            more_pixels, more_size = self._extent(index)
+            full = (
+                len(chunk) == CHUNK_PICTURES
+                or pixels + more_pixels > CHUNK_PIXELS
+                or size + more_size > CHUNK_BYTES
+            )
+            if chunk and full:
+                yield chunk
+                chunk, pixels, size = [], 0, 0
+            chunk.append(index)
+            pixels += more_pixels
+            size += more_size
+        if chunk:
+            yield chunk
+
+    def _extent(self, index: int) -> tuple[int, int]:
+        """Pixels and bytes of a picture; no pixels where its header cannot be read."""
+        image = self.images[index]
+        if not isinstance(image, Path):
+            return image.shape[0] * image.shape[1], image.nbytes
+        try:
+            with Image.open(image) as header:
+                return header.width * header.height, image.stat().st_size
+        except Exception:  # noqa: BLE001  it is refused with a reason when it is sent
+            return 0, image.stat().st_size
+
+    def _read(self, indices: list[int]) -> dict[int, Sent]:
+        images: dict[int, Sent] = {}
+        for index in indices:
+            image = self.images[index]
+            try:
+                images[index] = image.read_bytes() if isinstance(image, Path) else image
+            except OSError as error:
+                self.skipped[self.names[index]] = str(error.strerror)
+        return images
+
+
+def _relative(files: Sequence[Path], root: Path) -> list[str]:
+    return [file.relative_to(root).as_posix() for file in files]
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
