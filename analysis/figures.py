@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Iterator
-from itertools import product
 
 from matplotlib.figure import Figure
 
@@ -46,6 +45,9 @@ def new_figure(title: str, footer: str, width: float = 9.0, height: float = 6.0)
 
 
 def styles() -> Iterator[tuple[str, str]]:
-    """Yield (colour, marker): ten colours, then the same with the next of ten markers."""
-    for marker, colour in product(MARKERS, COLOURS):
-        yield colour, marker
+    """Yield 50 pairs (colour, marker), all different; the marker changes after five colours.
+
+    So near colours, such as the two greys, differ in shape as well.
+    """
+    for number in range(5 * len(MARKERS)):
+        yield COLOURS[number % len(COLOURS)], MARKERS[number // 5]

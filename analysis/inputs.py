@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from artifacts import DataError, datasets
 from artifacts.datasets.base import FileImages, Picture, spread
 from artifacts.datasets.folders import class_folders, picture_files
-from serving.client import Problem
+from serving.client import RequestError
 
 UNKNOWN = -1
 """Label of a picture whose class is not known."""
@@ -151,7 +151,7 @@ class Pictures:
         while images:
             try:
                 return question(list(images.values()))
-            except Problem as problem:
+            except RequestError as problem:
                 place = 0 if problem.code in TOO_LARGE and len(images) == 1 else problem.picture
                 if place is None:
                     raise
@@ -206,11 +206,13 @@ def _relative(files: Sequence[Path], root: Path) -> list[str]:
 
 
 def _progress() -> Progress:
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )

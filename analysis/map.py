@@ -1,6 +1,7 @@
 """A map of what a model holds alike: t-SNE of the features that are served."""
 
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from openTSNE import TSNE
 
-from analysis.figures import COLOURS, MARKERS, new_figure, styles
+from analysis.figures import new_figure, styles
 from analysis.inputs import Pictures, Sent
 from analysis.options import common_options, read_pictures, report_folder
 from analysis.output import record, report_skipped, this_command, title, write_report
@@ -22,6 +23,8 @@ from serving.client import Predictor, connect
 
 INITIALISATION = "pca"
 MOST_LEGEND_CLASSES = 20
+REST = ("#dddddd", "o")
+"""Style of classes for which there is none left."""
 
 
 @dataclass(frozen=True)
@@ -129,31 +132,31 @@ def rows(
 def draw(table: list[dict[str, Any]], heading: str, footer: str) -> Figure:
     """Scatter plot of a table from `rows`, coloured by class; by prediction without labels."""
     figure = new_figure(heading, footer, width=10, height=8)
-    axes = figure.add_subplot(xticks=[], yticks=[], aspect="equal")
+    axes = figure.add_subplot(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     by = "label" if any(row["label"] for row in table) else "predicted"
     names = np.array([row[by] for row in table])
     points = np.array([(row["x"], row["y"]) for row in table])
     area = float(np.clip(20_000 / len(table), 4, 36))
     classes = np.unique(names).tolist()
-    most = len(COLOURS) * len(MARKERS)
-    for name, (colour, marker) in zip(classes[:most], styles(), strict=False):
+    for name, style in zip_longest(classes, islice(styles(), len(classes))):
+        colour, marker = style or REST
         x, y = points[names == name].T
-        axes.scatter(x, y, area, colour, marker, alpha=0.7, linewidths=0, label=name)
-    for name in classes[most:]:
-        x, y = points[names == name].T
-        axes.scatter(x, y, area, "#dddddd", linewidths=0, zorder=0)
+        axes.scatter(x, y, area, colour, marker=marker, alpha=0.7, linewidths=0, label=name)
     if classes != [""] and len(classes) <= MOST_LEGEND_CLASSES:
         heading = "class" if by == "label" else "predicted class"
-        figure.legend(title=heading, loc="outside right upper", frameon=False, markerscale=2)
+        figure.legend(title=heading, loc="outside right center", frameon=False, markerscale=2)
         _name_groups(axes, names, points)
     return figure
 
 
 def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np.float64]) -> None:
-    """Write each class's name at the median of its points: colour is not the only key."""
+    """Write each class's name where most of it lies: colour is not the only key."""
     halo = patheffects.withStroke(linewidth=3, foreground="white")
+    extent = list(zip(points.min(axis=0), points.max(axis=0), strict=True))
     for name in np.unique(names):
-        x, y = np.median(points[names == name], axis=0)
+        counts, *edges = np.histogram2d(*points[names == name].T, bins=10, range=extent)
+        cell = np.unravel_index(counts.argmax(), counts.shape)
+        x, y = ((edge[i] + edge[i + 1]) / 2 for edge, i in zip(edges, cell, strict=True))
         axes.text(x, y, name, ha="center", va="center", weight="bold", path_effects=[halo])
 
 
@@ -178,9 +181,10 @@ def command(
     perplexity: float,
     seed: int,
 ) -> None:
-    """Draw which pictures a model holds alike: t-SNE of its features, coloured by class.
+    """Map of the pictures a model holds alike.
 
-    Writes map.png, map.csv (picture, label, predicted, x, y, synthetic) and map.json (settings,
+    t-SNE of the features that are served, coloured by class; by predicted class where pictures
+    have no labels. Folders in --images are the classes. Writes map.png, map.csv (picture, label, predicted, x, y, synthetic) and map.json (settings,
     model, data). Distances between far groups mean nothing in such a map; neighbourhoods do.
     """
     predictor = connect(url)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures, Sent
@@ -113,7 +113,7 @@ def draw(measured: Sequence[ModelSparsity], heading: str, footer: str) -> Figure
         width = 0.8 / len(measured)
         x = np.arange(1, len(each.layers) + 1) + (number - (len(measured) - 1) / 2) * width
         colour = COLOURS[number % len(COLOURS)]
-        label = f"{each.model.name}: {sum(layer.dead for layer in each.layers)} dead channels"
+        label = f"{each.model.name} (dead channels: {sum(layer.dead for layer in each.layers)})"
         shares = [100 * layer.zeros for layer in each.layers]
         tops = zeros.bar(x, shares, width, color=colour, label=label)
         counts = dead.bar(x, [layer.dead for layer in each.layers], width, color=colour)
@@ -121,9 +121,15 @@ def draw(measured: Sequence[ModelSparsity], heading: str, footer: str) -> Figure
             zeros.bar_label(tops, fmt="%.0f", fontsize=8)
             dead.bar_label(counts, fontsize=8)
     zeros.set(ylabel="exact zeros (%)", ylim=(0, 105))
+    zeros.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     dead.set(ylabel="dead channels", xlabel="activation layer, from input to output")
-    dead.yaxis.get_major_locator().set_params(integer=True)
-    figure.legend(loc="outside upper right", frameon=False)
+    dead.margins(y=0.2)
+    for axis in (dead.xaxis, dead.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
+    names = {tuple(layer.name for layer in each.layers) for each in measured}
+    if bars <= MOST_NAMED_BARS and len(names) == 1:
+        labels = [f"{place}\n{name}" for place, name in enumerate(names.pop(), start=1)]
+        dead.set_xticks(range(1, depth + 1), labels, fontsize=8)
     return figure
 
 
@@ -145,10 +151,11 @@ def command(
     url: str | None,
     out: Path | None,
 ) -> None:
-    """Show the share of exact zeros after each activation, and channels that never fire.
+    """Zeros after each activation, by layer.
 
-    Writes sparsity.png, sparsity.csv (a row per model and layer) and sparsity.json (settings,
-    models, data). A dead channel is exactly zero everywhere on every picture.
+    The share of exact zeros, and the number of dead channels: those that are zero everywhere on
+    every picture. Writes sparsity.png, sparsity.csv (a row per model and layer) and sparsity.json (settings,
+    models, data).
     """
     predictor = connect(url)
     infos = [predictor.model_info(name) for name in dict.fromkeys(models)]

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis import inputs
+from analysis.inputs import UNKNOWN, Pictures
+from artifacts import DataError
+
+
+def picture(path: Path, side: int = 20) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side, side), "teal").save(path)
+
+
+def test_class_folders_give_labels(tmp_path: Path) -> None:
+    for name in ("cat/a.png", "cat/deep/b.png", "dog/c.png", "empty/notes.txt"):
+        picture(tmp_path / name) if name.endswith("png") else (tmp_path / "empty").mkdir()
+    pictures = Pictures.from_folder(tmp_path)
+    assert pictures.classes == ("cat", "dog")
+    assert list(pictures.names) == ["cat/a.png", "cat/deep/b.png", "dog/c.png"]
+    assert [pictures.label(i) for i in range(3)] == ["cat", "cat", "dog"]
+
+
+def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "sub" / "b.png")
+    pictures = Pictures.from_folder(tmp_path)
+    assert list(pictures.names) == ["a.png", "sub/b.png"]
+    assert pictures.labels.tolist() == [UNKNOWN, UNKNOWN]
+    assert pictures.label(0) == ""
+
+
+def test_limit_draws_evenly_and_names_stay(tmp_path: Path) -> None:
+    for number in range(10):
+        picture(tmp_path / f"{number}.png")
+    assert list(Pictures.from_folder(tmp_path, 3).names) == ["0.png", "4.png", "9.png"]
+    pictures = Pictures.from_dataset("synthetic/digits:test", 3)
+    assert list(pictures.names) == ["0", "250", "499"]
+    assert [pictures.label(i) for i in range(3)] == ["0", "0", "9"]
+    assert pictures.synthetic
+
+
+def test_chunks_are_bounded_and_keep_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        picture(tmp_path / f"{number}.png", side=10 * (1 + number))
+    monkeypatch.setattr(inputs, "CHUNK_PICTURES", 4)
+    monkeypatch.setattr(inputs, "CHUNK_PIXELS", 10_000)
+    pictures = Pictures.from_folder(tmp_path)
+    answers = list(pictures.ask("counting", len))
+    assert [index for indices, _ in answers for index in indices] == list(range(10))
+    assert [count for _, count in answers] == [4, 2, 1, 1, 1, 1]
+
+
+def test_arrays_are_sent_as_they_are() -> None:
+    pictures = Pictures.from_dataset("synthetic/digits:test", 300)
+    sent = [np.stack(images) for _, images in pictures.ask("copying", list)]
+    assert [len(part) for part in sent] == [256, 44]
+    assert (np.concatenate(sent) == pictures.images).all()
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match="no pictures found"):
+        Pictures.from_folder(tmp_path)

@@ -1,0 +1,84 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis.map import draw, embed
+from artifacts import Artifact, Runtime, VitrineError, datasets
+from tests.analysis.conftest import Run
+
+ARGUMENTS = ("map", "--model", "ten", "--dataset", "synthetic/objects:test", "--limit", 120)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_map_writes_labels_and_predictions(run: Run, models_root: Path) -> None:
+    outcome = run(*ARGUMENTS, "--perplexity", 10)
+    assert outcome.status == 0, outcome.err
+    folder = Path("reports/map-ten")
+    assert outcome.out.split() == [f"{folder}/map.{kind}" for kind in ("png", "csv", "json")]
+    table = read(folder / "map.csv")
+    data = datasets.load("synthetic/objects", "test")
+    chosen = [int(row["picture"]) for row in table]
+    assert len(set(chosen)) == 120
+    assert [row["label"] for row in table] == [data.classes[data.labels[i]] for i in chosen]
+    runtime = Runtime.open(Artifact.open("ten", models_root))
+    logits = runtime.run([data.images[i] for i in chosen], ["logits"])["logits"]
+    assert [row["predicted"] for row in table] == ["abcdefghij"[i] for i in logits.argmax(axis=1)]
+    assert np.isfinite([[float(row["x"]), float(row["y"])] for row in table]).all()
+    settings = json.loads((folder / "map.json").read_text())["settings"]
+    assert settings == {"perplexity": 10.0, "seed": 0, "initialisation": "pca", "features": 16}
+    with Image.open(folder / "map.png") as picture:
+        assert picture.width > 800
+
+
+def test_a_seed_gives_its_map_again(run: Run) -> None:
+    for out, seed in (("first", 3), ("second", 3), ("third", 4)):
+        assert run(*ARGUMENTS, "--perplexity", 10, "--seed", seed, "--out", out).status == 0
+    first, second, third = (Path(out, "map.csv").read_bytes() for out in ("first", "second", "third"))
+    assert first == second
+    assert first != third
+
+
+def test_groups_of_vectors_stay_groups() -> None:
+    random = np.random.default_rng(0)
+    centres = random.normal(0, 10, (3, 8))
+    labels = np.arange(150) % 3
+    vectors = (centres[labels] + random.normal(0, 1, (150, 8))).astype(np.float32)
+    points = embed(vectors, perplexity=15, seed=0)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    assert (labels[distances.argmin(axis=1)] == labels).all()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.zeros((50, 8), np.float32), "not the same for all"),
+        (np.full((50, 8), np.nan, np.float32), "finite"),
+        (np.zeros((90, 8), np.float32), "perplexity 30, which needs 91"),
+        (np.zeros((3, 8), np.float32), "4 is the least"),
+    ],
+)
+def test_vectors_that_cannot_be_placed_are_refused(vectors: np.ndarray, message: str) -> None:
+    with pytest.raises(VitrineError, match=message):
+        embed(vectors, perplexity=30 if len(vectors) != 50 else 5, seed=0)
+
+
+@pytest.mark.parametrize("classes", [1, 10, 196])
+def test_any_number_of_classes_is_drawn(classes: int) -> None:
+    table = [
+        {"label": f"class {i % classes:03d}", "predicted": "", "x": i % 14, "y": i // 14}
+        for i in range(196)
+    ]
+    figure = draw(table, "heading", "footer")
+    shown = sum(len(points.get_offsets()) for points in figure.axes[0].collections)
+    assert shown == 196
+    names = {text.get_text() for text in figure.axes[0].texts}
+    assert names == ({row["label"] for row in table} if classes <= 20 else set())
