@@ -7,25 +7,21 @@ from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from artifacts import DataError, datasets
-from artifacts.datasets.base import FileImages, Picture, spread
+from artifacts.datasets.base import FileImages, spread
 from artifacts.datasets.folders import class_folders, picture_files
-from serving.client import RequestError
+from serving.client import RequestError, Source
 
 UNKNOWN = -1
 """Label of a picture whose class is not known."""
-CHUNK_PICTURES = 256
-CHUNK_PIXELS = 16_000_000
+CHUNK_PICTURES = 1024
 CHUNK_BYTES = 16_000_000
 TOO_LARGE = ("body-too-large", "too-many-pixels")
 """What a request is refused for as a whole: with one picture in it, that is at fault."""
 
-Sent = bytes | Picture
-"""A picture as it is sent: an encoded file, or uint8 H x W x 3 RGB."""
 Answer = TypeVar("Answer")
 
 
@@ -113,7 +109,7 @@ class Pictures:
         return self.classes[self.labels[index]] if self.labels[index] != UNKNOWN else ""
 
     def ask(
-        self, work: str, question: Callable[[list[Sent]], Answer]
+        self, work: str, question: Callable[[list[Source]], Answer]
     ) -> Iterator[tuple[list[int], Answer]]:
         """Put a question about all pictures, in chunks of bounded memory, showing progress.
 
@@ -145,53 +141,36 @@ class Pictures:
             )
 
     def _answer(
-        self, images: dict[int, Sent], question: Callable[[list[Sent]], Answer]
+        self, images: dict[int, Source], question: Callable[[list[Source]], Answer]
     ) -> Answer | None:
         """Ask, taking out of `images` what is refused, until the rest is answered."""
         while images:
             try:
                 return question(list(images.values()))
-            except RequestError as problem:
-                place = 0 if problem.code in TOO_LARGE and len(images) == 1 else problem.picture
+            except RequestError as error:
+                place = 0 if error.code in TOO_LARGE and len(images) == 1 else error.picture
                 if place is None:
                     raise
                 index = list(images)[place]
-                self.skipped[self.names[index]] = problem.detail.split(": ", 1)[-1]
+                self.skipped[self.names[index]] = error.reason
                 del images[index]
         return None
 
     def _chunks(self) -> Iterator[list[int]]:
         chunk: list[int] = []
-        pixels = size = 0
-        for index in range(len(self)):
-            more_pixels, more_size = self._extent(index)
-            full = (
-                len(chunk) == CHUNK_PICTURES
-                or pixels + more_pixels > CHUNK_PIXELS
-                or size + more_size > CHUNK_BYTES
-            )
-            if chunk and full:
+        size = 0
+        for index, image in enumerate(self.images):
+            more = image.stat().st_size if isinstance(image, Path) else image.nbytes
+            if chunk and (len(chunk) == CHUNK_PICTURES or size + more > CHUNK_BYTES):
                 yield chunk
-                chunk, pixels, size = [], 0, 0
+                chunk, size = [], 0
             chunk.append(index)
-            pixels += more_pixels
-            size += more_size
+            size += more
         if chunk:
             yield chunk
 
-    def _extent(self, index: int) -> tuple[int, int]:
-        """Pixels and bytes of a picture; no pixels where its header cannot be read."""
-        image = self.images[index]
-        if not isinstance(image, Path):
-            return image.shape[0] * image.shape[1], image.nbytes
-        try:
-            with Image.open(image) as header:
-                return header.width * header.height, image.stat().st_size
-        except Exception:  # noqa: BLE001  it is refused with a reason when it is sent
-            return 0, image.stat().st_size
-
-    def _read(self, indices: list[int]) -> dict[int, Sent]:
-        images: dict[int, Sent] = {}
+    def _read(self, indices: list[int]) -> dict[int, Source]:
+        images: dict[int, Source] = {}
         for index in indices:
             image = self.images[index]
             try:

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from openTSNE import TSNE
 
 from analysis.figures import new_figure, styles
-from analysis.inputs import Pictures, Sent
+from analysis.inputs import Pictures
 from analysis.options import common_options, read_pictures, report_folder
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
 from artifacts.provenance import cores
-from serving.client import Predictor, connect
+from serving.client import Predictor, Source, connect
 
 INITIALISATION = "pca"
 MOST_LEGEND_CLASSES = 20
@@ -48,7 +48,7 @@ def collect(predictor: Predictor, model: str, pictures: Pictures) -> Features:
     """
     classifies = predictor.model_info(model).task == "classification"
 
-    def question(images: list[Sent]) -> tuple[npt.NDArray[np.float32], list[str]]:
+    def question(images: list[Source]) -> tuple[npt.NDArray[np.float32], list[str]]:
         vectors = predictor.features(model, images)
         if not classifies:
             return vectors, [""] * len(images)

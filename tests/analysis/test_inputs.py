@@ -45,17 +45,17 @@ def test_limit_draws_evenly_and_names_stay(tmp_path: Path) -> None:
 def test_chunks_are_bounded_and_keep_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(10):
-        picture(tmp_path / f"{number}.png", side=10 * (1 + number))
-    monkeypatch.setattr(inputs, "CHUNK_PICTURES", 4)
-    monkeypatch.setattr(inputs, "CHUNK_PIXELS", 10_000)
-    pictures = Pictures.from_folder(tmp_path)
-    answers = list(pictures.ask("counting", len))
-    assert [index for indices, _ in answers for index in indices] == list(range(10))
-    assert [count for _, count in answers] == [4, 2, 1, 1, 1, 1]
+    for number, size in enumerate([100, 100, 100, 900, 2000, 10]):
+        (tmp_path / f"{number}.png").write_bytes(bytes(size))
+    monkeypatch.setattr(inputs, "CHUNK_PICTURES", 2)
+    monkeypatch.setattr(inputs, "CHUNK_BYTES", 1000)
+    answers = list(Pictures.from_folder(tmp_path).ask("measuring", lambda x: [len(i) for i in x]))
+    assert [indices for indices, _ in answers] == [[0, 1], [2, 3], [4], [5]]
+    assert [sizes for _, sizes in answers] == [[100, 100], [100, 900], [2000], [10]]
 
 
-def test_arrays_are_sent_as_they_are() -> None:
+def test_arrays_are_sent_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "CHUNK_PICTURES", 256)
     pictures = Pictures.from_dataset("synthetic/digits:test", 300)
     sent = [np.stack(images) for _, images in pictures.ask("copying", list)]
     assert [len(part) for part in sent] == [256, 44]
