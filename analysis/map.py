@@ -152,9 +152,9 @@ def draw(table: list[dict[str, Any]], heading: str, footer: str) -> Figure:
 def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np.float64]) -> None:
     """Write each class's name where most of it lies: colour is not the only key."""
     halo = patheffects.withStroke(linewidth=3, foreground="white")
-    extent = list(zip(points.min(axis=0), points.max(axis=0), strict=True))
+    extent = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)  # (2, low and high)
     for name in np.unique(names):
-        counts, *edges = np.histogram2d(*points[names == name].T, bins=10, range=extent)
+        counts, edges = np.histogramdd(points[names == name], bins=10, range=extent.tolist())
         cell = np.unravel_index(counts.argmax(), counts.shape)
         x, y = ((edge[i] + edge[i + 1]) / 2 for edge, i in zip(edges, cell, strict=True))
         axes.text(x, y, name, ha="center", va="center", weight="bold", path_effects=[halo])
@@ -183,8 +183,10 @@ def command(
 ) -> None:
     """Map of the pictures a model holds alike.
 
-    t-SNE of the features that are served, coloured by class; by predicted class where pictures
-    have no labels. Folders in --images are the classes. Writes map.png, map.csv (picture, label, predicted, x, y, synthetic) and map.json (settings,
+    t-SNE of the features that are served, coloured by class, or by predicted class where the
+    pictures have no labels.
+
+    Writes map.png, map.csv (picture, label, predicted, x, y, synthetic) and map.json (settings,
     model, data). Distances between far groups mean nothing in such a map; neighbourhoods do.
     """
     predictor = connect(url)

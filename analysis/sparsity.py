@@ -19,9 +19,7 @@ from serving.client import Inspection, Layer, Predictor, Source, connect, merge
 MOST_NAMED_BARS = 24
 
 
-def measure(
-    predictor: Predictor, models: Sequence[str], pictures: Pictures
-) -> list[Inspection]:
+def measure(predictor: Predictor, models: Sequence[str], pictures: Pictures) -> list[Inspection]:
     """Inspect the pictures with every model; a picture counts the same whatever its size.
 
     A picture that one model refuses is left out for all.
@@ -35,9 +33,9 @@ def measure(
         return [predictor.inspect(model, images) for model in models]
 
     measured: list[Inspection] = []
-    for _, parts in pictures.ask("zeros of " + ", ".join(models), question):
-        sofar = measured or [None] * len(models)
-        measured = [merge([a, b] if a else [b]) for a, b in zip(sofar, parts, strict=True)]
+    for _, found in pictures.ask("zeros of " + ", ".join(models), question):
+        pairs = zip(measured, found, strict=True)
+        measured = [merge(pair) for pair in pairs] if measured else found
     for inspection in measured:
         if not inspection.layers:
             raise VitrineError(f"model {inspection.model.name!r} has no activations to look into.")
@@ -125,8 +123,9 @@ def command(
     """Zeros after each activation, by layer.
 
     The share of exact zeros, and the number of dead channels: those that are zero everywhere on
-    every picture. Writes sparsity.png, sparsity.csv (a row per model and layer) and sparsity.json (settings,
-    models, data).
+    every picture.
+
+    Writes sparsity.png, sparsity.csv (a row per model and layer) and sparsity.json (models, data).
     """
     predictor = connect(url)
     infos = [predictor.model_info(name) for name in dict.fromkeys(models)]

@@ -117,8 +117,10 @@ def test_runs_without_torch(tmp_path: Path, models_root: Path) -> None:
         (tmp_path / "banned" / name).mkdir(parents=True)
         (tmp_path / "banned" / name / "__init__.py").write_text("raise SystemExit('imported')")
     done = subprocess.run(
-        [sys.executable, "-m", "analysis", "map", "--model", "tiny", *map(str, DATA)]
-        + ["--perplexity", "5", "--out", str(tmp_path / "out")],
+        [
+            *(sys.executable, "-m", "analysis", "map", "--model", "tiny", *map(str, DATA)),
+            *("--perplexity", "5", "--out", tmp_path / "out"),
+        ],
         env={
             **os.environ,
             "VITRINE_ARTIFACTS": str(models_root),

@@ -41,7 +41,9 @@ def test_map_writes_labels_and_predictions(run: Run, models_root: Path) -> None:
 def test_a_seed_gives_its_map_again(run: Run) -> None:
     for out, seed in (("first", 3), ("second", 3), ("third", 4)):
         assert run(*ARGUMENTS, "--perplexity", 10, "--seed", seed, "--out", out).status == 0
-    first, second, third = (Path(out, "map.csv").read_bytes() for out in ("first", "second", "third"))
+    first, second, third = (
+        Path(out, "map.csv").read_bytes() for out in ("first", "second", "third")
+    )
     assert first == second
     assert first != third
 

@@ -76,10 +76,13 @@ def test_several_models_stand_side_by_side(run: Run) -> None:
 
 
 def test_the_record_says_how_it_was_made(run: Run, models_root: Path) -> None:
-    assert run(
-        *("sparsity", "--model", "tiny", "--dataset", "synthetic/digits", "--limit", 9),
-        *("--out", "out"),
-    ).status == 0
+    assert (
+        run(
+            *("sparsity", "--model", "tiny", "--dataset", "synthetic/digits", "--limit", 9),
+            *("--out", "out"),
+        ).status
+        == 0
+    )
     about = json.loads(Path("out/sparsity.json").read_text())
     manifest = json.loads((models_root / "tiny" / "manifest.json").read_text())
     assert about["models"] == [
