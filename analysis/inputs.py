@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from artifacts import DataError, datasets
 from artifacts.datasets.base import FileImages, spread
 from artifacts.datasets.folders import class_folders, picture_files
-from serving.client import RequestError, Source
+from serving.chunks import Source
+from serving.problems import RequestError
 
 UNKNOWN = -1
 """Label of a picture whose class is not known."""

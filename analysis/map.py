@@ -19,7 +19,8 @@ from analysis.options import common_options, read_pictures, report_folder
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
 from artifacts.provenance import cores
-from serving.client import Predictor, Source, connect
+from serving.chunks import Source
+from serving.client import Predictor, connect
 
 INITIALISATION = "pca"
 MOST_LEGEND_CLASSES = 20

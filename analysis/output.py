@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis.inputs import Pictures
 from artifacts import VitrineError
 from artifacts.provenance import code_version
-from serving.client import ModelInfo
+from serving.schemas import ModelInfo
 
 DOTS_PER_INCH = 150
 

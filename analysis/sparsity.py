@@ -14,7 +14,9 @@ from analysis.inputs import Pictures
 from analysis.options import common_options, read_pictures, report_folder
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
-from serving.client import Inspection, Layer, Predictor, Source, connect, merge
+from serving.chunks import Source, merge
+from serving.client import Predictor, connect
+from serving.schemas import Inspection, Layer
 
 MOST_NAMED_BARS = 24
 

@@ -35,7 +35,7 @@ FILES = [
 
 
 def test_the_rooms_are_found() -> None:
-    assert {"artifacts", "training", "serving"} <= {file.split("/")[0] for file in FILES}
+    assert set(ROOMS) == {file.split("/")[0] for file in FILES}
 
 
 @pytest.mark.parametrize("file", FILES)
