@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from artifacts import DataError
+from training.data import epoch_batches, load_splits
+from training.recipe import Data
+
+
+def test_splits_are_disjoint_complete_and_seeded() -> None:
+    data = Data("synthetic/objects", validation=100)
+    one, two, other = (load_splits(data, seed) for seed in (0, 0, 1))
+    assert (len(one.train), len(one.validation)) == (900, 100)
+    assert one.train.images.equal(two.train.images)
+    assert not one.train.labels.equal(other.train.labels)
+    both = torch.cat([one.train.images, one.validation.images]).flatten(1)
+    whole = torch.from_numpy(one.source.images).flatten(1)  # type: ignore[arg-type]
+    assert {bytes(row.numpy()) for row in both} == {bytes(row.numpy()) for row in whole}
+
+
+@pytest.mark.parametrize("validation", [0, 1000])
+def test_a_split_without_pictures_is_refused(validation: int) -> None:
+    with pytest.raises(DataError, match="at least one"):
+        load_splits(Data("synthetic/objects", validation=validation), 0)
+
+
+def test_batches_depend_on_seed_and_epoch_alone() -> None:
+    first = epoch_batches(100, 32, seed=3, epoch=5)
+    assert [len(b) for b in first] == [32, 32, 32]  # the rest of 4 is left out
+    assert all(
+        a.equal(b) for a, b in zip(first, epoch_batches(100, 32, seed=3, epoch=5), strict=True)
+    )
+    assert not first[0].equal(epoch_batches(100, 32, seed=3, epoch=6)[0])
+
+
+def test_devices_share_each_batch() -> None:
+    whole = epoch_batches(64, 16, seed=0, epoch=0)
+    parts = [epoch_batches(64, 16, seed=0, epoch=0, rank=r, world=2) for r in (0, 1)]
+    for batch, left, right in zip(whole, *parts, strict=True):
+        assert sorted(batch.tolist()) == sorted(left.tolist() + right.tolist())
+
+
+def test_one_small_batch_is_kept() -> None:
+    assert [len(b) for b in epoch_batches(5, 32, seed=0, epoch=0)] == [5]
+
+
+def test_missing_cars_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="stanford_cars"):
+        load_splits(Data("stanford_cars", validation=10, side=32), 0)

@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from training.networks import build, code_hash, parameter_counts
+from training.recipe import Network, RecipeError
+
+
+def rung(name: str) -> Network:
+    return Network("ladder", {"rung": name})
+
+
+# A by hand: (3*9+1)*5 + (5*9+1)*5 + (80+1)*10; the study's own count of it is wrong
+@pytest.mark.parametrize(("name", "count"), [("A", 1180), ("GAP", 461_150)])
+def test_parameter_counts(name: str, count: int) -> None:
+    assert parameter_counts(build(rung(name), 10)) == (count, count)
+
+
+@pytest.mark.parametrize("name", ["A", "B", "C", "D", "E", "F", "G", "GAP"])
+def test_every_rung_takes_cifar_pictures(name: str) -> None:
+    network = build(rung(name), 10).eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert network(images).shape == (2, 10)
+    assert network.head(network.trunk(images)).equal(network(images))
+
+
+def test_gap_takes_any_size() -> None:
+    network = build(rung("GAP"), 10).eval()
+    for height, width in ((8, 8), (20, 32), (97, 131)):
+        assert network(torch.rand(1, 3, height, width)).shape == (1, 10)
+
+
+def test_batch_norm_comes_after_the_activation() -> None:
+    kinds = [type(layer).__name__ for layer in build(rung("F"), 10).trunk.children()]
+    assert kinds[:7] == ["Conv2d", "ReLU", "BatchNorm2d"] * 2 + ["MaxPool2d"]
+
+
+@pytest.mark.parametrize("network", [Network("none"), rung("Z"), Network("ladder", {"x": 1})])
+def test_an_unknown_network_is_refused(network: Network) -> None:
+    with pytest.raises(RecipeError):
+        build(network, 10)
+
+
+def test_code_hash_is_of_the_source() -> None:
+    assert code_hash(rung("A")) == code_hash(rung("GAP"))
+    assert len(code_hash(rung("A"))) == 64

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from artifacts.datasets import parse
+from training.networks import build
+from training.recipe import PROFILES, Profile, RecipeError, load_recipe, recipe_names
+
+MINIMAL = """
+title: a test
+data: {name: synthetic/objects, validation: 10}
+network: {name: ladder, options: {rung: A}}
+epochs: 1
+batch_size: 8
+"""
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_loads_and_builds(name: str, profile: Profile) -> None:
+    recipe = load_recipe(name, profile)
+    parse(recipe.data.name)
+    build(recipe.network, 10)
+    assert (recipe.data.name.startswith("synthetic")) == (profile == "smoke")
+
+
+def test_smoke_never_takes_the_real_artifacts_place() -> None:
+    assert load_recipe("cifar10-gap", "smoke").artifact_name == "cifar10-gap-smoke"
+    assert load_recipe("cifar10-gap", "cpu").artifact_name == "cifar10-gap"
+
+
+def test_full_keeps_the_study_settings() -> None:
+    recipe = load_recipe("cifar10-gap", "full")
+    assert (recipe.epochs, recipe.optimizer.name, recipe.optimizer.lr) == (240, "adam", 1e-3)
+    assert (recipe.data.validation, recipe.augment.flip) == (8000, "none")
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / "x.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("learning_rate: 1", "learning_rate"),
+        ("epochs: many", "epochs"),
+        ("optimizer: {lr: fast}", "optimizer.lr"),
+        ("profiles: {gpu: {}}", "gpu"),
+        ("data: {name: cifar10}", "data.validation"),
+        ("[", "not YAML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, change: str, message: str) -> None:
+    key = change.partition(":")[0]
+    lines = [line for line in MINIMAL.splitlines() if not line.startswith(key + ":")]
+    write(tmp_path, "\n".join([*lines, change]))
+    with pytest.raises(RecipeError, match=message) as error:
+        load_recipe("x", "full", tmp_path)
+    assert "\n" not in str(error.value) or "YAML" in str(error.value)
+
+
+def test_an_unknown_recipe_names_the_known() -> None:
+    with pytest.raises(RecipeError, match="cifar10-gap"):
+        load_recipe("cifar11")
+
+
+def test_hash_changes_with_what_decides_the_result_alone(tmp_path: Path) -> None:
+    def hashed(text: str) -> str:
+        write(tmp_path, text)
+        return load_recipe("x", "full", tmp_path).hash
+
+    first = hashed(MINIMAL)
+    assert hashed(MINIMAL.replace("a test", "another title")) == first
+    assert hashed(MINIMAL + "seed: 0\n") == first
+    assert hashed(MINIMAL + "seed: 1\n") != first
+    assert hashed(MINIMAL + "optimizer: {lr: 0.002}\n") != first

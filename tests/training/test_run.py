@@ -1,0 +1,127 @@
+"""The real commands, as processes: train, kill, resume, several devices, up to date."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from artifacts import Artifact
+
+ROOT = Path(__file__).parents[2]
+RUN = [sys.executable, "-m", "training", "run", "cifar10-gap", "--profile", "smoke"]
+NAME = "cifar10-gap-smoke"
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "VITRINE_ARTIFACTS": str(folder / "models"),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",  # tests share the cores; waiting threads would starve each other
+    }
+
+
+def call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = call(RUN, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_smoke_learns_and_says_it_is_synthetic(uninterrupted: Path) -> None:
+    manifest = Artifact.open(NAME, uninterrupted / "models").manifest
+    accuracy = manifest.metric("accuracy", "test")
+    assert manifest.synthetic
+    assert accuracy is not None
+    assert accuracy > 0.9
+    assert manifest.parameters is not None
+    assert manifest.parameters.total == 461_150
+    card = (uninterrupted / "models" / NAME / "card.md").read_text()
+    assert "generated pictures" in card
+
+
+def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        RUN,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    checkpoint = tmp_path / "runs" / NAME / "checkpoint.pt"
+    deadline = time.monotonic() + 200
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists()
+    assert not (tmp_path / "models" / NAME).exists()
+    resumed = call(RUN, tmp_path)
+    assert "continuing after epoch" in resumed.stdout
+    assert resumed.returncode == 0, resumed.stderr
+    ours = Artifact.open(NAME, tmp_path / "models")
+    theirs = Artifact.open(NAME, uninterrupted / "models")
+    assert ours.hash == theirs.hash
+    assert ours.manifest.metrics == theirs.manifest.metrics
+    assert losses(ours) == losses(theirs)
+
+
+def losses(artifact: Artifact) -> list[tuple[str, str]]:
+    rows = csv.DictReader((artifact.path / "history.csv").read_text().splitlines())
+    return [(row["train_loss"], row["validation_loss"]) for row in rows]
+
+
+def test_two_devices_train_one_model(tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = call([*launch, *RUN[1:]], tmp_path)
+    assert done.returncode == 0, done.stderr
+    accuracy = Artifact.open(NAME, tmp_path / "models").manifest.metric("accuracy", "test")
+    assert accuracy is not None
+    assert accuracy > 0.9
+
+
+def test_a_second_run_has_nothing_to_do(uninterrupted: Path) -> None:
+    started = time.monotonic()
+    done = call(RUN, uninterrupted)
+    assert (done.returncode, "up to date" in done.stdout) == (0, True)
+    assert time.monotonic() - started < 60
+    listed = call([*RUN[:3], "list", "--profile", "smoke", "--json"], uninterrupted)
+    states = {row["name"]: row["current"] for row in json.loads(listed.stdout)}
+    assert states["cifar10-gap"] is True
+
+
+def test_show_counts_parameters(tmp_path: Path) -> None:
+    done = call([*RUN[:3], "show", "cifar10-gap", "--json"], tmp_path)
+    shown = json.loads(done.stdout)
+    assert shown["parameters"] == {"total": 461_150, "trainable": 461_150}
+    assert shown["reported"]["accuracy/test"] == 0.84
+
+
+@pytest.mark.parametrize("command", [["run", "nothing"], ["show", "nothing"], ["run"], ["dance"]])
+def test_mistakes_end_in_one_line(command: list[str], tmp_path: Path) -> None:
+    done = call([*RUN[:3], *command], tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
