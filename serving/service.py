@@ -9,12 +9,20 @@ from typing import Any
 import bentoml
 from starlette.types import Receive, Scope, Send
 
-from artifacts import artifacts_root
+from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
 from serving.app import create_app
 from serving.models import Models
 
-WORKERS = max(1, int(os.environ.get("VITRINE_WORKERS") or cores()))
+
+def _workers() -> int:
+    given = os.environ.get("VITRINE_WORKERS") or str(cores())
+    if not given.isdecimal() or int(given) < 1:
+        raise VitrineError(f"VITRINE_WORKERS={given}: a whole number from 1 on is expected.")
+    return int(given)
+
+
+WORKERS = _workers()
 THREADS = max(1, cores() // WORKERS)
 """ONNX Runtime threads within one call; calls run in parallel across workers."""
 SAMPLE = Path(__file__).parent / "sample.jpg"
@@ -36,7 +44,12 @@ async def surface(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @bentoml.asgi_app(surface, path="/")
-@bentoml.service(workers=WORKERS, logging={"access": {"enabled": False}})
+@bentoml.service(
+    workers=WORKERS,
+    # Each costs more than a small model takes to answer; measured: tracing 0.4 ms a request.
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+)
 class Vitrine:
     """Vision models: what they answer, and what goes on inside."""
 
