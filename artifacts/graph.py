@@ -178,6 +178,7 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     for node in _nodes(graph.node):
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
+    described: onnx.ValueInfoProto | TensorProto
     for described in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         if described.name == old:
             described.name = new
@@ -199,6 +200,7 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Nodes of the graph, of the model's own functions, and of every subgraph in them."""
+    body: onnx.GraphProto | onnx.FunctionProto
     for body in (model.graph, *model.functions):
         yield from _nodes(body.node)
 

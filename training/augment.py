@@ -4,35 +4,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.recipe import Augment
+from artifacts import InputPolicy
+from training.recipe import Augment, Recipe
 
 
 def augment(
-    images: Tensor, indices: Tensor, settings: Augment, generator: torch.Generator, epoch: int
+    images: Tensor, indices: Tensor, recipe: Recipe, generator: torch.Generator, epoch: int
 ) -> Tensor:
     """Change a batch as the recipe says.
 
     Args:
         images: uint8 N x H x W x 3.
         indices: place of each picture in the training split, for alternating flips.
-        settings: what to do.
+        recipe: its `augment` says what to do.
         generator: the only source of chance.
         epoch: counted from 0.
 
     Returns:
         uint8 or float32 N x H' x W' x 3 in 0..255.
     """
+    settings = recipe.augment
     if settings.flip == "random":
         images = flip(images, torch.rand(len(images), generator=generator) < 0.5)  # noqa: PLR2004
     elif settings.flip == "alternating":
         images = flip(images, (_hash(indices) + epoch) % 2 == 0)
     if settings.translate:
         images = translate(images, settings.translate, generator)
+    if settings.jitter:
+        images = jitter(images, settings.jitter, generator)
+    if settings.rotate or settings.shift or settings.scale != (1.0, 1.0):
+        images = affine(images, settings, generator)
     if settings.cutout:
         images = cutout(images, settings.cutout, generator)
-    if settings.sides:
-        choice = int(torch.randint(len(settings.sides), (1,), generator=generator))
-        images = rescale(images, settings.sides[choice])
+    if settings.sizes:
+        choice = int(torch.randint(len(settings.sizes), (1,), generator=generator))
+        width, height = parse_size(settings.sizes[choice])
+        policy = InputPolicy(native_side=recipe.native_side)
+        images = rescale(rescale(images, width, height), *policy.target(width, height))
     return images
 
 
@@ -64,13 +72,58 @@ def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     return images.masked_fill(covered, 127)
 
 
-def rescale(images: Tensor, side: int) -> Tensor:
-    """Rescale to a square of `side` px as Pillow does (bicubic, antialiased); float32 0..255."""
-    if images.shape[1:3] == (side, side):
+def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast and saturation, in this order, of each picture by its own draw.
+
+    Returns:
+        float32 N x H x W x 3, 0..255.
+    """
+    factors = 1 + strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
+    brightness, contrast, saturation = factors[:, :, None, None, None]
+    pixels = (images.float() * brightness).clamp(0, 255)
+    mean = _grey(pixels).mean((1, 2), keepdim=True)  # (N, 1, 1, 1)
+    pixels = torch.lerp(mean, pixels, contrast).clamp(0, 255)
+    return torch.lerp(_grey(pixels), pixels, saturation).clamp(0, 255)
+
+
+def affine(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+    """Rotate, shift and magnify each picture about its centre (bilinear; black comes in).
+
+    Returns:
+        float32 N x H x W x 3, 0..255.
+    """
+    draws = torch.rand(4, len(images), generator=generator)
+    angle = torch.deg2rad(settings.rotate * (2 * draws[0] - 1))
+    shift = 2 * settings.shift * (2 * draws[1:3] - 1)  # (2, N), in half sides
+    low, high = settings.scale
+    scale = low + (high - low) * draws[3]
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    # where each pixel of the result comes from: the inverse of the change
+    rows = [torch.stack([cos, sin, -shift[0]]), torch.stack([-sin, cos, -shift[1]])]
+    theta = torch.stack(rows).permute(2, 0, 1)  # (N, 2, 3)
+    planes = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+    grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
+    return F.grid_sample(planes, grid, align_corners=False).permute(0, 2, 3, 1)
+
+
+def rescale(images: Tensor, width: int, height: int) -> Tensor:
+    """Rescale as Pillow does (bicubic, antialiased); float32 0..255 where the size changes."""
+    if images.shape[1:3] == (height, width):
         return images
     planes = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
-    resized = F.interpolate(planes, size=(side, side), mode="bicubic", antialias=True)
+    resized = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
     return resized.clamp(0, 255).permute(0, 2, 3, 1)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) of `WIDTHxHEIGHT`."""
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
+def _grey(pixels: Tensor) -> Tensor:
+    """Luma (ITU-R BT.601): N x H x W x 3 -> N x H x W x 1."""
+    return (pixels @ pixels.new_tensor([0.299, 0.587, 0.114]))[..., None]
 
 
 def _reflect(positions: Tensor, size: int) -> Tensor:

@@ -52,7 +52,7 @@ class Splits:
 
 
 def load_splits(data: Data, seed: int) -> Splits:
-    """Read the training split and hold `data.validation` random pictures of it out.
+    """Read the training split and hold `data.validation` pictures of it out.
 
     Raises:
         DataError: data missing or too small, pictures of different sizes without `side`.
@@ -65,12 +65,26 @@ def load_splits(data: Data, seed: int) -> Splits:
         )
     pixels = torch.from_numpy(as_array(source, data.side))
     everything = Split(pixels, torch.from_numpy(source.labels))
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    held_out = _validation(everything.labels, data, seed)
+    rest = torch.ones(len(source), dtype=torch.bool)
+    rest[held_out] = False
     return Splits(
-        train=everything.take(order[data.validation :]),
-        validation=everything.take(order[: data.validation]),
+        train=everything.take(rest.nonzero().squeeze(1)),
+        validation=everything.take(held_out),
         source=source,
     )
+
+
+def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
+    """Indices of the pictures to validate with."""
+    if data.validation_choice == "last":
+        return torch.arange(len(labels) - data.validation, len(labels))
+    if data.validation_choice == "first-of-class":
+        classes = int(labels.max()) + 1
+        each = data.validation // classes
+        return torch.cat([(labels == c).nonzero()[:each, 0] for c in range(classes)])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    return order[: data.validation]
 
 
 def load_or_download(name: str, split: str) -> ImageSet:

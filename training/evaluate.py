@@ -11,6 +11,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from artifacts import Runtime
 from artifacts.manifest import Metric
+from training.augment import parse_size
 
 ECE_BINS = 15
 CHUNK = 2048
@@ -73,9 +74,8 @@ def score(
 
 def resized(pictures: Sequence[Picture] | Picture, size: str) -> list[Picture]:
     """Pictures rescaled (Pillow, bicubic) to `WIDTHxHEIGHT`."""
-    width, height = map(int, size.split("x"))
     bicubic = Image.Resampling.BICUBIC
     return [
-        np.asarray(Image.fromarray(np.asarray(picture)).resize((width, height), bicubic))
+        np.asarray(Image.fromarray(picture).resize(parse_size(size), bicubic))
         for picture in pictures
     ]

@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 from training.augment import augment
 from training.data import Split, Splits, epoch_batches
+from training.losses import objective
 from training.networks import Classifier
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
@@ -174,14 +175,14 @@ def _train(
     for step, indices in enumerate(batches):
         done = (step + 1) / len(batches)
         tick(done)
-        progress = (epoch + done) / recipe.epochs
-        set_rate(state.optimizer, settings.lr * rate_factor(settings, progress))
+        factor = rate_factor(settings, epoch + done, recipe.epochs)
+        set_rate(state.optimizer, settings.lr * factor)
         batch = split.take(indices)
-        images = augment(batch.images, indices, recipe.augment, generator, epoch)
+        images = augment(batch.images, indices, recipe, generator, epoch)
         labels = batch.labels.to(accelerator.device)
         with accelerator.autocast():
             logits = model(normalise(images.to(accelerator.device), recipe))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
+        loss = objective(logits.float(), labels, recipe.loss)
         accelerator.backward(loss)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)

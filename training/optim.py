@@ -21,13 +21,16 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
     return kind(groups, lr=settings.lr)
 
 
-def rate_factor(settings: Optimizer, progress: float) -> float:
-    """Factor on the learning rate at `progress` (0..1) of the run."""
-    if progress < settings.warmup:
-        return progress / settings.warmup
+def rate_factor(settings: Optimizer, done: float, epochs: int) -> float:
+    """Factor on the learning rate after `done` (a fraction too) of `epochs` epochs."""
+    warmup = settings.warmup * epochs
+    if done < warmup:
+        return done / warmup
     if settings.schedule == "constant":
         return 1.0
-    rest = (progress - settings.warmup) / (1.0 - settings.warmup)
+    if settings.schedule == "exponential":
+        return float(settings.gamma ** math.floor(done))
+    rest = (done - warmup) / (epochs - warmup)
     return 1.0 - rest if settings.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
 
 

@@ -29,7 +29,7 @@ def publish(
         ExportError: graph and network differ.
         DataError: no test split.
     """
-    policy = InputPolicy(native_side=recipe.native_side)
+    policy = InputPolicy(native_side=recipe.native_side, fixed_size=recipe.fixed_size)
     graph = export(Served(network, recipe.data.mean, recipe.data.std), policy)
     runtime = Runtime(graph, policy)
     held_out = splits.validation

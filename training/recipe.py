@@ -32,7 +32,10 @@ class Data(_Closed):
     name: str
     """As `artifacts.datasets.load` takes it: cifar10, image_folder/FOLDER, synthetic/objects."""
     validation: int
-    """Training pictures held out to validate, drawn at random by the recipe's seed."""
+    """Training pictures held out to validate."""
+    validation_choice: Literal["random", "first-of-class", "last"] = "random"
+    """random: drawn by the recipe's seed. first-of-class: the first of each class in the file's
+    order, equally many. last: the end of the file."""
     side: int | None = None
     """Pictures are squashed to a square of this side, px; None keeps arrays as they are."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -59,8 +62,17 @@ class Augment(_Closed):
     """Greatest shift in px each way; the border is filled by reflection."""
     cutout: int = 0
     """Side of a grey square put at random, px (DeVries & Taylor 2017)."""
-    sides: tuple[int, ...] = ()
-    """Each batch is rescaled to one of these sides, px, drawn at random."""
+    jitter: float = 0.0
+    """Brightness, contrast and saturation are each multiplied by up to 1 -/+ this."""
+    rotate: float = 0.0
+    """Greatest rotation each way, degrees."""
+    shift: float = 0.0
+    """Greatest shift each way as a share of the side; what comes in is black."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of magnification."""
+    sizes: tuple[str, ...] = ()
+    """Each batch is rescaled to one of these WIDTHxHEIGHT, px, drawn at random, and then into the
+    native range as the served model would: it learns what it will be shown."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +86,27 @@ class Optimizer(_Closed):
     """Nesterov momentum; sgd only."""
     weight_decay: float = 0.0
     """Decoupled for adamw, added to the gradient otherwise; weights of rank 2 and more only."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """Factor on lr over the run: constant 1, or down to 0 along a half cosine or a line."""
+    schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
+    """Factor on lr: constant 1; down to 0 over the run along a half cosine or a line; or
+    gamma ** epochs done."""
+    gamma: float = 1.0
+    """Of the exponential schedule, per epoch."""
     warmup: float = 0.0
     """Share of the run (0..1) in which the factor rises from 0 in a line."""
     ema: float = 0.0
     """Decay per step of averaged weights, which then are the ones validated and exported."""
+
+
+@dataclass(frozen=True)
+class Loss(_Closed):
+    """What training makes small."""
+
+    name: Literal["cross-entropy", "nll", "nll-on-logits", "doubled-softmax"] = "cross-entropy"
+    """nll: of log-softmax, which is cross-entropy in two steps. nll-on-logits: the same without
+    log-softmax, a bug kept to be looked at. doubled-softmax: cross-entropy of probabilities taken
+    for logits, as where a network ends in softmax; kept to show its cost."""
     label_smoothing: float = 0.0
+    """Share of the target spread over all classes; cross-entropy only."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +136,11 @@ class Recipe(_Closed):
     """Automatic mixed precision."""
     native_side: tuple[int, int] | None = None
     """Range of picture sides shown unscaled when served, px; chosen on validation pictures."""
+    fixed_size: tuple[int, int] | None = None
+    """(height, width) of a network that takes one size only, px."""
     augment: Augment = Augment()
     optimizer: Optimizer = Optimizer()
+    loss: Loss = Loss()
     evaluation: Evaluation = Evaluation()
     reported: dict[str, float] = field(default_factory=dict)
     """Figures that the source study printed, keyed like the artifact's metrics."""

@@ -2,12 +2,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.augment import augment, cutout, flip, rescale, translate
-from training.recipe import Augment
+from training.augment import affine, augment, cutout, flip, jitter, rescale, translate
+from training.recipe import Augment, Data, Network, Recipe
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def recipe(augment: Augment, native_side: tuple[int, int] | None = None) -> Recipe:
+    data, network = Data("synthetic/objects", validation=1), Network("ladder")
+    return Recipe(
+        "x", "x", data, network, epochs=1, batch_size=1, augment=augment, native_side=native_side
+    )
 
 
 def pictures(count: int = 64, side: int = 16) -> torch.Tensor:
@@ -23,7 +30,7 @@ def test_flip_mirrors_the_chosen_only() -> None:
 
 def test_alternating_flip_shows_both_sides_in_two_epochs() -> None:
     images, indices = pictures(), torch.arange(64)
-    settings = Augment(flip="alternating")
+    settings = recipe(Augment(flip="alternating"))
     first, second, third = (
         augment(images, indices, settings, generator(), epoch) for epoch in range(3)
     )
@@ -58,22 +65,59 @@ def test_cutout_covers_one_square_inside() -> None:
 
 
 def test_rescale_is_pillows_bicubic() -> None:
-    smooth = rescale(pictures(1, 8), 64).round().to(torch.uint8)
+    smooth = rescale(pictures(1, 8), 64, 64).round().to(torch.uint8)
     for side in (24, 40, 96):
-        ours = rescale(smooth, side)[0].numpy()
+        ours = rescale(smooth, side, 30)[0].numpy()
         image = Image.fromarray(smooth[0].numpy())
-        theirs = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), np.float32)
+        theirs = np.asarray(image.resize((side, 30), Image.Resampling.BICUBIC), np.float32)
         assert np.abs(ours - theirs).max() <= 2  # Pillow rounds between its two passes
 
 
 def test_augment_depends_on_the_generator_alone() -> None:
-    settings = Augment(flip="random", translate=2, cutout=4, sides=(12, 20))
+    settings = recipe(Augment(flip="random", translate=2, cutout=4, jitter=0.2, rotate=9))
     images, indices = pictures(), torch.arange(64)
     one, two, other = (augment(images, indices, settings, generator(s), 0) for s in (1, 1, 2))
     assert one.equal(two)
-    assert one.shape != other.shape or not one.equal(other)
+    assert not one.equal(other)
 
 
 def test_nothing_asked_nothing_done() -> None:
     images = pictures()
-    assert augment(images, torch.arange(64), Augment(), generator(), 0) is images
+    assert augment(images, torch.arange(64), recipe(Augment()), generator(), 0) is images
+
+
+def test_sizes_are_shown_as_the_served_model_would() -> None:
+    settings = recipe(Augment(sizes=("32x20",)), native_side=(32, 32))
+    images = augment(pictures(4, 32), torch.arange(4), settings, generator(), 0)
+    assert images.shape == (4, 25, 40, 3)
+
+
+def test_jitter_keeps_grey_grey_and_black_black() -> None:
+    grey = pictures(8)[..., :1].expand(-1, -1, -1, 3)
+    changed = jitter(grey, 0.25, generator())
+    assert (changed.amax(3) - changed.amin(3)).max() < 0.01
+    assert changed.unflatten(0, (8, 1)).std() > 0
+    assert jitter(torch.zeros(4, 8, 8, 3), 0.25, generator()).abs().max() == 0
+    brightness = jitter(torch.full((500, 8, 8, 3), 100.0), 0.25, generator()).mean((1, 2, 3))
+    assert 75 <= brightness.min() < 80
+    assert 120 < brightness.max() <= 125
+
+
+def test_affine_without_chance_is_the_identity() -> None:
+    images = pictures()
+    still = affine(images, Augment(scale=(1.0, 1.0)), generator())
+    assert (still - images.float()).abs().max() < 1e-2
+
+
+def test_affine_magnifies_and_shifts() -> None:
+    images = torch.zeros(100, 33, 33, 3)
+    images[:, 16, 16] = 255  # one dot in the middle
+    dots = affine(images, Augment(shift=0.1), generator()).sum(3)
+    places = torch.stack([dots.sum(2).argmax(1), dots.sum(1).argmax(1)])
+    assert places.min() == 13
+    assert places.max() == 19
+    square = torch.zeros(50, 33, 33, 3)
+    square[:, 11:22, 11:22] = 255
+    areas = affine(square, Augment(scale=(0.5, 2.0)), generator()).mean(3).sum((1, 2)) / 255
+    assert areas.min() < 0.4 * 121
+    assert areas.max() > 3 * 121

@@ -19,6 +19,16 @@ def test_splits_are_disjoint_complete_and_seeded() -> None:
     assert {bytes(row.numpy()) for row in both} == {bytes(row.numpy()) for row in whole}
 
 
+def test_validation_can_be_the_first_of_each_class_or_the_last() -> None:
+    data = Data("synthetic/objects", validation=50, validation_choice="first-of-class")
+    splits = load_splits(data, 0)
+    assert splits.validation.labels.bincount().tolist() == [5] * 10
+    first = torch.from_numpy(splits.source.images[:50])  # type: ignore[arg-type]  # 10 classes in turn
+    assert {bytes(p.numpy()) for p in splits.validation.images} == {bytes(p.numpy()) for p in first}
+    last = load_splits(Data("synthetic/objects", validation=50, validation_choice="last"), 0)
+    assert last.validation.images.equal(torch.from_numpy(splits.source.images[-50:]))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("validation", [0, 1000])
 def test_a_split_without_pictures_is_refused(validation: int) -> None:
     with pytest.raises(DataError, match="at least one"):

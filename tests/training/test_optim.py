@@ -7,12 +7,11 @@ from training.recipe import Optimizer
 
 def test_rates() -> None:
     cosine = Optimizer(schedule="cosine", warmup=0.2)
-    assert rate_factor(cosine, 0.1) == pytest.approx(0.5)
-    assert rate_factor(cosine, 0.2) == pytest.approx(1.0)
-    assert rate_factor(cosine, 0.6) == pytest.approx(0.5)
-    assert rate_factor(cosine, 1.0) == pytest.approx(0.0)
-    assert rate_factor(Optimizer(schedule="linear"), 0.25) == pytest.approx(0.75)
-    assert rate_factor(Optimizer(), 0.9) == 1.0
+    factors = [rate_factor(cosine, done, 10) for done in (1, 2, 6, 10)]
+    assert factors == pytest.approx([0.5, 1.0, 0.5, 0.0])
+    assert rate_factor(Optimizer(schedule="linear"), 2.5, 10) == pytest.approx(0.75)
+    assert rate_factor(Optimizer(schedule="exponential", gamma=0.9), 2.7, 10) == pytest.approx(0.81)
+    assert rate_factor(Optimizer(), 9, 10) == 1.0
 
 
 def test_biases_and_norms_are_not_decayed() -> None:
