@@ -178,10 +178,11 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     for node in _nodes(graph.node):
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
-    described: onnx.ValueInfoProto | TensorProto
-    for described in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        if described.name == old:
-            described.name = new
+    inputs_and_outputs = [*graph.input, *graph.output, *graph.value_info]
+    described: list[onnx.ValueInfoProto | TensorProto] = [*inputs_and_outputs, *graph.initializer]
+    for value in described:
+        if value.name == old:
+            value.name = new
 
 
 def _real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
@@ -200,9 +201,9 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Nodes of the graph, of the model's own functions, and of every subgraph in them."""
-    body: onnx.GraphProto | onnx.FunctionProto
-    for body in (model.graph, *model.functions):
-        yield from _nodes(body.node)
+    yield from _nodes(model.graph.node)
+    for function in model.functions:
+        yield from _nodes(function.node)
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
