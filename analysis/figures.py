@@ -3,7 +3,11 @@
 import textwrap
 from collections.abc import Iterator
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
+
+# a dollar in the name of a class or a folder is a dollar, not the start of a formula
+mpl.rcParams["text.parse_math"] = False
 
 COLOURS = (
     "#3f90da",
@@ -19,6 +23,8 @@ COLOURS = (
 )
 """Ten colours told apart with any kind of colour blindness (Petroff 2021, arXiv 2107.02270)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+STYLES = 5 * len(MARKERS)
+"""Number of `styles`."""
 CHARACTERS_PER_INCH = 11  # at the title's font size; the footer's is half as large
 
 
@@ -45,9 +51,9 @@ def new_figure(title: str, footer: str, width: float = 9.0, height: float = 6.0)
 
 
 def styles() -> Iterator[tuple[str, str]]:
-    """Yield 50 pairs (colour, marker), all different; the marker changes after five colours.
+    """Yield `STYLES` pairs (colour, marker), all different; the marker changes after five colours.
 
     So near colours, such as the two greys, differ in shape as well.
     """
-    for number in range(5 * len(MARKERS)):
+    for number in range(STYLES):
         yield COLOURS[number % len(COLOURS)], MARKERS[number // 5]

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from openTSNE import TSNE
 
-from analysis.figures import new_figure, styles
+from analysis.figures import STYLES, new_figure, styles
 from analysis.inputs import Pictures
 from analysis.options import common_options, read_pictures, report_folder
 from analysis.output import record, report_skipped, this_command, title, write_report
@@ -143,9 +143,12 @@ def draw(table: list[dict[str, Any]], heading: str, footer: str) -> Figure:
         colour, marker = style or REST
         x, y = points[names == name].T
         axes.scatter(x, y, area, colour, marker=marker, alpha=0.7, linewidths=0, label=name)
-    if classes != [""] and len(classes) <= MOST_LEGEND_CLASSES:
-        heading = "class" if by == "label" else "predicted class"
-        figure.legend(title=heading, loc="outside right center", frameon=False, markerscale=2)
+    kind = "class" if by == "label" else "predicted class"
+    if len(classes) > MOST_LEGEND_CLASSES:
+        styled = min(len(classes), STYLES)
+        axes.set_xlabel(f"{styled} of {len(classes)} classes have a colour; any other is grey")
+    elif classes != [""]:
+        figure.legend(title=kind, loc="outside right center", frameon=False, markerscale=1.5)
         _name_groups(axes, names, points)
     return figure
 
