@@ -157,9 +157,11 @@ def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np
     """Write each class's name where most of it lies: colour is not the only key."""
     halo = patheffects.withStroke(linewidth=3, foreground="white")
     extent = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)  # (2, low and high)
+    free = np.ones((10, 10), bool)
     for name in np.unique(names):
-        counts, edges = np.histogramdd(points[names == name], bins=10, range=extent.tolist())
-        cell = np.unravel_index(counts.argmax(), counts.shape)
+        counts, edges = np.histogramdd(points[names == name], free.shape, extent.tolist())
+        cell = np.unravel_index(np.where(free, counts, -1).argmax(), free.shape)
+        free[cell] = False  # no two names on one place
         x, y = ((edge[i] + edge[i + 1]) / 2 for edge, i in zip(edges, cell, strict=True))
         axes.text(x, y, name, ha="center", va="center", weight="bold", path_effects=[halo])
 

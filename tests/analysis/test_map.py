@@ -73,6 +73,15 @@ def test_vectors_that_cannot_be_placed_are_refused(vectors: np.ndarray, message:
         embed(vectors, perplexity=30 if len(vectors) != 50 else 5, seed=0)
 
 
+def test_names_of_classes_do_not_cover_each_other() -> None:
+    table = [
+        {"label": f"class {i % 20}", "predicted": "", "x": (i // 20) % 3, "y": i // 60}
+        for i in range(180)
+    ]
+    places = [text.get_position() for text in draw(table, "heading", "footer").axes[0].texts]
+    assert len(set(places)) == len(places) == 20
+
+
 @pytest.mark.parametrize("classes", [1, 10, 196])
 def test_any_number_of_classes_is_drawn(classes: int) -> None:
     table = [
