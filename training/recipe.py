@@ -1,7 +1,13 @@
-"""Recipes: one YAML file per artifact, checked against the dataclasses below."""
+"""Recipes: YAML files checked against the dataclasses below.
+
+A file makes one recipe of its own name, or one for each of its variants, `FILE-VARIANT`:
+`variants` lays settings over the file's by name; `grid` names settings and lists their values, and
+makes a variant of every combination. Last, a profile's settings are laid over the result.
+"""
 
 import copy
 import hashlib
+import itertools
 import json
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -143,7 +149,9 @@ class Recipe(_Closed):
     loss: Loss = Loss()
     evaluation: Evaluation = Evaluation()
     reported: dict[str, float] = field(default_factory=dict)
-    """Figures that the source study printed, keyed like the artifact's metrics."""
+    """Figures that the source study printed, keyed metric/split as the artifact's metrics."""
+    remark: str = ""
+    """What the study said in words, or what explains a difference from it."""
     profile: Profile = "full"
 
     @property
@@ -159,14 +167,14 @@ class Recipe(_Closed):
         a new kind of setting does not put every artifact out of date.
         """
         settings = _changed(self)
-        for words in ("title", "study", "reported", "route", "default"):
+        for words in ("title", "study", "reported", "remark", "route", "default"):
             settings.pop(words, None)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def recipe_names() -> list[str]:
-    """Names of all recipes, sorted."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+def recipe_names(folder: Path = RECIPES) -> list[str]:
+    """Names of all recipes, in the order of their files and variants."""
+    return list(_all_settings(folder))
 
 
 def load_recipe(name: str, profile: Profile = "full", folder: Path = RECIPES) -> Recipe:
@@ -175,26 +183,59 @@ def load_recipe(name: str, profile: Profile = "full", folder: Path = RECIPES) ->
     Raises:
         RecipeError: unknown name, or the first setting that is not as it must be.
     """
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        raise RecipeError(f"no recipe called {name!r}; there are: {', '.join(recipe_names())}.")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path.name}: not YAML: {error}") from None
-    if not isinstance(settings, dict):
-        raise RecipeError(f"{path.name}: a mapping of settings is expected.")
+    known = _all_settings(folder)
+    if name not in known:
+        raise RecipeError(f"no recipe called {name!r}; there are: {', '.join(known)}.")
+    settings = dict(known[name])
     profiles = settings.pop("profiles", {})
     unknown = set(profiles) - set(PROFILES)
     if unknown:
-        raise RecipeError(f"{path.name}: profiles {sorted(unknown)} are unknown; use {PROFILES}.")
+        raise RecipeError(f"{name}: profiles {sorted(unknown)} are unknown; use {PROFILES}.")
     settings = _overlay(settings, profiles.get(profile) or {})
     try:
-        return TypeAdapter(Recipe).validate_python({"name": name, "profile": profile, **settings})
+        return TypeAdapter(Recipe).validate_python({**settings, "name": name, "profile": profile})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RecipeError(f"{path.name}: {where}: {first['msg']}") from None
+        raise RecipeError(f"{name}: {where}: {first['msg']}") from None
+
+
+def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Settings of every recipe by its name, profiles not yet applied."""
+    recipes: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise RecipeError(f"{path.name}: not YAML: {error}") from None
+        if not isinstance(settings, dict):
+            raise RecipeError(f"{path.name}: a mapping of settings is expected.")
+        variants = _variants(settings.pop("grid", None), settings.pop("variants", {}))
+        if not variants:
+            recipes[path.stem] = settings
+        for name, changes in variants.items():
+            recipes[f"{path.stem}-{name}"] = _overlay(settings, changes)
+    return recipes
+
+
+def _variants(
+    grid: dict[str, list[str]] | None, named: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Changes by variant: the combinations of the grid, and what is named on top."""
+    variants: dict[str, dict[str, Any]] = {}
+    for values in itertools.product(*grid.values()) if grid else ():
+        changes: dict[str, Any] = {}
+        for key, value in zip(grid or (), values, strict=True):
+            *path, last = key.split(".")
+            place = changes
+            for part in path:
+                place = place.setdefault(part, {})
+            place[last] = value
+        variants["-".join(values)] = changes
+    return {
+        name: _overlay(variants.get(name, {}), named.get(name, {}))
+        for name in dict.fromkeys([*variants, *named])
+    }
 
 
 def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,16 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from training.networks.blocks import blocks
 from training.networks.ladder import ladder
+from training.networks.mlp import mlp
 from training.recipe import Network, RecipeError
 
-BUILDERS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {"ladder": ladder}
+BUILDERS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "blocks": blocks,
+    "ladder": ladder,
+    "mlp": mlp,
+}
 
 
 class Classifier(nn.Module):
