@@ -29,7 +29,7 @@ class InputPolicy(Strict):
     a 40x10 picture at the scale of a 20x20 one.
     """
 
-    accepted_side: tuple[int, int] = (8, 2048)
+    accepted_side: tuple[int, int] = (8, 4096)
     """Least and greatest width or height taken; others are refused."""
     native_side: tuple[int, int] | None = None
     """Range of sides shown as they are. Outside, the picture is rescaled to the nearer end with

@@ -88,7 +88,7 @@ class _Chunked(ABC):
             except RequestError as error:
                 raise error if error.picture is None else error.at(start + error.picture) from None
 
-        if not pictures:
+        if len(pictures) == 0:
             raise RequestError("no-picture", "no picture was given; give at least one.")
         return list(self._map(ask_from, chunks(pictures)))
 

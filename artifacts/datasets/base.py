@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,10 @@ class ImageSet:
         """The same set cut to `limit` pictures, drawn evenly over it so that classes stay mixed."""
         if limit is None or limit >= len(self):
             return self
-        chosen = spread(len(self), limit)
+        return self.take(spread(len(self), limit))
+
+    def take(self, chosen: npt.NDArray[np.int64]) -> "ImageSet":
+        """The pictures at the places `chosen`, in that order; classes stay as they are."""
         images: Sequence[Picture] | Picture
         if isinstance(self.images, np.ndarray):
             images = self.images[chosen]
@@ -51,15 +54,7 @@ class ImageSet:
             images = FileImages([self.images.paths[i] for i in chosen])
         else:
             images = [self.images[i] for i in chosen]
-        return ImageSet(
-            self.name,
-            self.split,
-            self.classes,
-            images,
-            self.labels[chosen],
-            self.fingerprint,
-            self.synthetic,
-        )
+        return replace(self, images=images, labels=self.labels[chosen])
 
 
 def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ READERS: dict[str, Callable[[Path, str], ImageSet]] = {
 }
 NAMES = (*READERS, "faces", "image_folder", "synthetic")
 HELP = (
-    "cifar10:test, mnist:train, stanford_cars:test, faces:celeba, image_folder/NAME:train, "
+    "cifar10:test, mnist:train, stanford_cars:test, faces/celeba:test, image_folder/NAME:train, "
     + ", ".join(f"synthetic/{kind}:test" for kind in KINDS)
 )
 
@@ -37,8 +37,9 @@ def load(name: str, split: str, root: Path | None = None) -> ImageSet:
     """Read one split of a data set.
 
     Args:
-        name: one of `NAMES`; `image_folder/FOLDER` and `synthetic/KIND` say which.
-        split: train or test; for `faces` the collection (celeba, orl).
+        name: one of `NAMES`; `faces/COLLECTION`, `image_folder/FOLDER` and `synthetic/KIND`
+            say which.
+        split: train or test.
         root: folder of the data sets; `data_root()` by default.
 
     Raises:
@@ -46,10 +47,10 @@ def load(name: str, split: str, root: Path | None = None) -> ImageSet:
     """
     root = root or data_root()
     base, _, rest = parse(name)[0].partition("/")
-    if base == "faces":
-        return faces(root, split)
     if split not in ("train", "test"):
         raise DataError(f"split {split!r} of {name} is unknown; there are: train, test.")
+    if base == "faces":
+        return faces(root, split, rest)
     if base == "image_folder":
         return image_folder(root / rest, split, name)
     if base == "synthetic":

@@ -179,13 +179,26 @@ def test_stanford_cars_needs_its_196_classes(tmp_path: Path) -> None:
         load("stanford_cars", "test", tmp_path)
 
 
-def test_faces_are_a_folder_per_person(tmp_path: Path) -> None:
-    write_picture(tmp_path / "faces/family/ann/1.png")
-    write_picture(tmp_path / "faces/family/bob/1.png")
-    family = load("faces", "family", tmp_path)
-    assert family.classes == ("ann", "bob")
+def test_people_never_cross_the_splits_of_faces(tmp_path: Path) -> None:
+    for number in range(40):
+        write_picture(tmp_path / f"faces/family/person {number}/1.png")
+        write_picture(tmp_path / f"faces/family/person {number}/2.png")
+    train, test = (load("faces/family", split, tmp_path) for split in ("train", "test"))
+    assert set(train.classes).isdisjoint(test.classes)
+    assert len(train.classes) + len(test.classes) == 40
+    assert 2 <= len(test.classes) <= 16
+    for people in (train, test):
+        assert people.labels.tolist() == sorted([*range(len(people.classes))] * 2)
+        assert len(people.images) == len(people)
+    assert train.fingerprint != test.fingerprint
     with pytest.raises(DataError, match="faces/friends"):
-        load("faces", "friends", tmp_path)
+        load("faces/friends", "test", tmp_path)
+
+
+def test_faces_need_people_in_each_split(tmp_path: Path) -> None:
+    write_picture(tmp_path / "faces/family/ann/1.png")
+    with pytest.raises(DataError, match="too few people"):
+        load("faces/family", "test", tmp_path)
 
 
 # synthetic
@@ -284,6 +297,6 @@ def test_real_faces() -> None:
     collections = [path.name for path in (data_root() / "faces").iterdir() if path.is_dir()]
     assert collections
     for collection in collections:
-        people = load("faces", collection)
+        people = load(f"faces/{collection}", "test")
         assert len(people.classes) > 1
         assert people.images[0].shape[2] == 3

@@ -120,7 +120,7 @@ def test_models_are_listed_with_those_that_are_broken(http: httpx.Client) -> Non
         (encoded(photograph(64, 64), "JPEG")[:-200], "damaged-picture"),
         (encoded(photograph(64, 64))[:-200], "damaged-picture"),
         (bomb(20_000), "picture-too-large"),
-        (encoded(photograph(2049, 16)), "picture-too-large"),
+        (encoded(photograph(4097, 16)), "picture-too-large"),
         (encoded(photograph(7, 7)), "picture-too-small"),
         (bytes(MAX_BODY_BYTES + 1), "body-too-large"),
     ],
