@@ -1,20 +1,23 @@
 """`python -m training`: list, show and run recipes."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from artifacts import VitrineError
+from artifacts import Artifact, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
 from training.download import BY_HAND, FETCHABLE, download
 from training.networks import build, parameter_counts
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
 from training.run import run, status
+from training.study import REPORTS, compare, study_recipes, write_comparison
 
 CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
 
@@ -91,25 +94,47 @@ def run_one(recipe: str, profile: Profile, force: bool) -> None:
 @profile_option
 def run_all(profile: Profile) -> None:
     """Train every recipe that is out of date; go on past one that fails."""
-    table = Table("recipe", "result", "test accuracy")
-    failed = False
-    for name in recipe_names():
-        try:
-            recipe = load_recipe(name, profile)
-            state = status(recipe)
-            if state.current:
-                table.add_row(name, state.reason, "")
-                continue
-            artifact = run(recipe)
-            accuracy = artifact.manifest.metric("accuracy", "test") if artifact else None
-            table.add_row(name, "trained", "" if accuracy is None else f"{accuracy:.4f}")
-        except (VitrineError, RuntimeError, OSError) as error:
-            failed = True
-            table.add_row(name, f"[red]failed:[/red] {error}", "")
-    if os.environ.get("RANK", "0") == "0":
-        Console().print(table)
+    if _train([load_recipe(name, profile) for name in recipe_names()]):
+        raise click.exceptions.Exit(1)
+
+
+@main.command("study")
+@click.argument("study")
+@profile_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison.")
+def study_command(study: str, profile: Profile, out: Path | None) -> None:
+    """Train what STUDY (ladder, blocks, mnist) misses; compare it with what it reported."""
+    recipes = study_recipes(study, profile)
+    failed = _train(recipes)
+    made = [recipe for recipe in recipes if recipe.name not in failed]
+    name = f"{study}-smoke" if profile == "smoke" else study
+    mark = ", generated pictures" if profile == "smoke" else ""
+    title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
+    rows = compare(made)
+    for path in write_comparison(rows, title, out or REPORTS / "studies" / name):
+        click.echo(path)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _train(recipes: Sequence[Recipe]) -> set[str]:
+    """Train what is out of date, print a table, return the names of those that failed."""
+    table = Table("recipe", "result", "test accuracy")
+    failed = set()
+    for recipe in recipes:
+        try:
+            state = status(recipe)
+            artifact = Artifact.open(recipe.artifact_name) if state.current else run(recipe)
+        except (VitrineError, RuntimeError, OSError) as error:
+            failed.add(recipe.name)
+            table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
+            continue
+        accuracy = artifact.manifest.metric("accuracy", "test") if artifact else None
+        shown = "" if accuracy is None else f"{accuracy:.4f}"
+        table.add_row(recipe.name, state.reason if state.current else "trained", shown)
+    if os.environ.get("RANK", "0") == "0":
+        Console().print(table)
+    return failed
 
 
 @main.command("download")

@@ -1,0 +1,159 @@
+"""A study's systems side by side: what was reported, what was rebuilt, and the difference."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from artifacts import Artifact, Manifest
+from training.recipe import Profile, Recipe, RecipeError, load_recipe, recipe_names
+
+REPORTS = Path("reports")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system of a study. Accuracies are shares of 1; None where not reported or measured."""
+
+    system: str
+    parameters: int
+    epochs: int
+    seconds_per_epoch: float
+    train: float | None
+    validation: float | None
+    test: float | None
+    reported_on: str
+    """Split of the reported figure: test where there is one, else validation."""
+    reported: float | None
+    difference: float | None
+    """Ours minus reported, on that split."""
+    overfit_epoch: int | None
+    """First epoch whose validation loss rises, counted from 1; None if it never does."""
+    remark: str
+
+
+def study_recipes(study: str, profile: Profile) -> list[Recipe]:
+    """All recipes of a study.
+
+    Raises:
+        RecipeError: no recipe belongs to it.
+    """
+    recipes = [load_recipe(name, profile) for name in recipe_names()]
+    found = [recipe for recipe in recipes if recipe.study == study]
+    if not found:
+        known = sorted({recipe.study for recipe in recipes if recipe.study})
+        raise RecipeError(f"no study called {study!r}; there are: {', '.join(known)}.")
+    return found
+
+
+def compare(recipes: Sequence[Recipe]) -> list[Row]:
+    """Rows of the systems whose artifacts are there."""
+    return [_row(recipe, Artifact.open(recipe.artifact_name)) for recipe in recipes]
+
+
+def write_comparison(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
+    """Write comparison.md, .csv and .png; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "comparison.md": markdown(rows, title).encode(),
+        "comparison.csv": _csv(rows).encode(),
+        "comparison.png": _plot(rows, title),
+    }
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in content]
+
+
+def markdown(rows: Sequence[Row], title: str) -> str:
+    """The comparison as a table."""
+    lines = [
+        f"# {title}",
+        "",
+        "| system | weights | epochs | s/epoch | train | validation | test | reported | difference "
+        "| over-fits from epoch | remark |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        reported = "" if row.reported is None else f"{row.reported:.4f} ({row.reported_on})"
+        difference = "" if row.difference is None else f"{row.difference:+.4f}"
+        cells = [
+            row.system,
+            f"{row.parameters:,}",
+            str(row.epochs),
+            f"{row.seconds_per_epoch:.1f}",
+            *("" if x is None else f"{x:.4f}" for x in (row.train, row.validation, row.test)),
+            reported,
+            difference,
+            str(row.overfit_epoch or ""),
+            row.remark,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def first_rise(losses: Sequence[float]) -> int | None:
+    """First epoch, counted from 1, whose loss is above that of the epoch before."""
+    for epoch in range(1, len(losses)):
+        if losses[epoch] > losses[epoch - 1]:
+            return epoch + 1
+    return None
+
+
+def _row(recipe: Recipe, artifact: Artifact) -> Row:
+    manifest = artifact.manifest
+    split = "test" if "accuracy/test" in recipe.reported else "validation"
+    reported = recipe.reported.get(f"accuracy/{split}")
+    ours = manifest.metric("accuracy", split)
+    difference = None if reported is None or ours is None else round(ours - reported, 4)
+    text = (artifact.path / "history.csv").read_text(encoding="utf-8")
+    losses = [float(row["validation_loss"]) for row in csv.DictReader(text.splitlines())]
+    return Row(
+        system=manifest.name,
+        parameters=manifest.parameters.total if manifest.parameters else 0,
+        epochs=manifest.run.epochs if manifest.run else 0,
+        seconds_per_epoch=_seconds_per_epoch(manifest),
+        train=manifest.metric("accuracy", "train"),
+        validation=manifest.metric("accuracy", "validation"),
+        test=manifest.metric("accuracy", "test"),
+        reported_on=split,
+        reported=reported,
+        difference=difference,
+        overfit_epoch=first_rise(losses),
+        remark=recipe.remark,
+    )
+
+
+def _seconds_per_epoch(manifest: Manifest) -> float:
+    run = manifest.run
+    return round(run.seconds / run.epochs, 2) if run else 0.0
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def _plot(rows: Sequence[Row], title: str) -> bytes:
+    """Bars: accuracy rebuilt on the split that was reported, and the reported figure as a mark."""
+    figure = Figure(figsize=(8, 0.8 + 0.36 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(rows))
+    ours = [(row.test if row.reported_on == "test" else row.validation) or 0.0 for row in rows]
+    axes.barh(places, ours, color="#56B4E9", label="rebuilt")
+    said = [(place, row.reported) for place, row in enumerate(rows) if row.reported is not None]
+    if said:
+        axes.scatter([v for _, v in said], [p for p, _ in said], color="#D55E00", label="reported")
+    axes.set_yticks(places, [row.system for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="accuracy (test where it was reported, else validation)")
+    axes.set_title(title)
+    figure.legend(loc="outside lower right", ncols=2, frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
