@@ -1,6 +1,6 @@
 # Everything this project does, by name. `make` alone lists it.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PORT ?= 3000
 
 SERVE := .venv-serve
@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help run setup test lint train-all constraints clean
 
 help:  ## List the targets
-	@echo "usage: make TARGET [PYTHON=python3.11]"
+	@echo "usage: make TARGET [PYTHON=…]"
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(SERVE)/.installed  ## Serve the models in artifacts/models [PORT=3000]
