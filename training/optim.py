@@ -1,15 +1,19 @@
 """Optimizers, learning-rate schedules and averaged weights."""
 
 import math
+from typing import Any
 
 from torch import nn, optim
 
+from training.muon import Muon
 from training.recipe import Optimizer
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
     """An optimizer over the trainable weights; biases and norms are not decayed."""
     weights = [w for w in model.parameters() if w.requires_grad]
+    if settings.name == "muon":
+        return _muon(weights, settings)
     groups = [
         {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
@@ -19,6 +23,17 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
         return optim.SGD(groups, lr=settings.lr, momentum=momentum, nesterov=momentum > 0)
     kind = optim.Adam if settings.name == "adam" else optim.AdamW
     return kind(groups, lr=settings.lr)
+
+
+def _muon(weights: list[nn.Parameter], settings: Optimizer) -> Muon:
+    rest = {"share": settings.lr_rest / settings.lr}
+    matrices = [w for w in weights if w.ndim == 2]  # noqa: PLR2004
+    groups: list[dict[str, Any]] = [
+        {"params": [w for w in weights if w.ndim > 2], "orthogonal": True},  # noqa: PLR2004
+        {"params": matrices, "weight_decay": settings.weight_decay, **rest},
+        {"params": [w for w in weights if w.ndim <= 1], **rest},
+    ]
+    return Muon(groups, settings.lr, settings.momentum)
 
 
 def rate_factor(settings: Optimizer, done: float, epochs: int) -> float:

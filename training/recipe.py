@@ -85,11 +85,13 @@ class Augment(_Closed):
 class Optimizer(_Closed):
     """How weights move."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     lr: float = 1e-3
-    """Peak learning rate, before the schedule's factor."""
+    """Peak learning rate, before the schedule's factor; of muon, for convolutions."""
+    lr_rest: float = 1.0
+    """Learning rate of all but convolutions; muon only."""
     momentum: float = 0.9
-    """Nesterov momentum; sgd only."""
+    """Nesterov momentum; sgd and muon only."""
     weight_decay: float = 0.0
     """Decoupled for adamw, added to the gradient otherwise; weights of rank 2 and more only."""
     schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"

@@ -16,12 +16,13 @@ from artifacts import Artifact, ArtifactError, DataError
 from artifacts.artifact import artifact_names
 from artifacts.datasets import load
 from training.data import load_splits
-from training.loop import fit
+from training.loop import fit, normalise
 from training.networks import build, code_hash
 from training.publish import publish
 from training.recipe import Recipe, RecipeError
 
 RUNS = Path("runs")
+INITIAL_PICTURES = 5000
 console = Console(stderr=True, highlight=False)
 
 
@@ -74,6 +75,7 @@ def run(recipe: Recipe) -> Artifact | None:
         splits = load_splits(recipe.data, recipe.seed)
         torch.manual_seed(recipe.seed)
         network = build(recipe.network, len(splits.classes))
+        network.initialise(normalise(splits.train.images[:INITIAL_PICTURES], recipe))
         trained, history = fit(network, splits, recipe, folder, accelerator)
         if not accelerator.is_main_process:
             return None

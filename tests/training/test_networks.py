@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from training.networks import build, code_hash, parameter_counts
 from training.recipe import Network, RecipeError
@@ -43,3 +44,37 @@ def test_an_unknown_network_is_refused(network: Network) -> None:
 def test_code_hash_is_of_the_source() -> None:
     assert code_hash(rung("A")) == code_hash(rung("GAP"))
     assert len(code_hash(rung("A"))) == 64
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        ("plain", 7_771_658),
+        ("spatial-attention", 7_774_226),
+        ("channel-attention", 7_901_354),
+        ("residual", 7_935_498),
+        ("residual-depthwise", 1_139_338),
+        ("grouped-bottleneck", 752_266),
+    ],
+)
+def test_building_blocks_have_the_studys_parameter_counts(kind: str, count: int) -> None:
+    network = build(Network("blocks", {"kind": kind}), 10)
+    assert parameter_counts(network) == (count, count)
+    assert network.eval()(torch.rand(1, 3, 20, 33)).shape == (1, 10)
+
+
+def test_perceptron() -> None:
+    network = build(Network("mlp", {"activation": "sigmoid"}), 10)
+    assert parameter_counts(network)[0] == 784 * 100 + 100 + 100 * 50 + 50 + 50 * 10 + 10
+    assert network(torch.rand(3, 3, 28, 28)).shape == (3, 10)
+
+
+def test_fast_whitens_what_it_saw() -> None:
+    torch.manual_seed(0)
+    network = build(Network("fast"), 10).eval()
+    smooth = nn.functional.interpolate(torch.randn(64, 3, 9, 9), size=32, mode="bilinear")
+    network.initialise(smooth)
+    responses = network.trunk.whiten(smooth)[:, :12].permute(1, 0, 2, 3).flatten(1)  # type: ignore[operator,union-attr]
+    covariance = responses @ responses.T / responses.shape[1]
+    assert (covariance - torch.diag(covariance.diag())).abs().max() < 0.05
+    assert network(torch.rand(2, 3, 20, 50)).shape == (2, 10)

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from training.networks.blocks import blocks
+from training.networks.fast import fast
 from training.networks.ladder import ladder
 from training.networks.mlp import mlp
 from training.recipe import Network, RecipeError
 
 BUILDERS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "blocks": blocks,
+    "fast": fast,
     "ladder": ladder,
     "mlp": mlp,
 }
@@ -36,6 +38,16 @@ class Classifier(nn.Module):
         """N x 3 x H x W -> logits N x C."""
         logits: Tensor = self.head(self.trunk(images))
         return logits
+
+    def initialise(self, images: Tensor) -> None:
+        """Let a trunk that wants to see pictures before training see some.
+
+        Args:
+            images: N x 3 x H x W, normalised.
+        """
+        see = getattr(self.trunk, "initialise", None)
+        if see is not None:
+            see(images)
 
 
 def build(network: Network, classes: int) -> Classifier:
