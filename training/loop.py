@@ -120,7 +120,7 @@ def fit(
             state.history.append(row)
             if accelerator.is_main_process:
                 state.save(checkpoint, recipe.hash)
-            progress.console.print(_line(row, recipe), highlight=False)
+            progress.console.print(_line(row, recipe), highlight=False, soft_wrap=True)
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history
 

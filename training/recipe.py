@@ -165,12 +165,13 @@ class Recipe(_Closed):
     def hash(self) -> str:
         """sha256 over the settings that decide the result.
 
-        Words and reported figures decide nothing. Settings at their default are left out, so that
-        a new kind of setting does not put every artifact out of date.
+        Words and reported figures decide nothing, nor does the name of a profile whose settings
+        are laid over already. Settings at their default are left out, so that a new kind of
+        setting does not put every artifact out of date.
         """
         settings = _changed(self)
-        for words in ("title", "study", "reported", "remark", "route", "default"):
-            settings.pop(words, None)
+        for word in ("title", "study", "reported", "remark", "route", "default", "profile"):
+            settings.pop(word, None)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
