@@ -1,0 +1,120 @@
+"""Runs what the README tells the reader to run, in a copy of the project."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.timeout(600)  # the server's environment may have to be installed
+
+ROOT = Path(__file__).parents[1]
+PORT = "3000"
+NOT_RUN = {
+    "make test": "is what runs this",
+    "make setup": "installs what this runs in",
+    ". .venv/bin/activate": "the commands get this environment's programs anyway",
+    "make train-all": "trains for an hour",
+}
+START = "make run"
+NOT_COPIED = (".git", ".venv*", ".*_cache", "__pycache__", "*.egg-info", "data", "runs", "reports")
+
+
+def commands() -> list[str]:
+    """The commands in the README's `sh` blocks, continued lines joined."""
+    blocks = re.findall(
+        r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
+
+
+def test_every_exception_is_in_the_readme() -> None:
+    assert {START, *NOT_RUN} <= set(commands())
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project that shares its environments, made where they are missing."""
+    subprocess.run(["make", ".venv-serve/.installed"], cwd=ROOT, capture_output=True, check=True)
+    copy = tmp_path_factory.mktemp("readme") / "vitrine"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    for environment in ROOT.glob(".venv*"):
+        (copy / environment.name).symlink_to(environment)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def port(workspace: Path) -> Iterator[str]:
+    """Port of a server started with the README's command; no process outlives it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = str(free.getsockname()[1])
+    log = workspace / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*START.split(), f"PORT={number}"],
+            cwd=workspace,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_for("try: curl", server, log)
+        yield number
+    finally:
+        running = server.poll() is None
+        family = psutil.Process(server.pid).children(recursive=True) if running else []
+        server.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(family, timeout=30)
+        for process in alive:
+            process.kill()
+        server.wait()
+    assert not alive, f"outlived {START}: {alive}"
+
+
+def wait_for(text: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server has logged `text`."""
+    deadline = time.monotonic() + 90
+    while text not in log.read_text():
+        if server.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"`{START}` did not come up:\n{log.read_text()[-3000:]}")
+        time.sleep(0.2)
+
+
+def run(command: str, workspace: Path) -> str:
+    """Run a command as a reader would, and give its standard output."""
+    (workspace / ".curlrc").write_text("fail-with-body\n")  # a 4xx is a failure, too
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=workspace,
+        env={**os.environ, "PATH": programs, "CURL_HOME": str(workspace)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c not in {START, *NOT_RUN}])
+def test_command(command: str, workspace: Path, request: pytest.FixtureRequest) -> None:
+    if PORT in command:
+        command = command.replace(PORT, request.getfixturevalue("port"))
+    assert run(command, workspace)
+
+
+def test_the_server_prints_a_command_that_works(port: str, workspace: Path) -> None:
+    printed = re.search(r"curl .*", (workspace / "server.log").read_text())
+    assert printed is not None
+    assert f":{port}/" in printed[0]
+    assert '"probability"' in run(printed[0], workspace)
