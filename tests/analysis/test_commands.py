@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "in" / "dog" / "text.jpg").write_text("no picture")
     (tmp_path / "in" / "dog" / "empty.jpg").touch()
     Image.new("RGB", (4, 4)).save(tmp_path / "in" / "dog" / "small.png")
-    Image.new("RGB", (3000, 20)).save(tmp_path / "in" / "dog" / "wide.png")
+    Image.new("RGB", (5000, 20)).save(tmp_path / "in" / "dog" / "wide.png")
     return tmp_path / "in"
 
 
