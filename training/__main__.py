@@ -94,7 +94,7 @@ def run_one(recipe: str, profile: Profile, force: bool) -> None:
 @profile_option
 def run_all(profile: Profile) -> None:
     """Train every recipe that is out of date; go on past one that fails."""
-    if _train([load_recipe(name, profile) for name in recipe_names()]):
+    if train([load_recipe(name, profile) for name in recipe_names()]):
         raise click.exceptions.Exit(1)
 
 
@@ -105,7 +105,7 @@ def run_all(profile: Profile) -> None:
 def study_command(study: str, profile: Profile, out: Path | None) -> None:
     """Train what STUDY (ladder, blocks, mnist) misses; compare it with what it reported."""
     recipes = study_recipes(study, profile)
-    failed = _train(recipes)
+    failed = train(recipes)
     made = [recipe for recipe in recipes if recipe.name not in failed]
     name = f"{study}-smoke" if profile == "smoke" else study
     mark = ", generated pictures" if profile == "smoke" else ""
@@ -117,8 +117,12 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _train(recipes: Sequence[Recipe]) -> set[str]:
-    """Train what is out of date, print a table, return the names of those that failed."""
+def train(recipes: Sequence[Recipe]) -> set[str]:
+    """Train what is out of date, going on past failures; print a table.
+
+    Returns:
+        Names of the recipes that failed.
+    """
     table = Table("recipe", "result", "test accuracy")
     failed = set()
     for recipe in recipes:

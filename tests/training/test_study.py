@@ -1,0 +1,61 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from artifacts import Artifact
+from training.__main__ import train
+from training.recipe import Recipe, RecipeError, load_recipe
+from training.study import compare, first_rise, study_recipes, write_comparison
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, set[str]]:
+    """A folder in which one recipe was trained and one could not be."""
+    folder = tmp_path_factory.mktemp("study")
+    good = load_recipe("mnist-relu-cross-entropy-sgd", "smoke")
+    bad = replace(good, name="bad", data=replace(good.data, name="image_folder/missing"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
+        failed = train([bad, good])
+    return folder, good, failed
+
+
+def test_training_goes_on_past_a_failure(trained: tuple[Path, Recipe, set[str]]) -> None:
+    folder, good, failed = trained
+    assert failed == {"bad"}
+    assert Artifact.open(good.artifact_name, folder / "models").manifest.synthetic
+    assert [path.name for path in (folder / "models").iterdir()] == [good.artifact_name]
+
+
+def test_comparison_sets_ours_beside_the_reported(
+    trained: tuple[Path, Recipe, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, good, _ = trained
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
+    recipe = replace(good, reported={"accuracy/validation": 0.5}, remark="as printed")
+    rows = compare([recipe])
+    paths = write_comparison(rows, "a title", folder / "out")
+    assert [path.suffix for path in paths] == [".md", ".csv", ".png"]
+    ours = Artifact.open(good.artifact_name).manifest.metric("accuracy", "validation")
+    assert ours is not None
+    (written,) = csv.DictReader(paths[1].read_text().splitlines())
+    assert float(written["difference"]) == pytest.approx(ours - 0.5, abs=1e-4)
+    assert int(written["parameters"]) == 84_060
+    assert "0.5000 (validation)" in paths[0].read_text()
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_study_has_its_systems() -> None:
+    counts = {s: len(study_recipes(s, "cpu")) for s in ("ladder", "blocks", "mnist")}
+    assert counts == {"ladder": 9, "blocks": 6, "mnist": 18}
+    with pytest.raises(RecipeError, match="blocks, ladder, mnist"):
+        study_recipes("nothing", "cpu")
+
+
+def test_first_rise() -> None:
+    assert first_rise([3.0, 2.0, 2.0, 1.0]) is None
+    assert first_rise([3.0, 2.0, 2.5, 1.0]) == 3
+    assert first_rise([]) is None
