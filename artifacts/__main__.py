@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 import numpy as np
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root
@@ -31,14 +32,16 @@ def list_command(as_json: bool) -> None:
     if as_json:
         print_json([m.model_dump(mode="json") for m in manifests])
         return
-    table = Table("name", "task", "route", "data", "parameters", "validation", "test")
+    figures = [
+        Column(name, no_wrap=True, justify="right") for name in ("weights", "validation", "test")
+    ]
+    table = Table(Column("name", no_wrap=True), "route", "data", *figures, box=box.SIMPLE)
     for m in manifests:
         data = "" if m.dataset is None else m.dataset.name + (" (synthetic)" * m.synthetic)
         scores = [m.metric("accuracy", split) for split in ("validation", "test")]
         table.add_row(
             m.name,
-            m.task,
-            m.route or "",
+            m.route or m.task,
             data,
             f"{m.parameters.total:,}" if m.parameters else "",
             *("" if score is None else f"{score:.4f}" for score in scores),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 import torch
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from artifacts import Artifact, VitrineError
 from artifacts.commands import json_option, print_json, run_command
@@ -51,7 +52,9 @@ def list_command(profile: Profile, as_json: bool) -> None:
     if as_json:
         print_json([{**asdict(r), "current": s.current, "reason": s.reason} for r, s in rows])
         return
-    table = Table("recipe", "study", "data", "epochs", "artifact")
+    table = Table(
+        Column("recipe", no_wrap=True), "study", "data", "epochs", "artifact", box=box.SIMPLE
+    )
     for recipe, state in rows:
         study, data = recipe.study or "", recipe.data.name
         table.add_row(recipe.name, study, data, str(recipe.epochs), state.reason)
@@ -123,7 +126,7 @@ def train(recipes: Sequence[Recipe]) -> set[str]:
     Returns:
         Names of the recipes that failed.
     """
-    table = Table("recipe", "result", "test accuracy")
+    table = Table(Column("recipe", no_wrap=True), "result", "test accuracy", box=box.SIMPLE)
     failed = set()
     for recipe in recipes:
         try:
