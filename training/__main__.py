@@ -15,6 +15,7 @@ from artifacts import Artifact, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
 from training.download import BY_HAND, FETCHABLE, download
+from training.figures import write_study_figures
 from training.networks import build, parameter_counts
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
 from training.run import run, status
@@ -114,7 +115,10 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
     mark = ", generated pictures" if profile == "smoke" else ""
     title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
     rows = compare(made)
-    for path in write_comparison(rows, title, out or REPORTS / "studies" / name):
+    folder = out or REPORTS / "studies" / name
+    write_comparison(rows, title, folder)
+    write_study_figures(study, recipes, rows, folder)
+    for path in sorted(folder.iterdir()):
         click.echo(path)
     if failed:
         raise click.exceptions.Exit(1)

@@ -36,6 +36,11 @@ def history_plot(history: Sequence[Epoch], title: str) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.suptitle(title)
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG, the same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from artifacts import Artifact, Manifest
+from training.history import png
 from training.recipe import Profile, Recipe, RecipeError, load_recipe, recipe_names
 
 REPORTS = Path("reports")
@@ -154,6 +155,4 @@ def _plot(rows: Sequence[Row], title: str) -> bytes:
     axes.set(xlim=(0, 1), xlabel="accuracy (test where it was reported, else validation)")
     axes.set_title(title)
     figure.legend(loc="outside lower right", ncols=2, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)

@@ -6,6 +6,7 @@ import pytest
 
 from artifacts import Artifact
 from training.__main__ import train
+from training.figures import write_study_figures
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.study import compare, first_rise, study_recipes, write_comparison
 
@@ -59,3 +60,14 @@ def test_first_rise() -> None:
     assert first_rise([3.0, 2.0, 2.0, 1.0]) is None
     assert first_rise([3.0, 2.0, 2.5, 1.0]) == 3
     assert first_rise([]) is None
+
+
+def test_a_study_draws_what_it_shows(
+    trained: tuple[Path, Recipe, set[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, good, _ = trained
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
+    write_study_figures("mnist", [good], compare([good]), tmp_path)
+    write_study_figures("blocks", [load_recipe("blocks-plain", "smoke")], [], tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {"augmented.png", "draws.png", "test-error.png", "validation-classes.png"}

@@ -1,0 +1,129 @@
+"""Pictures that single studies ask for, besides the comparison that all have."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from training.augment import augment
+from training.data import Splits, load_splits
+from training.history import png
+from training.recipe import Augment, Recipe
+from training.study import Row
+
+SAMPLES = 50
+DRAWS = 10
+ONE_BY_ONE = {
+    "flip": ("flip",),
+    "jitter": ("jitter",),
+    "rotate": ("rotate",),
+    "shift": ("shift",),
+    "scale": ("scale",),
+    "all": tuple(f.name for f in fields(Augment)),
+}
+"""Augmentations shown alone, by the settings that make them."""
+
+
+def write_study_figures(
+    study: str, recipes: Sequence[Recipe], rows: Sequence[Row], out: Path
+) -> None:
+    """Write what a study shows of its own into the folder `out`."""
+    content: dict[str, bytes] = {}
+    if study == "blocks":
+        recipe = recipes[0]  # data and augmentation are the same in all
+        splits = load_splits(recipe.data, recipe.seed)
+        content["augmented.png"] = augmented_samples(recipe, splits)
+        content["draws.png"] = augmentation_draws(recipe, splits)
+        content["validation-classes.png"] = class_distribution(splits)
+    if study == "mnist":
+        content["test-error.png"] = error_map(rows)
+    for name, data in content.items():
+        (out / name).write_bytes(data)
+
+
+def augmented_samples(recipe: Recipe, splits: Splits) -> bytes:
+    """PNG: fifty random training pictures as the network sees them in its first epoch."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    chosen = torch.randperm(len(splits.train), generator=generator)[:SAMPLES]
+    images = augment(splits.train.images[chosen], chosen, recipe, generator, 0)
+    labels = [splits.classes[i] for i in splits.train.labels[chosen]]
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    for axes, image, label in zip(figure.subplots(5, 10).flat, images, labels, strict=True):
+        axes.imshow(_pixels(image))
+        axes.set_title(label, fontsize=7)
+        axes.axis("off")
+    figure.suptitle(f"{SAMPLES} random training pictures of {splits.source.name}, augmented")
+    return png(figure)
+
+
+def augmentation_draws(recipe: Recipe, splits: Splits) -> bytes:
+    """PNG: one picture under ten draws of each augmentation alone, and of all together."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    copies = splits.train.images[:1].expand(DRAWS, -1, -1, -1)
+    figure = Figure(figsize=(10, 1.1 * len(ONE_BY_ONE)), layout="constrained")
+    grid = figure.subplots(len(ONE_BY_ONE), DRAWS)
+    for line, (name, settings) in zip(grid, ONE_BY_ONE.items(), strict=True):
+        alone = Augment(**{s: getattr(recipe.augment, s) for s in settings})
+        some = replace(recipe, augment=alone)
+        images = augment(copies, torch.zeros(DRAWS, dtype=torch.long), some, generator, 0)
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(_pixels(image))
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name)
+    figure.suptitle(
+        f"Ten draws of each augmentation, first training picture of {splits.source.name}"
+    )
+    return png(figure)
+
+
+def class_distribution(splits: Splits) -> bytes:
+    """PNG: number of validation pictures of each class."""
+    counts = torch.bincount(splits.validation.labels, minlength=len(splits.classes))
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(splits.classes, counts.numpy(), color="#0072B2")
+    axes.bar_label(bars)
+    axes.tick_params(axis="x", rotation=45)
+    axes.set(ylabel="pictures", title=f"Classes of the validation set, {splits.source.name}")
+    return png(figure)
+
+
+def error_map(rows: Sequence[Row]) -> bytes:
+    """PNG: test error of every combination, activation by loss and optimizer."""
+    errors = {row.system: 1 - row.test for row in rows if row.test is not None}
+    lines, columns = _axes(list(errors))
+    table = np.full((len(lines), len(columns)), np.nan)
+    for system, error in errors.items():
+        line, column = _place(system)
+        table[lines.index(line), columns.index(column)] = error
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(100 * table, cmap="cividis_r", vmin=0, vmax=100, aspect="auto")
+    for (y, x), error in np.ndenumerate(table):
+        colour = "white" if error > 0.5 else "black"  # noqa: PLR2004
+        axes.text(x, y, f"{100 * error:.2f}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(columns)), [c.replace(" ", "\n") for c in columns])
+    axes.set_yticks(range(len(lines)), lines)
+    axes.set_title("Test error, %")
+    figure.colorbar(image)
+    return png(figure)
+
+
+def _place(system: str) -> tuple[str, str]:
+    """(activation, "loss optimizer") of a system named mnist-ACTIVATION-LOSS-OPTIMIZER."""
+    words = system.removeprefix("mnist-").removesuffix("-smoke")
+    activation = next(a for a in ("leaky-relu", "relu", "sigmoid") if words.startswith(a))
+    loss, _, optimizer = words.removeprefix(f"{activation}-").rpartition("-")
+    return activation, f"{loss} {optimizer}"
+
+
+def _axes(systems: Sequence[str]) -> tuple[list[str], list[str]]:
+    places = [_place(system) for system in systems]
+    return list(dict.fromkeys(p[0] for p in places)), list(dict.fromkeys(p[1] for p in places))
+
+
+def _pixels(image: torch.Tensor) -> torch.Tensor:
+    return image.round().to(torch.uint8) if image.is_floating_point() else image
