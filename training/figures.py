@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
@@ -125,5 +126,5 @@ def _axes(systems: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(p[0] for p in places)), list(dict.fromkeys(p[1] for p in places))
 
 
-def _pixels(image: torch.Tensor) -> torch.Tensor:
-    return image.round().to(torch.uint8) if image.is_floating_point() else image
+def _pixels(image: torch.Tensor) -> npt.NDArray[np.uint8]:
+    return image.float().round().byte().numpy()
