@@ -5,7 +5,6 @@ go through it, so they cannot disagree.
 """
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -19,6 +18,7 @@ from artifacts.artifact import Artifact
 from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
 from artifacts.manifest import InputPolicy
+from artifacts.provenance import has_gpu
 
 Picture = npt.NDArray[np.uint8]
 """H x W x 3, RGB."""
@@ -153,12 +153,8 @@ def _stack(group: list[tuple[int, Picture]]) -> tuple[list[int], Picture]:
 
 def _providers() -> list[str]:
     """CUDA first where the machine has it, else the CPU, said once in the log."""
-    if "CUDAExecutionProvider" in ort.get_available_providers() and _has_gpu():
+    if "CUDAExecutionProvider" in ort.get_available_providers() and has_gpu():
         ort.preload_dlls()
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
     log.info("no NVIDIA GPU found: models run on the CPU")
     return ["CPUExecutionProvider"]
-
-
-def _has_gpu() -> bool:
-    return any(os.path.exists(f"/dev/{name}") for name in ("nvidia0", "nvidiactl", "dxg"))  # noqa: PTH110

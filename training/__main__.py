@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
@@ -14,11 +13,8 @@ from rich.table import Column, Table
 from artifacts import Artifact, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
-from training.download import BY_HAND, FETCHABLE, download
-from training.figures import write_study_figures
-from training.networks import build, parameter_counts
+from artifacts.provenance import has_gpu
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
-from training.run import run, status
 from training.study import REPORTS, compare, study_recipes, write_comparison
 
 CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
@@ -26,7 +22,7 @@ CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
 
 def default_profile() -> Profile:
     """`full` where there is a GPU, `cpu` elsewhere."""
-    return "full" if torch.cuda.is_available() else "cpu"
+    return "full" if has_gpu() else "cpu"
 
 
 profile_option = click.option(
@@ -48,6 +44,8 @@ def main() -> None:
 @profile_option
 def list_command(profile: Profile, as_json: bool) -> None:
     """List the recipes and whether their artifacts are up to date."""
+    from training.run import status
+
     recipes = [load_recipe(name, profile) for name in recipe_names()]
     rows = [(recipe, status(recipe)) for recipe in recipes]
     if as_json:
@@ -69,6 +67,8 @@ def list_command(profile: Profile, as_json: bool) -> None:
 def show(recipe: str, profile: Profile, as_json: bool) -> None:
     """Show RECIPE: study, settings, reported figures, numbers of parameters."""
     settings = load_recipe(recipe, profile)
+    from training.networks import build, parameter_counts
+
     total, trainable = parameter_counts(build(settings.network, _classes(settings)))
     content = {**asdict(settings), "parameters": {"total": total, "trainable": trainable}}
     if as_json:
@@ -84,6 +84,8 @@ def show(recipe: str, profile: Profile, as_json: bool) -> None:
 def run_one(recipe: str, profile: Profile, force: bool) -> None:
     """Train RECIPE and write its artifact; an interrupted run is continued."""
     settings = load_recipe(recipe, profile)
+    from training.run import run, status
+
     state = status(settings)
     if state.current and not force:
         click.echo(f"{settings.artifact_name}: {state.reason}; --force trains it again.")
@@ -109,6 +111,8 @@ def run_all(profile: Profile) -> None:
 def study_command(study: str, profile: Profile, out: Path | None) -> None:
     """Train what STUDY (ladder, blocks, mnist) misses; compare it with what it reported."""
     recipes = study_recipes(study, profile)
+    from training.figures import write_study_figures
+
     failed = train(recipes)
     made = [recipe for recipe in recipes if recipe.name not in failed]
     name = f"{study}-smoke" if profile == "smoke" else study
@@ -130,6 +134,8 @@ def train(recipes: Sequence[Recipe]) -> set[str]:
     Returns:
         Names of the recipes that failed.
     """
+    from training.run import run, status
+
     table = Table(Column("recipe", no_wrap=True), "result", "test accuracy", box=box.SIMPLE)
     failed = set()
     for recipe in recipes:
@@ -149,9 +155,11 @@ def train(recipes: Sequence[Recipe]) -> set[str]:
 
 
 @main.command("download")
-@click.argument("names", nargs=-1, type=click.Choice(list(FETCHABLE)))
+@click.argument("names", nargs=-1, type=click.Choice(["cifar10", "mnist"]))
 def download_command(names: tuple[str, ...]) -> None:
     """Fetch the data sets whose terms let anyone fetch them (all by default)."""
+    from training.download import BY_HAND, FETCHABLE, download
+
     for name in names or FETCHABLE:
         download(name)
         click.echo(f"{name}: {len(load(name, 'train')):,} training pictures")

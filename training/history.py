@@ -3,14 +3,31 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from training.loop import Epoch
-
 mpl.use("Agg")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of the history. Losses are nats per sample, accuracies shares of 1."""
+
+    epoch: int
+    """Counted from 1."""
+    rate: float
+    """Learning rate at the end of the epoch."""
+    train_loss: float
+    """The objective on augmented batches, label smoothing included."""
+    train_accuracy: float
+    """On augmented batches, while the weights still move."""
+    validation_loss: float
+    """Cross-entropy."""
+    validation_accuracy: float
+    train_seconds: float
+    validation_seconds: float
 
 
 def history_csv(history: Sequence[Epoch]) -> bytes:

@@ -16,31 +16,13 @@ from torchmetrics import MeanMetric
 
 from training.augment import augment
 from training.data import Split, Splits, epoch_batches
+from training.history import Epoch
 from training.losses import objective
 from training.networks import Classifier
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
 
 VALIDATION_BATCH = 512
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of the history. Losses are nats per sample, accuracies shares of 1."""
-
-    epoch: int
-    """Counted from 1."""
-    rate: float
-    """Learning rate at the end of the epoch."""
-    train_loss: float
-    """The objective on augmented batches, label smoothing included."""
-    train_accuracy: float
-    """On augmented batches, while the weights still move."""
-    validation_loss: float
-    """Cross-entropy."""
-    validation_accuracy: float
-    train_seconds: float
-    validation_seconds: float
 
 
 @dataclass

@@ -11,8 +11,7 @@ from training.card import model_card
 from training.data import Splits, as_array, load_or_download
 from training.evaluate import fit_temperature, resized, run_logits, score
 from training.export import Served, export
-from training.history import history_csv, history_plot
-from training.loop import Epoch
+from training.history import Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
 

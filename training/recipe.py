@@ -6,6 +6,7 @@ makes a variant of every combination. Last, a profile's settings are laid over t
 """
 
 import copy
+import difflib
 import hashlib
 import itertools
 import json
@@ -188,7 +189,11 @@ def load_recipe(name: str, profile: Profile = "full", folder: Path = RECIPES) ->
     """
     known = _all_settings(folder)
     if name not in known:
-        raise RecipeError(f"no recipe called {name!r}; there are: {', '.join(known)}.")
+        near = difflib.get_close_matches(name, known, cutoff=0.3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise RecipeError(
+            f"no recipe called {name!r}; {hint}`python -m training list` names them all."
+        )
     settings = dict(known[name])
     profiles = settings.pop("profiles", {})
     unknown = set(profiles) - set(PROFILES)

@@ -59,7 +59,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, change: str, message: str) -> 
     assert "\n" not in str(error.value) or "YAML" in str(error.value)
 
 
-def test_an_unknown_recipe_names_the_known() -> None:
+def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match="cifar10-gap"):
         load_recipe("cifar11")
 
@@ -74,3 +74,21 @@ def test_hash_changes_with_what_decides_the_result_alone(tmp_path: Path) -> None
     assert hashed(MINIMAL + "seed: 0\n") == first
     assert hashed(MINIMAL + "seed: 1\n") != first
     assert hashed(MINIMAL + "optimizer: {lr: 0.002}\n") != first
+
+
+def test_a_grid_makes_every_combination_and_variants_lay_over_it(tmp_path: Path) -> None:
+    grid = "grid: {loss.name: [nll, cross-entropy], optimizer.name: [sgd, adam]}\n"
+    write(tmp_path, MINIMAL + grid + "variants: {nll-adam: {epochs: 7}, extra: {seed: 5}}\n")
+    names = [f"x-{v}" for v in ("nll-sgd", "nll-adam", "cross-entropy-sgd", "cross-entropy-adam")]
+    assert recipe_names(tmp_path) == [*names, "x-extra"]
+    recipe = load_recipe("x-nll-adam", "full", tmp_path)
+    assert (recipe.loss.name, recipe.optimizer.name, recipe.epochs) == ("nll", "adam", 7)
+    assert load_recipe("x-nll-sgd", "full", tmp_path).epochs == 1
+    assert load_recipe("x-extra", "full", tmp_path).seed == 5
+
+
+def test_the_profile_does_not_decide_the_hash(tmp_path: Path) -> None:
+    write(tmp_path, MINIMAL + "profiles: {smoke: {epochs: 3}}\n")
+    full, cpu, smoke = (load_recipe("x", profile, tmp_path).hash for profile in PROFILES)
+    assert full == cpu
+    assert smoke != cpu
