@@ -23,7 +23,7 @@ run: $(SERVE)/.installed  ## Serve the models in artifacts/models [PORT=3000]
 setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, analysis, tools
 
 test: $(DEV)/.installed $(SERVE)/.installed  ## Run all tests
-	$(DEV)/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile  # two processes, a core each
 
 lint: $(DEV)/.installed  ## Check style, format and types
 	$(DEV)/bin/ruff check
