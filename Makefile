@@ -18,7 +18,7 @@ help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(SERVE)/.installed  ## Serve the models in artifacts/models [PORT=3000]
-	@exec $(SERVE)/bin/bentoml serve serving.service:Vitrine --host 127.0.0.1 --port $(PORT)
+	@exec $(SERVE)/bin/python -m serving run --port $(PORT)
 
 setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, analysis, tools
 

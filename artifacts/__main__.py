@@ -1,6 +1,7 @@
 """`python -m artifacts`: list, show, verify and import models."""
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.errors import ArtifactError
-from artifacts.manifest import Manifest
+from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime, ort_errors
 
@@ -28,10 +29,25 @@ def main() -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """List the artifacts."""
-    manifests = [Manifest.read(artifacts_root() / n / "manifest.json") for n in artifact_names()]
+    manifests: list[Manifest] = []
+    broken: dict[str, str] = {}
+    for name in artifact_names():
+        try:
+            manifests.append(Artifact.open(name).manifest)
+        except ArtifactError as error:
+            broken[name] = str(error)
     if as_json:
-        print_json([m.model_dump(mode="json") for m in manifests])
-        return
+        entries = [m.model_dump(mode="json") for m in manifests]
+        print_json([*entries, *({"name": n, "error": e} for n, e in broken.items())])
+    else:
+        Console().print(_table(manifests) if manifests else f"no artifacts in {artifacts_root()}")
+        for name, reason in broken.items():
+            click.echo(f"{name}: {reason}", err=True)
+    if broken:
+        raise click.exceptions.Exit(1)
+
+
+def _table(manifests: list[Manifest]) -> Table:
     figures = [
         Column(name, no_wrap=True, justify="right") for name in ("weights", "validation", "test")
     ]
@@ -41,12 +57,12 @@ def list_command(as_json: bool) -> None:
         scores = [m.metric("accuracy", split) for split in ("validation", "test")]
         table.add_row(
             m.name,
-            m.route or m.task,
+            m.route or "",
             data,
             f"{m.parameters.total:,}" if m.parameters else "",
             *("" if score is None else f"{score:.4f}" for score in scores),
         )
-    Console().print(table if manifests else f"no artifacts under {artifacts_root()}")
+    return table
 
 
 @main.command()
@@ -79,10 +95,10 @@ def verify(name: str | None, as_json: bool) -> None:
             results[each] = "ok"
         except ArtifactError as error:
             results[each] = str(error)
+    if not results:
+        raise ArtifactError(f"no artifacts under {artifacts_root()}: nothing to verify.")
     if as_json:
         print_json(results)
-    elif not results:
-        click.echo(f"no artifacts under {artifacts_root()}")
     else:
         for each, result in results.items():
             click.echo(f"{each}: {result}", err=result != "ok")
@@ -95,10 +111,17 @@ def verify(name: str | None, as_json: bool) -> None:
 @click.option("--task", type=click.Choice(list(graph.OUTPUTS)), required=True)
 @click.option("--classes", help="File with one class name a line, or names split by commas.")
 @click.option("--name", help="Name of the artifact; the file's name by default.")
-@click.option("--route", help="Also serve it under this route, such as cars.")
+@click.option("--route", type=click.Choice(ROUTES), help="Also serve it for this purpose.")
 @click.option("--mean", default="0.5,0.5,0.5", show_default=True, help="R,G,B of 0..1 pictures.")
 @click.option("--std", default="0.5,0.5,0.5", show_default=True, help="R,G,B of 0..1 pictures.")
-@click.option("--native", help="LOW,HIGH: sides in pixels shown unscaled, for any-size graphs.")
+@click.option(
+    "--native",
+    default="8,512",
+    show_default=True,
+    help="LOW,HIGH for any-size graphs: a picture keeps its size if the square of its area has a "
+    "side in this range, px; others are rescaled into it.",
+)
+@click.option("--force", is_flag=True, help="Replace an artifact of the same name.")
 @json_option
 def import_command(
     file: Path,
@@ -108,7 +131,8 @@ def import_command(
     route: str | None,
     mean: str,
     std: str,
-    native: str | None,
+    native: str,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Make an artifact of a foreign ONNX FILE, so that it can be served and looked into.
@@ -116,17 +140,21 @@ def import_command(
     The graph takes uint8 N x H x W x 3, or float N x 3 x H x W; the second gets normalisation
     with --mean and --std put in front. Its first output becomes logits or embedding.
     """
+    name = _free_name(name or file.stem.lower(), force=force)
+    names = _read_classes(classes)
+    if task == "classification" and not names:
+        raise click.UsageError("a classifier needs --classes.")
     model = graph.adapt(graph.load_graph(file), task, _numbers(mean, 3), _numbers(std, 3))
     dims = next(i for i in model.graph.input if i.name == graph.INPUT).type.tensor_type.shape.dim
     size = (dims[1].dim_value, dims[2].dim_value)
     manifest = Manifest.build(
-        name=name or file.stem.lower(),
+        name=name,
         task=task,
         route=route,
-        classes=_read_classes(classes),
+        classes=names,
         input={
             "fixed_size": size if all(size) else None,
-            "native_side": _numbers(native, 2) if native else None,
+            "native_side": None if all(size) else _numbers(native, 2),
         },
         code_version=code_version(),
         created=datetime.now(UTC).replace(microsecond=0),
@@ -138,6 +166,20 @@ def import_command(
         print_json(artifact.manifest.model_dump(mode="json"))
     else:
         click.echo(f"imported as {manifest.name}: {artifact.path}")
+
+
+def _free_name(name: str, *, force: bool) -> str:
+    """The name, if it is one and nothing is lost by taking it."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise click.UsageError(
+            f"{name!r} cannot name an artifact; give --name with up to 64 of a-z, 0-9, '.', '_' "
+            "and '-', the first a letter or digit."
+        )
+    if (artifacts_root() / name).exists() and not force:
+        raise ArtifactError(
+            f"{name} exists already; give --name another, or --force to replace it."
+        )
+    return name
 
 
 def _check_answer(runtime: Runtime, manifest: Manifest) -> None:

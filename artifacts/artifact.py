@@ -53,7 +53,7 @@ class Artifact:
         """
         root = root or artifacts_root()
         path = root / name
-        if not (path / MANIFEST_FILE).is_file():
+        if not path.is_dir():
             known = ", ".join(artifact_names(root)) or "none"
             raise ArtifactError(f"no artifact called {name!r} under {root}; there are: {known}.")
         artifact = cls(path, Manifest.read(path / MANIFEST_FILE))

@@ -18,6 +18,9 @@ def run_command(command: click.Command, program: str) -> None:
     """
     try:
         code = command.main(prog_name=program, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else program
         _fail(f"{error.format_message()} Try: {where} --help", 2)

@@ -7,13 +7,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from artifacts.errors import ArtifactError
 
 MANIFEST_VERSION = 1
+ROUTES = ("cifar10", "cars", "digits", "faces")
+"""Purposes that have an address of their own on the server, whichever model answers."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _all_different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("every class needs a name of its own")
+    return names
 
 
 class Strict(BaseModel):
@@ -36,6 +44,13 @@ class InputPolicy(Strict):
     its aspect ratio kept. None: any accepted size is shown as it is."""
     fixed_size: tuple[int, int] | None = None
     """(height, width) of a graph that takes one size only: every picture is squashed to it."""
+
+    @field_validator("native_side", "accepted_side")
+    @classmethod
+    def _low_first(cls, sides: tuple[int, int] | None) -> tuple[int, int] | None:
+        if sides is not None and not 0 < sides[0] <= sides[1]:
+            raise ValueError("two positive sides, the lower one first, are expected")
+        return sides
 
     def target(self, width: int, height: int) -> tuple[int, int]:
         """Size (width, height) at which a picture of the given size enters the graph."""
@@ -113,11 +128,11 @@ class Manifest(Strict):
     version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
     task: Literal["classification", "embedding"]
-    route: str | None = None
-    """First path segment that serves it besides its own name: cifar10, cars, digits, faces."""
+    route: Literal["cifar10", "cars", "digits", "faces"] | None = None
+    """Purpose, one of `ROUTES`, that it serves besides under its own name."""
     default: bool = False
     """Preferred among the models of its route."""
-    classes: tuple[str, ...] = ()
+    classes: Annotated[tuple[str, ...], AfterValidator(_all_different)] = ()
     input: InputPolicy = InputPolicy()
     temperature: float = Field(default=1.0, gt=0)
     """Logits are divided by it before softmax; fitted on validation data (Guo et al. 2017)."""

@@ -244,6 +244,6 @@ class LocalPredictor(_Chunked):
         return operations.inspect(model, read_pictures(chunk, model.manifest.input))
 
 
-def connect(url: str | None) -> Predictor:
+def connect(url: str | None = None) -> Predictor:
     """The server at `url`, or the artifacts of this machine where it is None."""
     return LocalPredictor() if url is None else Client(url)

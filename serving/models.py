@@ -15,7 +15,7 @@ from serving.problems import RequestError
 from serving.schemas import ModelInfo, ModelList, Stamp, UnavailableModel
 
 ROUTES = ("cifar10", "cars", "digits")
-"""First path segments under which classifiers are served."""
+"""Purposes that are served by classifying."""
 
 
 class ServedModel:
@@ -146,9 +146,10 @@ class Models:
         """
         models = {m.manifest.name: m for m in self.of_route(route)}
         if not models:
+            broken = f" ({len(self.unavailable)} could not be loaded)" if self.unavailable else ""
             raise RequestError(
                 "no-model-for-route",
-                f"no model here serves {route!r}; see /v1/models for those that are here.",
+                f"no model here serves {route!r}; /v1/models lists those that are here{broken}.",
             )
         if name is None:
             return next(iter(models.values()))

@@ -58,6 +58,10 @@ class Vitrine:
         if bentoml.server_context.worker_index in {None, 1}:
             _announce(app.state.models)
 
+    def __is_ready__(self) -> bool:
+        """Whether there is a model to answer: what /readyz says."""
+        return bool(app.state.models.served)
+
 
 def _announce(models: Models) -> None:
     """Say once what is served, on what, and what to try first."""
@@ -68,7 +72,7 @@ def _announce(models: Models) -> None:
     for broken in listed.unavailable:
         log.error("model %s is NOT SERVED: %s", broken.name, broken.reason)
     if not listed.models:
-        log.warning("no model to serve under %s; train one first", artifacts_root())
+        log.error("NO MODEL TO SERVE under %s: not ready", artifacts_root())
     elif not any("CUDA" in model.provider for model in listed.models):
         log.warning("NO GPU IN USE: all models run on the CPU")
     log.info("%d workers x %d runtime threads", WORKERS, THREADS)

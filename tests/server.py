@@ -16,10 +16,11 @@ ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
-def running_server(models: Path, log: Path) -> Iterator[str]:
+def running_server(models: Path, log: Path, until: str = "/readyz") -> Iterator[str]:
     """Serve the artifacts under `models` with two workers; yields the address.
 
-    Everything the server prints goes to the file `log`. It is ended by its own process group.
+    Everything the server prints goes to the file `log`. It counts as up when the address `until`
+    answers 200, and is ended by its own process group.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -41,7 +42,7 @@ def running_server(models: Path, log: Path) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait(address, server, log)
+        _wait(address + until, server, log)
         yield address
     finally:
         os.killpg(server.pid, signal.SIGTERM)
@@ -56,8 +57,9 @@ def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            if httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
+            if httpx.get(address, timeout=5).status_code == 200:
                 return
         except httpx.TransportError:
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
     raise RuntimeError(f"the server did not start:\n{log.read_text()}")

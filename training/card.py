@@ -31,7 +31,8 @@ def model_card(manifest: Manifest, title: str) -> str:
             same = [m for m in manifest.metrics if (m.split, m.size) == (metric.split, metric.size)]
             values = {m.name: m.value for m in same}
             reported = manifest.reported.get(f"accuracy/{metric.split}")
-            said = "" if reported is None or metric.size else f"{reported:.4f}"
+            comparable = not (reported is None or metric.size or manifest.synthetic)
+            said = f"{reported:.4f}" if comparable else ""
             lines.append(
                 f"| {metric.split} | {metric.samples:,} | {metric.size or 'own'} | "
                 f"{values['accuracy']:.4f} | {values['loss']:.4f} | {values['ece']:.4f} | {said} |"

@@ -214,7 +214,7 @@ def _means(accelerator: Accelerator) -> tuple[MeanMetric, MeanMetric]:
 def _line(row: Epoch, recipe: Recipe) -> str:
     return (
         f"{recipe.artifact_name} {row.epoch}/{recipe.epochs}  "
-        f"train {row.train_loss:.4f} {row.train_accuracy:.4f}  "
-        f"validation {row.validation_loss:.4f} {row.validation_accuracy:.4f}  "
+        f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}  "
+        f"validation loss {row.validation_loss:.4f} accuracy {row.validation_accuracy:.4f}  "
         f"{row.train_seconds:.1f}+{row.validation_seconds:.1f} s"
     )

@@ -40,7 +40,7 @@ def status(recipe: Recipe) -> Status:
         manifest = Artifact.open(recipe.artifact_name).manifest
     except ArtifactError as error:
         known = recipe.artifact_name in artifact_names()
-        return Status(current=False, reason=str(error) if known else "not trained yet")
+        return Status(current=False, reason=str(error) if known else "missing")
     record, data, now = manifest.recipe, manifest.dataset, _fingerprint(recipe.data.name)
     if record is None or data is None or record.hash != recipe.hash:
         return Status(current=False, reason="the recipe changed")
@@ -79,6 +79,7 @@ def run(recipe: Recipe) -> Artifact | None:
         trained, history = fit(network, splits, recipe, folder, accelerator)
         if not accelerator.is_main_process:
             return None
+        console.print(f"{recipe.artifact_name}: exporting, and measuring through the graph")
         artifact = publish(recipe, trained, splits, history)
     shutil.rmtree(folder)  # its checkpoint has become the artifact
     return artifact

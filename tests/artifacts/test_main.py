@@ -78,7 +78,7 @@ def test_the_module_runs_as_a_program(root: Path) -> None:
 
 
 def test_list(cli: Cli, root: Path) -> None:
-    assert cli("list") == Done(0, f"no artifacts under {root}\n", "")
+    assert cli("list") == Done(0, f"no artifacts in {root}\n", "")
     data = {
         "name": "synthetic/objects",
         "fingerprint": "0" * 64,
@@ -117,8 +117,29 @@ def test_show(cli: Cli, root: Path) -> None:
     assert_refused(cli("show", "other"), "no artifact called 'other'")
 
 
+def test_list_shows_the_whole_beside_the_broken(cli: Cli, root: Path) -> None:
+    tiny_artifact(root)
+    broken = tiny_artifact(root, "broken")
+    broken.model_path.unlink()
+    (tiny_artifact(root, "future").path / "manifest.json").write_text('{"version": 99}')
+    done = cli("list")
+    assert (done.status, "tiny" in done.out) == (1, True)
+    lines = done.err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["broken", "future"]
+    assert "missing" in lines[0]
+    assert "version 99" in lines[1]
+    entries = {entry["name"]: entry for entry in json.loads(cli("list", "--json").out)}
+    assert [name for name, entry in entries.items() if "error" in entry] == ["broken", "future"]
+
+
+def test_no_command_shows_the_help(cli: Cli) -> None:
+    done = cli()
+    assert done.status == 2
+    assert "Commands:\n" in done.err
+
+
 def test_verify(cli: Cli, root: Path) -> None:
-    assert cli("verify") == Done(0, f"no artifacts under {root}\n", "")
+    assert_refused(cli("verify"), f"no artifacts under {root}")
     tiny_artifact(root)
     broken = tiny_artifact(root, "broken")
     assert cli("verify") == Done(0, "broken: ok\ntiny: ok\n", "")
@@ -144,7 +165,7 @@ def test_verify_reports_a_folder_without_manifest(cli: Cli, root: Path) -> None:
     (root / "half").mkdir(parents=True)
     done = cli("verify")
     assert done.status == 1
-    assert "no artifact called 'half'" in done.err
+    assert "half/manifest.json: missing" in done.err
 
 
 @pytest.fixture
@@ -266,8 +287,11 @@ def test_import_refuses_what_cannot_be_served(
     ("options", "message", "status"),
     [
         (["--classes", "a,b"], "gives 5 logits, --classes names 2", 1),
-        ([], "gives 5 logits, --classes names 0", 1),
-        (["--classes", CLASSES, "--name", "No Name"], "name 'No Name'", 1),
+        ([], "needs --classes", 2),
+        (["--classes", "a,b,c,d,a"], "a name of its own", 1),
+        (["--classes", CLASSES, "--name", "No Name"], "'No Name' cannot name", 2),
+        (["--classes", CLASSES, "--route", "zoo"], "'zoo' is not one of", 2),
+        (["--classes", CLASSES, "--native", "32,16"], "the lower one first", 1),
         (["--classes", CLASSES, "--mean", "1,2"], "3 numbers split by commas", 2),
         (["--classes", CLASSES, "--std", "0,1,1"], "three numbers above 0", 1),
         (["--classes", CLASSES, "--native", "small"], "2 numbers split by commas", 2),
@@ -277,6 +301,21 @@ def test_import_refuses_wrong_options(
     cli: Cli, onnx_file: Path, options: list[str], message: str, status: int
 ) -> None:
     assert_refused(cli("import", onnx_file, "--task", "classification", *options), message, status)
+
+
+def test_import_replaces_nothing_unasked(cli: Cli, root: Path, onnx_file: Path) -> None:
+    before = tiny_artifact(root, "precious").hash
+    command = ["import", onnx_file, "--task", "classification", "--classes", CLASSES]
+    command += ["--name", "precious"]
+    assert_refused(cli(*command), "exists already")
+    assert Artifact.open("precious").hash == before
+    assert cli(*command, "--force").status == 0
+    assert Artifact.open("precious").hash != before
+
+
+def test_import_bounds_what_a_picture_costs(cli: Cli, onnx_file: Path) -> None:
+    assert cli("import", onnx_file, "--task", "classification", "--classes", CLASSES).status == 0
+    assert Artifact.open("foreign").manifest.input.target(4096, 4096) == (512, 512)
 
 
 def test_import_refuses_other_files(cli: Cli, tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.graphs import tiny_artifact
+from tests.server import running_server
+
+
+def start(port: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serving", "run", "--port", port],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_taken_port_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = start(port)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_a_server_without_a_model_lives_but_is_not_ready(tmp_path: Path) -> None:
+    broken = tiny_artifact(tmp_path / "models", route="cifar10")
+    broken.model_path.write_bytes(b"")
+    with running_server(tmp_path / "models", tmp_path / "log", until="/livez") as address:
+        assert httpx.get(f"{address}/readyz").status_code == 503
+        refused = httpx.post(f"{address}/v1/cifar10/classify", content=b"x")
+        assert refused.status_code == 404
+        assert "1 could not be loaded" in refused.json()["detail"]
+    assert "NO MODEL TO SERVE" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("port", "workers", "message"),
+    [("99999", "1", "not in the range"), ("3000", "many", "VITRINE_WORKERS is 'many'")],
+)
+def test_wrong_settings_are_said_in_one_line(port: str, workers: str, message: str) -> None:
+    done = start(port, VITRINE_WORKERS=workers)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
