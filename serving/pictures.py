@@ -99,7 +99,8 @@ def open_picture(content: bytes) -> Image.Image:
     except Exception:  # noqa: BLE001 - Pillow's parsers raise almost anything for malformed headers
         raise RequestError(
             "unsupported-format",
-            f"these {len(content)} bytes are no picture, or too few of its first ones; {ACCEPTED}.",
+            f"its {len(content)} bytes do not begin as a picture of a format that is read, or end "
+            f"before its size is told; {ACCEPTED}.",
         ) from None
 
 
