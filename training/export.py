@@ -102,6 +102,11 @@ def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
         pixels = random.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
         expected = served(torch.from_numpy(pixels))[0].numpy()
         actual = runtime.run_batch(pixels)["logits"]
+        if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
+            raise ExportError(
+                "the network answers NaN or infinity: its training diverged. Nothing was written; "
+                "lower the learning rate or choose another loss."
+            )
         worst = max(worst, float(np.abs(actual - expected).max() / max(1, np.abs(expected).max())))
     if not worst <= TOLERANCE:
         raise ExportError(f"graph and network differ by {worst:.2e}; {TOLERANCE} is allowed.")

@@ -38,6 +38,14 @@ def test_a_flattening_rung_is_exported_at_its_one_size() -> None:
     assert outputs["logits"].shape == (1, 10)
 
 
+def test_a_diverged_network_is_refused() -> None:
+    network, policy = served("D"), InputPolicy(fixed_size=(32, 32))
+    with torch.no_grad():
+        network.network.head.bias.fill_(float("nan"))  # type: ignore[operator,union-attr]
+    with pytest.raises(ExportError, match="diverged"):
+        export(network, policy)
+
+
 def test_a_graph_that_differs_is_refused() -> None:
     network, policy = served("GAP"), InputPolicy()
     model = onnx.load_from_string(export(network, policy))
