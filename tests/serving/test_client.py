@@ -111,7 +111,7 @@ def test_refusals_are_the_same_and_name_the_picture(
     with pytest.raises(RequestError) as caught:
         predictor.classify("tiny", [good] * 4 + [b"junk"])
     assert caught.value.code == "unsupported-format"
-    assert str(caught.value).startswith("picture 4: these 4 bytes are no picture")
+    assert str(caught.value).startswith("picture 4: its 4 bytes do not begin as a picture")
     with pytest.raises(RequestError) as caught:
         predictor.features("tiny", [])
     assert caught.value.code == "no-picture"
