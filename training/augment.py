@@ -36,6 +36,8 @@ def augment(
         images = affine(images, settings, generator)
     if settings.cutout:
         images = cutout(images, settings.cutout, generator)
+    if settings.early_side and epoch < settings.early * recipe.epochs:
+        return rescale(images, settings.early_side, settings.early_side)
     if settings.sizes:
         choice = int(torch.randint(len(settings.sizes), (1,), generator=generator))
         width, height = parse_size(settings.sizes[choice])

@@ -80,6 +80,11 @@ class Augment(_Closed):
     sizes: tuple[str, ...] = ()
     """Each batch is rescaled to one of these WIDTHxHEIGHT, px, drawn at random, and then into the
     native range as the served model would: it learns what it will be shown."""
+    early: float = 0.0
+    """Share of the run (0..1) that is trained at `early_side`: small pictures cost less, and what
+    is coarse is learned first (progressive resizing, Howard 2018). `sizes` holds for the rest."""
+    early_side: int = 0
+    """Side of the squares that the early pictures are rescaled to, px; 0 for none."""
 
 
 @dataclass(frozen=True)
