@@ -14,6 +14,7 @@ from artifacts import Artifact, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
+from training.history import DivergedError
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
 from training.study import REPORTS, compare, study_recipes, write_comparison
 
@@ -100,7 +101,8 @@ def run_one(recipe: str, profile: Profile, force: bool) -> None:
 @profile_option
 def run_all(profile: Profile) -> None:
     """Train every recipe that is out of date; go on past one that fails."""
-    if train([load_recipe(name, profile) for name in recipe_names()]):
+    failed, _ = train([load_recipe(name, profile) for name in recipe_names()])
+    if failed:
         raise click.exceptions.Exit(1)
 
 
@@ -113,12 +115,12 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
     recipes = study_recipes(study, profile)
     from training.figures import write_study_figures
 
-    failed = train(recipes)
+    failed, diverged = train(recipes)
     made = [recipe for recipe in recipes if recipe.name not in failed]
     name = f"{study}-smoke" if profile == "smoke" else study
     mark = ", generated pictures" if profile == "smoke" else ""
     title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
-    rows = compare(made)
+    rows = compare(made, diverged)
     folder = out or REPORTS / "studies" / name
     write_comparison(rows, title, folder)
     write_study_figures(study, recipes, rows, folder)
@@ -128,20 +130,28 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-def train(recipes: Sequence[Recipe]) -> set[str]:
+def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]]:
     """Train what is out of date, going on past failures; print a table.
 
     Returns:
-        Names of the recipes that failed.
+        Names of the recipes that failed; and systems of a study that diverged, which is a finding
+        and no failure.
     """
     from training.run import run, status
 
     table = Table(Column("recipe", no_wrap=True), "result", "test accuracy", box=box.SIMPLE)
-    failed = set()
+    failed, diverged = set(), {}
     for recipe in recipes:
         try:
             state = status(recipe)
             artifact = Artifact.open(recipe.artifact_name) if state.current else run(recipe)
+        except DivergedError as error:
+            if recipe.study:
+                diverged[recipe.name] = error
+            else:
+                failed.add(recipe.name)
+            table.add_row(recipe.name, f"[yellow]diverged[/yellow] in epoch {error.epoch}", "")
+            continue
         except (VitrineError, RuntimeError, OSError) as error:
             failed.add(recipe.name)
             table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
@@ -151,7 +161,7 @@ def train(recipes: Sequence[Recipe]) -> set[str]:
         table.add_row(recipe.name, state.reason if state.current else "trained", shown)
     if os.environ.get("RANK", "0") == "0":
         Console().print(table)
-    return failed
+    return failed, diverged
 
 
 @main.command("download")

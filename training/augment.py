@@ -109,12 +109,12 @@ def affine(images: Tensor, settings: Augment, generator: torch.Generator) -> Ten
 
 
 def rescale(images: Tensor, width: int, height: int) -> Tensor:
-    """Rescale as Pillow does (bicubic, antialiased); float32 0..255 where the size changes."""
+    """Rescale as Pillow does (bicubic, antialiased); the dtype stays, uint8 or float 0..255."""
     if images.shape[1:3] == (height, width):
         return images
-    planes = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+    planes = images.permute(0, 3, 1, 2)  # (N, 3, H, W)
     resized = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
-    return resized.clamp(0, 255).permute(0, 2, 3, 1)
+    return resized.clamp_(0, 255).permute(0, 2, 3, 1)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -93,8 +93,8 @@ def class_distribution(splits: Splits) -> bytes:
 
 
 def error_map(rows: Sequence[Row]) -> bytes:
-    """PNG: test error of every combination, activation by loss and optimizer."""
-    errors = {row.system: 1 - row.test for row in rows if row.test is not None}
+    """PNG: test error of every combination (or that it diverged), activation by the others."""
+    errors = {row.system: np.nan if row.test is None else 1 - row.test for row in rows}
     lines, columns = _axes(list(errors))
     table = np.full((len(lines), len(columns)), np.nan)
     for system, error in errors.items():
@@ -105,7 +105,8 @@ def error_map(rows: Sequence[Row]) -> bytes:
     image = axes.imshow(100 * table, cmap="cividis_r", vmin=0, vmax=100, aspect="auto")
     for (y, x), error in np.ndenumerate(table):
         colour = "white" if error > 0.5 else "black"  # noqa: PLR2004
-        axes.text(x, y, f"{100 * error:.2f}", ha="center", va="center", color=colour)
+        shown = "diverged" if np.isnan(error) else f"{100 * error:.2f}"
+        axes.text(x, y, shown, ha="center", va="center", color=colour)
     axes.set_xticks(range(len(columns)), [c.replace(" ", "\n") for c in columns])
     axes.set_yticks(range(len(lines)), lines)
     axes.set_title("Test error, %")

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from artifacts import VitrineError
+
 mpl.use("Agg")
 
 
@@ -28,6 +30,24 @@ class Epoch:
     validation_accuracy: float
     train_seconds: float
     validation_seconds: float
+
+
+class DivergedError(VitrineError):
+    """The loss became NaN or infinite.
+
+    Args:
+        name: of the artifact that will not be.
+        epoch: counted from 1.
+        parameters: number of weights.
+    """
+
+    def __init__(self, name: str, epoch: int, parameters: int) -> None:
+        super().__init__(
+            f"{name} diverged: the loss of epoch {epoch} is not a finite number. "
+            "Nothing was written; lower the learning rate or choose another loss."
+        )
+        self.epoch = epoch
+        self.parameters = parameters
 
 
 def history_csv(history: Sequence[Epoch]) -> bytes:

@@ -1,5 +1,6 @@
 """The training loop: one plain loop, a checkpoint each epoch, the same result after any restart."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,9 +17,9 @@ from torchmetrics import MeanMetric
 
 from training.augment import augment
 from training.data import Split, Splits, epoch_batches
-from training.history import Epoch
+from training.history import DivergedError, Epoch
 from training.losses import objective
-from training.networks import Classifier
+from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
 
@@ -81,6 +82,9 @@ def fit(
 
     Returns:
         The network to export, on the CPU, and one row per epoch.
+
+    Raises:
+        DivergedError: a loss is NaN or infinite.
     """
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     state = State(model, make_optimizer(model, recipe.optimizer), _average(model, recipe))
@@ -99,6 +103,9 @@ def fit(
                 progress.update(task, completed=epoch + share)
 
             row = _epoch(wrapped, state, splits, recipe, epoch, accelerator, tick)
+            if not math.isfinite(row.train_loss + row.validation_loss):
+                total, _ = parameter_counts(model)
+                raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
             if accelerator.is_main_process:
                 state.save(checkpoint, recipe.hash)
@@ -197,7 +204,8 @@ def normalise(images: Tensor, recipe: Recipe) -> Tensor:
     """uint8 or float N x H x W x 3 in 0..255 -> float N x 3 x H x W, channels last in memory."""
     mean = torch.tensor(recipe.data.mean, device=images.device) * 255
     std = torch.tensor(recipe.data.std, device=images.device) * 255
-    return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+    pixels = images.to(torch.float32, copy=True)
+    return pixels.sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:

@@ -3,17 +3,22 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import torch
+
 from artifacts import Artifact, InputPolicy, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Metric, Parameters, RecipeRecord, RunRecord
 from artifacts.provenance import code_version, hardware
 from training.card import model_card
-from training.data import Splits, as_array, load_or_download
+from training.data import Split, Splits, as_array, load_or_download
 from training.evaluate import fit_temperature, resized, run_logits, score
 from training.export import Served, export
 from training.history import Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
+
+TRAIN_SAMPLES = 10_000
+"""Training pictures that are measured: enough to see over-fitting by."""
 
 
 def publish(
@@ -84,7 +89,7 @@ def publish(
 
 def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, temperature: float) -> list[Metric]:
     """Training and test split at their own size, then the test split at the recipe's sizes."""
-    train = splits.train
+    train = _sample(splits.train, recipe.seed)
     train_logits = run_logits(runtime, train.images.numpy())
     metrics = score(train_logits, train.labels.numpy(), temperature, "train")
     test = load_or_download(recipe.data.name, "test")
@@ -94,6 +99,12 @@ def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, temperature: floa
         logits = run_logits(runtime, resized(pictures, size))
         metrics += score(logits, test.labels, temperature, "test", size)
     return metrics
+
+
+def _sample(split: Split, seed: int) -> Split:
+    """At most `TRAIN_SAMPLES` pictures, drawn by the seed."""
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
+    return split.take(order[:TRAIN_SAMPLES])
 
 
 def _title(manifest: Manifest) -> str:

@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from artifacts import Artifact, Manifest
-from training.history import png
+from training.history import DivergedError, png
 from training.recipe import Profile, Recipe, RecipeError, load_recipe, recipe_names
 
 REPORTS = Path("reports")
@@ -22,7 +22,7 @@ class Row:
     system: str
     parameters: int
     epochs: int
-    seconds_per_epoch: float
+    seconds_per_epoch: float | None
     train: float | None
     validation: float | None
     test: float | None
@@ -34,6 +34,7 @@ class Row:
     overfit_epoch: int | None
     """First epoch whose validation loss rises, counted from 1; None if it never does."""
     remark: str
+    """What the study said in words, or that the training diverged."""
 
 
 def study_recipes(study: str, profile: Profile) -> list[Recipe]:
@@ -50,9 +51,22 @@ def study_recipes(study: str, profile: Profile) -> list[Recipe]:
     return found
 
 
-def compare(recipes: Sequence[Recipe]) -> list[Row]:
-    """Rows of the systems whose artifacts are there."""
-    return [_row(recipe, Artifact.open(recipe.artifact_name)) for recipe in recipes]
+def compare(
+    recipes: Sequence[Recipe], diverged: Mapping[str, DivergedError] | None = None
+) -> list[Row]:
+    """Rows of systems whose artifacts are there, and of those whose training diverged.
+
+    Args:
+        recipes: the systems, in the order of the table.
+        diverged: by name of the recipe.
+    """
+    errors = diverged or {}
+    return [
+        _diverged_row(recipe, errors[recipe.name])
+        if recipe.name in errors
+        else _row(recipe, Artifact.open(recipe.artifact_name))
+        for recipe in recipes
+    ]
 
 
 def write_comparison(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
@@ -84,7 +98,7 @@ def markdown(rows: Sequence[Row], title: str) -> str:
             row.system,
             f"{row.parameters:,}",
             str(row.epochs),
-            f"{row.seconds_per_epoch:.1f}",
+            "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}",
             *("" if x is None else f"{x:.4f}" for x in (row.train, row.validation, row.test)),
             reported,
             difference,
@@ -105,8 +119,7 @@ def first_rise(losses: Sequence[float]) -> int | None:
 
 def _row(recipe: Recipe, artifact: Artifact) -> Row:
     manifest = artifact.manifest
-    split = "test" if "accuracy/test" in recipe.reported else "validation"
-    reported = recipe.reported.get(f"accuracy/{split}")
+    split, reported = _reported(recipe)
     ours = manifest.metric("accuracy", split)
     difference = None if reported is None or ours is None else round(ours - reported, 4)
     text = (artifact.path / "history.csv").read_text(encoding="utf-8")
@@ -127,9 +140,33 @@ def _row(recipe: Recipe, artifact: Artifact) -> Row:
     )
 
 
-def _seconds_per_epoch(manifest: Manifest) -> float:
+def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
+    split, reported = _reported(recipe)
+    return Row(
+        system=recipe.artifact_name,
+        parameters=error.parameters,
+        epochs=error.epoch,
+        seconds_per_epoch=None,
+        train=None,
+        validation=None,
+        test=None,
+        reported_on=split,
+        reported=reported,
+        difference=None,
+        overfit_epoch=None,
+        remark="; ".join(filter(None, [f"diverged in epoch {error.epoch}", recipe.remark])),
+    )
+
+
+def _reported(recipe: Recipe) -> tuple[str, float | None]:
+    """The split whose accuracy the study printed (test where there is one), and the figure."""
+    split = "test" if "accuracy/test" in recipe.reported else "validation"
+    return split, recipe.reported.get(f"accuracy/{split}")
+
+
+def _seconds_per_epoch(manifest: Manifest) -> float | None:
     run = manifest.run
-    return round(run.seconds / run.epochs, 2) if run else 0.0
+    return round(run.seconds / run.epochs, 2) if run else None
 
 
 def _csv(rows: Sequence[Row]) -> str:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 from PIL import Image
@@ -65,12 +67,25 @@ def test_cutout_covers_one_square_inside() -> None:
 
 
 def test_rescale_is_pillows_bicubic() -> None:
-    smooth = rescale(pictures(1, 8), 64, 64).round().to(torch.uint8)
+    smooth = rescale(pictures(1, 8), 64, 64)
+    assert smooth.dtype == torch.uint8
     for side in (24, 40, 96):
-        ours = rescale(smooth, side, 30)[0].numpy()
         image = Image.fromarray(smooth[0].numpy())
         theirs = np.asarray(image.resize((side, 30), Image.Resampling.BICUBIC), np.float32)
-        assert np.abs(ours - theirs).max() <= 2  # Pillow rounds between its two passes
+        for pixels in (smooth, smooth.float()):
+            ours = rescale(pixels, side, 30)
+            assert ours.dtype == pixels.dtype
+            # Pillow rounds between its two passes
+            assert np.abs(ours[0].numpy().astype(np.float32) - theirs).max() <= 2
+
+
+def test_early_epochs_are_small() -> None:
+    settings = replace(recipe(Augment(early=0.5, early_side=12, sizes=("16x16",))), epochs=4)
+    images, indices = pictures(), torch.arange(64)
+    sides = [
+        augment(images, indices, settings, generator(), epoch).shape[1:3] for epoch in range(4)
+    ]
+    assert sides == [(12, 12), (12, 12), (16, 16), (16, 16)]
 
 
 def test_augment_depends_on_the_generator_alone() -> None:

@@ -7,42 +7,50 @@ import pytest
 from artifacts import Artifact
 from training.__main__ import train
 from training.figures import write_study_figures
+from training.history import DivergedError
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.study import compare, first_rise, study_recipes, write_comparison
 
+Trained = tuple[Path, Recipe, set[str], dict[str, DivergedError]]
+
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, set[str]]:
-    """A folder in which one recipe was trained and one could not be."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A folder in which one recipe was trained, one could not be, and one of a study diverged."""
     folder = tmp_path_factory.mktemp("study")
     good = load_recipe("mnist-relu-cross-entropy-sgd", "smoke")
+    wild = replace(good, name="wild", optimizer=replace(good.optimizer, lr=1e30))
     bad = replace(good, name="bad", data=replace(good.data, name="image_folder/missing"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
-        failed = train([bad, good])
-    return folder, good, failed
+        failed, diverged = train([bad, wild, good])
+    return folder, good, failed, diverged
 
 
-def test_training_goes_on_past_a_failure(trained: tuple[Path, Recipe, set[str]]) -> None:
-    folder, good, failed = trained
+def test_training_goes_on_past_a_failure(trained: Trained) -> None:
+    folder, good, failed, diverged = trained
     assert failed == {"bad"}
+    assert list(diverged) == ["wild"]
     assert Artifact.open(good.artifact_name, folder / "models").manifest.synthetic
     assert [path.name for path in (folder / "models").iterdir()] == [good.artifact_name]
 
 
 def test_comparison_sets_ours_beside_the_reported(
-    trained: tuple[Path, Recipe, set[str]], monkeypatch: pytest.MonkeyPatch
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, good, _ = trained
+    folder, good, _, diverged = trained
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
     recipe = replace(good, reported={"accuracy/validation": 0.5}, remark="as printed")
-    rows = compare([recipe])
+    rows = compare([recipe, replace(good, name="wild")], diverged)
     paths = write_comparison(rows, "a title", folder / "out")
     assert [path.suffix for path in paths] == [".md", ".csv", ".png"]
     ours = Artifact.open(good.artifact_name).manifest.metric("accuracy", "validation")
     assert ours is not None
-    (written,) = csv.DictReader(paths[1].read_text().splitlines())
+    written, wild = csv.DictReader(paths[1].read_text().splitlines())
+    assert wild["remark"].startswith("diverged in epoch 1")
+    assert wild["test"] == ""
+    assert wild["parameters"] == "84060"
     assert float(written["difference"]) == pytest.approx(ours - 0.5, abs=1e-4)
     assert int(written["parameters"]) == 84_060
     assert "0.5000 (validation)" in paths[0].read_text()
@@ -63,11 +71,13 @@ def test_first_rise() -> None:
 
 
 def test_a_study_draws_what_it_shows(
-    trained: tuple[Path, Recipe, set[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    folder, good, _ = trained
+    folder, good, _, diverged = trained
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
-    write_study_figures("mnist", [good], compare([good]), tmp_path)
+    wild = replace(good, name="mnist-relu-nll-on-logits-sgd")
+    rows = compare([good, wild], {wild.name: diverged["wild"]})
+    write_study_figures("mnist", [good, wild], rows, tmp_path)
     write_study_figures("blocks", [load_recipe("blocks-plain", "smoke")], [], tmp_path)
     drawn = {path.name for path in tmp_path.iterdir()}
     assert drawn == {"augmented.png", "draws.png", "test-error.png", "validation-classes.png"}
