@@ -216,7 +216,8 @@ def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
 
 
 def _means(accelerator: Accelerator) -> tuple[MeanMetric, MeanMetric]:
-    return MeanMetric().to(accelerator.device), MeanMetric().to(accelerator.device)
+    loss, hits = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+    return loss.to(accelerator.device), hits.to(accelerator.device)
 
 
 def _line(row: Epoch, recipe: Recipe) -> str:
