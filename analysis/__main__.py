@@ -2,8 +2,8 @@
 
 import click
 
+from analysis import calibration, changes, compare, confusion, distances, neighbours, sparsity
 from analysis import map as feature_map
-from analysis import sparsity
 from artifacts.commands import run_command
 
 
@@ -20,7 +20,17 @@ def main() -> None:
     """  # noqa: D301  \b is click's mark for lines that keep their breaks
 
 
-for command in (sparsity.command, feature_map.command):
+for command in (
+    sparsity.command,
+    feature_map.command,
+    confusion.command,
+    calibration.command,
+    changes.sizes_command,
+    changes.robustness_command,
+    distances.command,
+    neighbours.command,
+    compare.command,
+):
     main.add_command(command)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from artifacts import DataError, datasets
-from artifacts.datasets.base import FileImages, spread
+from artifacts.datasets.base import FileImages, Picture, spread
 from artifacts.datasets.folders import class_folders, picture_files
 from serving.chunks import Source
 from serving.problems import RequestError
@@ -46,6 +46,8 @@ class Pictures:
     """sha256 of the whole split, for data sets."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Pictures that were refused when asked about, with the reason."""
+    change: Callable[[Picture], Picture] | None = None
+    """What is done to each picture before it is asked about."""
 
     def __len__(self) -> int:
         """Number of pictures, unreadable ones included."""
@@ -108,6 +110,16 @@ class Pictures:
     def label(self, index: int) -> str:
         """Class name of picture `index`; empty where unknown."""
         return self.classes[self.labels[index]] if self.labels[index] != UNKNOWN else ""
+
+    def pixels(self, index: int) -> Picture:
+        """Picture `index`, uint8 H x W x 3 RGB, upright and changed.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        image = self.images[index]
+        pixels = FileImages([image])[0] if isinstance(image, Path) else image
+        return self.change(pixels) if self.change else pixels
 
     def ask(
         self, work: str, question: Callable[[list[Source]], Answer]
@@ -175,9 +187,14 @@ class Pictures:
         for index in indices:
             image = self.images[index]
             try:
-                images[index] = image.read_bytes() if isinstance(image, Path) else image
+                if isinstance(image, Path) and not self.change:
+                    images[index] = image.read_bytes()
+                else:
+                    images[index] = self.pixels(index)
             except OSError as error:
                 self.skipped[self.names[index]] = str(error.strerror)
+            except DataError as error:
+                self.skipped[self.names[index]] = str(error)
         return images
 
 

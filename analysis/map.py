@@ -15,7 +15,7 @@ from openTSNE import TSNE
 
 from analysis.figures import STYLES, new_figure, styles
 from analysis.inputs import Pictures
-from analysis.options import common_options, read_pictures, report_folder
+from analysis.options import common_options, model_option, read_pictures, report_folder
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
 from artifacts.provenance import cores
@@ -167,7 +167,7 @@ def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np
 
 
 @click.command("map")
-@click.option("--model", required=True, metavar="NAME", help="Model to look into.")
+@model_option
 @common_options
 @click.option(
     "--perplexity",
@@ -213,7 +213,7 @@ def command(
     write_report(
         report_folder(out, "map", (model,)),
         "map",
-        table,
-        draw(table, heading, footer),
+        {"map": table},
+        {"map": draw(table, heading, footer)},
         record([info], pictures, settings),
     )

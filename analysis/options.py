@@ -30,6 +30,9 @@ OPTIONS = (
 )
 
 
+model_option = click.option("--model", required=True, metavar="NAME", help="Model to look into.")
+
+
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --images, --dataset, --limit, --url and --out."""
     for option in reversed(OPTIONS):

@@ -57,38 +57,51 @@ def record(
 def write_report(
     folder: Path,
     name: str,
-    rows: Sequence[Mapping[str, Any]],
-    figure: Figure,
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    figures: Mapping[str, Figure],
     about: Mapping[str, Any],
+    findings: Sequence[str] = (),
 ) -> None:
-    """Write `name`.csv, `name`.png and `name`.json under `folder`, and print their paths.
+    """Write a report under `folder`, and print its findings and the paths of its files.
 
     Args:
         folder: made where missing.
-        name: the analysis.
-        rows: of the table, at least one; the keys of the first are the header.
-        figure: what to draw.
+        name: the analysis; what was done and found goes into `name`.json.
+        tables: by the stem of the CSV file; the keys of the first row are the header, and a table
+            without rows is not written.
+        figures: by the stem of the PNG file.
         about: from `record`.
+        findings: sentences with the numbers that matter most.
 
     Raises:
         VitrineError: the folder cannot be written.
     """
-    table, picture, sidecar = (folder / f"{name}.{kind}" for kind in ("csv", "png", "json"))
+    sidecar = folder / f"{name}.json"
+    written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        figure.savefig(picture, dpi=DOTS_PER_INCH)
-        text = json.dumps(about, indent=2, ensure_ascii=False)
+        for stem, figure in figures.items():
+            written.append(folder / f"{stem}.png")
+            figure.savefig(written[-1], dpi=DOTS_PER_INCH)
+        for stem, rows in tables.items():
+            if rows:
+                written.append(folder / f"{stem}.csv")
+                _write_table(written[-1], rows)
+        text = json.dumps({**about, "findings": list(findings)}, indent=2, ensure_ascii=False)
         sidecar.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise VitrineError(
             f"{folder}: cannot be written ({error}); choose another --out."
         ) from None
-    for path in (picture, table, sidecar):
-        click.echo(path)
+    for line in (*findings, *written, sidecar):
+        click.echo(line)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def report_skipped(pictures: Pictures) -> None:

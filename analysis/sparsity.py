@@ -138,7 +138,7 @@ def command(
     write_report(
         report_folder(out, "sparsity", tuple(info.name for info in infos)),
         "sparsity",
-        rows(measured, synthetic=pictures.synthetic),
-        draw(measured, heading, this_command()),
+        {"sparsity": rows(measured, synthetic=pictures.synthetic)},
+        {"sparsity": draw(measured, heading, this_command())},
         record(infos, pictures, {}),
     )

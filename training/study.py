@@ -48,7 +48,8 @@ def study_recipes(study: str, profile: Profile) -> list[Recipe]:
     if not found:
         known = sorted({recipe.study for recipe in recipes if recipe.study})
         raise RecipeError(f"no study called {study!r}; there are: {', '.join(known)}.")
-    return found
+    # a recipe that also stands for itself, as cifar10-gap, comes after the study's own
+    return sorted(found, key=lambda recipe: not recipe.name.startswith(f"{study}-"))
 
 
 def compare(

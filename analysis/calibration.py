@@ -1,0 +1,147 @@
+"""Whether a probability of 0.8 is right in 8 of 10: reliability, before and after temperature."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.answers import Classified, Floats, Ints, classify, uncalibrated
+from analysis.figures import COLOURS, new_figure
+from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.output import record, report_skipped, this_command, title, write_report
+from serving.client import connect
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Pictures in bins of equal width of the probability of the predicted class."""
+
+    name: str
+    pictures: Ints
+    """BINS counts; the bin of confidence c in 0..1 is ceil(c * BINS) - 1."""
+    confidence: Floats
+    """BINS means of the probability; NaN in an empty bin."""
+    accuracy: Floats
+    """BINS shares of right answers; NaN in an empty bin."""
+    ece: float
+    """Expected calibration error (Guo et al. 2017): mean distance of both, by pictures."""
+    nll: float
+    """Mean negative log probability of the true class, nats."""
+    brier: float
+    """Mean squared distance to the one-hot truth, summed over classes (Brier 1950)."""
+
+
+def reliability(name: str, probabilities: Floats, labels: Ints) -> Reliability:
+    """Measure the calibration of probabilities N x C against N true classes."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    pictures = np.bincount(bins, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(bins, confidence, BINS) / pictures
+        shares = np.bincount(bins, right, BINS) / pictures
+    filled = pictures > 0
+    gaps = np.abs(means - shares)[filled]
+    truth = probabilities[np.arange(len(labels)), labels]
+    one_hot = np.eye(probabilities.shape[1])[labels]
+    return Reliability(
+        name=name,
+        pictures=pictures,
+        confidence=means,
+        accuracy=shares,
+        ece=float(np.sum(gaps * pictures[filled]) / len(labels)),
+        nll=float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()),
+        brier=float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
+    )
+
+
+def both(answers: Classified, temperature: float) -> list[Reliability]:
+    """Calibration as served, and as it was before the temperature."""
+    before = uncalibrated(answers.probabilities, temperature)
+    return [
+        reliability("before temperature", before, answers.labels),
+        reliability(
+            f"as served, temperature {temperature:.3f}", answers.probabilities, answers.labels
+        ),
+    ]
+
+
+def rows(measured: list[Reliability], *, synthetic: bool) -> list[dict[str, Any]]:
+    """The table: one row per bin of each."""
+    edges = np.linspace(0, 1, BINS + 1)
+    return [
+        {
+            "probabilities": each.name,
+            "from": edges[i],
+            "to": edges[i + 1],
+            "pictures": int(each.pictures[i]),
+            "confidence": each.confidence[i],
+            "accuracy": each.accuracy[i],
+            "synthetic": synthetic,
+        }
+        for each in measured
+        for i in range(BINS)
+    ]
+
+
+def findings(measured: list[Reliability]) -> list[str]:
+    """The three figures of each, in words."""
+    return [
+        f"{each.name}: expected calibration error {each.ece:.4f} ({BINS} bins), "
+        f"negative log likelihood {each.nll:.4f}, Brier score {each.brier:.4f}"
+        for each in measured
+    ]
+
+
+def draw(measured: list[Reliability], heading: str, footer: str) -> Figure:
+    """Reliability diagram above, number of pictures by confidence below."""
+    figure = new_figure(heading, footer, width=8, height=8)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="perfectly calibrated")
+    width = 1 / (BINS * len(measured))
+    for place, each in enumerate(measured):
+        label = f"{each.name}: ECE {each.ece:.4f}"
+        upper.plot(each.confidence, each.accuracy, "o-", color=COLOURS[place], label=label)
+        x = np.arange(BINS) / BINS + (place + 0.5) * width
+        lower.bar(x, each.pictures, 0.9 * width, color=COLOURS[place])
+    upper.set(ylabel="share of right answers", ylim=(0, 1), xlim=(0, 1))
+    upper.legend(loc="upper left", frameon=False)
+    lower.set(xlabel="probability of the predicted class", ylabel="pictures")
+    return figure
+
+
+@click.command("calibration")
+@model_option
+@common_options
+def command(
+    model: str,
+    images: Path | None,
+    dataset: str | None,
+    limit: int | None,
+    url: str | None,
+    out: Path | None,
+) -> None:
+    """Whether probabilities hold, before and after temperature.
+
+    Writes calibration.png (reliability diagram), calibration.csv (a row per bin) and
+    calibration.json (expected calibration error, negative log likelihood, Brier score).
+    """
+    predictor = connect(url)
+    info = predictor.model_info(model)
+    pictures = read_pictures(images, dataset, limit)
+    answers = classify(predictor, info, pictures)
+    report_skipped(pictures)
+    measured = both(answers, info.temperature)
+    heading = title("Calibration", [info], pictures)
+    write_report(
+        report_folder(out, "calibration", (model,)),
+        "calibration",
+        {"calibration": rows(measured, synthetic=info.synthetic or pictures.synthetic)},
+        {"calibration": draw(measured, heading, this_command())},
+        record([info], pictures, {"bins": BINS, "temperature": info.temperature}),
+        findings(measured),
+    )

@@ -1,0 +1,181 @@
+"""Two models on the same pictures: agreement, who is right where, and whether that is chance."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+
+from analysis.answers import Classified, classify
+from analysis.figures import COLOURS, new_figure
+from analysis.inputs import Pictures
+from analysis.options import common_options, read_pictures, report_folder
+from analysis.output import record, report_skipped, this_command, title, write_report
+from artifacts import VitrineError
+from serving.client import connect
+from serving.schemas import ModelInfo
+
+MOST_BARS = 20
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Counts of pictures by who is right, and what follows."""
+
+    both: int
+    first: int
+    """Only the first model is right."""
+    second: int
+    neither: int
+    agree: int
+    """Pictures that both give the same class, right or wrong."""
+    p_value: float
+    """Of the exact McNemar test (1947): chance of a split of first and second at least as uneven
+    were the models equally good."""
+
+    @property
+    def pictures(self) -> int:
+        """Number of pictures."""
+        return self.both + self.first + self.second + self.neither
+
+
+def compare(first: Classified, second: Classified) -> Comparison:
+    """Compare two models' answers to the same pictures."""
+    a, b = first.right, second.right
+    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    uneven = only_first + only_second
+    return Comparison(
+        both=int((a & b).sum()),
+        first=only_first,
+        second=only_second,
+        neither=int((~a & ~b).sum()),
+        agree=int((first.predicted == second.predicted).sum()),
+        p_value=float(binomtest(only_first, uneven).pvalue) if uneven else 1.0,
+    )
+
+
+def findings(found: Comparison, infos: Sequence[ModelInfo], speeds: Sequence[float]) -> list[str]:
+    """The comparison in words."""
+    one, two = (info.name for info in infos)
+    total = found.pictures
+    lines = [
+        f"{one} is right on {(found.both + found.first) / total:.4f}, {two} on "
+        f"{(found.both + found.second) / total:.4f} of {total:,} pictures; they agree on "
+        f"{found.agree / total:.4f}",
+        f"only {one} is right on {found.first}, only {two} on {found.second}: McNemar's exact "
+        f"test gives p = {found.p_value:.3g}",
+    ]
+    for info, speed in zip(infos, speeds, strict=True):
+        weights = f"{info.parameters.total:,} weights" if info.parameters else "weights not known"
+        lines.append(f"{info.name}: {speed:.0f} pictures/s in this run, {weights}")
+    return lines
+
+
+def rows(
+    answers: tuple[Classified, Classified], infos: Sequence[ModelInfo], pictures: Pictures
+) -> list[dict[str, Any]]:
+    """The table: one row per picture on which the models differ."""
+    one, two = answers
+    differ = np.flatnonzero(one.predicted != two.predicted)
+    synthetic = pictures.synthetic or any(info.synthetic for info in infos)
+    table = []
+    for i in differ:
+        row: dict[str, Any] = {
+            "picture": pictures.names[one.indices[i]],
+            "label": pictures.label(int(one.indices[i])),
+        }
+        for each, info in zip(answers, infos, strict=True):
+            guess = each.predicted[i]
+            row[info.name] = info.classes[guess]
+            row[f"{info.name} probability"] = float(each.probabilities[i, guess])
+        table.append({**row, "synthetic": synthetic})
+    return table
+
+
+def draw(
+    answers: tuple[Classified, Classified],
+    infos: Sequence[ModelInfo],
+    heading: str,
+    footer: str,
+) -> Figure:
+    """Accuracy of each class by both models; the classes that differ most where there are many."""
+    classes = infos[0].classes
+    shares = np.array(
+        [[_share(each.right[each.labels == c]) for c in range(len(classes))] for each in answers]
+    )  # (2, C)
+    order = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:MOST_BARS]
+    figure = new_figure(heading, footer, width=9, height=1.8 + 0.4 * len(order))
+    axes = figure.add_subplot(xlabel="accuracy (%)", xlim=(0, 100))
+    for place, (info, line) in enumerate(zip(infos, shares, strict=True)):
+        y = np.arange(len(order)) + 0.4 * place
+        axes.barh(y, 100 * line[order], 0.38, color=COLOURS[place], label=info.name)
+    axes.set_yticks(np.arange(len(order)) + 0.2, [classes[i] for i in order])
+    axes.invert_yaxis()
+    if len(order) < len(classes):
+        axes.set_ylabel(f"the {len(order)} of {len(classes)} classes that differ most")
+    figure.legend(loc="outside lower right", ncols=2, frameon=False)
+    return figure
+
+
+def _share(right: Any) -> float:
+    return float(right.mean()) if len(right) else 0.0
+
+
+@click.command("compare")
+@click.option(
+    "--model", "models", required=True, multiple=True, metavar="NAME", help="Give it twice."
+)
+@common_options
+def command(
+    models: tuple[str, ...],
+    images: Path | None,
+    dataset: str | None,
+    limit: int | None,
+    url: str | None,
+    out: Path | None,
+) -> None:
+    """Two models on the same pictures.
+
+    Writes compare.png (accuracy by class), compare.csv (the pictures they differ on) and
+    compare.json (agreement, who is right where, McNemar's test, speed and size).
+    """
+    if len(set(models)) != 2:  # noqa: PLR2004
+        raise click.UsageError("give --model twice, with two different names.")
+    predictor = connect(url)
+    infos = [predictor.model_info(name) for name in models]
+    if set(infos[0].classes) != set(infos[1].classes):
+        raise VitrineError(f"{models[0]} and {models[1]} do not know the same classes.")
+    pictures = read_pictures(images, dataset, limit)
+    speeds, answered = [], []
+    for info in infos:
+        start = time.perf_counter()
+        answered.append(classify(predictor, info, pictures))
+        speeds.append(len(answered[-1].indices) / (time.perf_counter() - start))
+    report_skipped(pictures)
+    answers = _on_common(answered[0], answered[1], infos)
+    heading = title("Accuracy by class", infos, pictures)
+    write_report(
+        report_folder(out, "compare", models),
+        "compare",
+        {"compare": rows(answers, infos, pictures)},
+        {"compare": draw(answers, infos, heading, this_command())},
+        record(infos, pictures, {}),
+        findings(compare(*answers), infos, speeds),
+    )
+
+
+def _on_common(
+    first: Classified, second: Classified, infos: Sequence[ModelInfo]
+) -> tuple[Classified, Classified]:
+    """Both models' answers to the pictures that both accepted, in the first one's classes."""
+    _, a, b = np.intersect1d(first.indices, second.indices, return_indices=True)
+    columns = [infos[1].classes.index(name) for name in infos[0].classes]
+    return (
+        Classified(first.indices[a], first.probabilities[a], first.labels[a]),
+        Classified(second.indices[b], second.probabilities[b][:, columns], first.labels[a]),
+    )

@@ -1,0 +1,193 @@
+"""Which classes a model takes for which: counts, rates, and the pictures behind them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from analysis.answers import Classified, Floats, Ints, classify
+from analysis.figures import new_figure
+from analysis.inputs import Pictures
+from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.output import record, report_skipped, this_command, title, write_report
+from analysis.sheet import draw_sheet
+from serving.client import connect
+
+NAMED_PAIRS = 10
+SHOWN_PAIRS = 5
+SHOWN_PICTURES = 8
+MOST_WRITTEN_CLASSES = 20
+
+
+def count(answers: Classified, classes: int) -> Ints:
+    """Confusion matrix C x C: pictures of class (row) taken for class (column)."""
+    matrix: Ints = confusion_matrix(
+        answers.labels, answers.predicted, labels=np.arange(classes)
+    ).astype(np.int64)
+    return matrix
+
+
+def rates(counts: Ints) -> Floats:
+    """Each row as shares of its pictures; zeros for a class without pictures."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares: Floats = counts / np.maximum(totals, 1)
+    return shares
+
+
+def similarity_order(counts: Ints) -> Ints:
+    """Order of the classes that puts those taken for each other side by side.
+
+    Average-linkage clustering with optimal leaf ordering (Bar-Joseph et al. 2001).
+    """
+    if len(counts) < 3:  # noqa: PLR2004  nothing to order
+        return np.arange(len(counts))
+    shares = rates(counts)
+    distances = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(distances, 0)
+    condensed = squareform(distances, checks=False)
+    tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
+    order: Ints = leaves_list(tree).astype(np.int64)
+    return order
+
+
+def confused_pairs(counts: Ints) -> list[tuple[int, int]]:
+    """Pairs (true, taken for) that happen, the most frequent rate first."""
+    shares = rates(counts)
+    np.fill_diagonal(shares, 0)
+    places = np.argsort(-shares, axis=None, kind="stable")[: np.count_nonzero(shares)]
+    return [(int(place // len(counts)), int(place % len(counts))) for place in places]
+
+
+def class_rows(
+    answers: Classified, counts: Ints, classes: Sequence[str], *, synthetic: bool
+) -> list[dict[str, Any]]:
+    """The table: precision, recall and F1 of each class, and what it is most taken for."""
+    precision, recall, f1, support = precision_recall_fscore_support(
+        answers.labels, answers.predicted, labels=np.arange(len(classes)), zero_division=0.0
+    )
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    return [
+        {
+            "class": name,
+            "pictures": int(support[i]),
+            "precision": float(precision[i]),
+            "recall": float(recall[i]),
+            "f1": float(f1[i]),
+            "most_taken_for": classes[wrong[i].argmax()] if wrong[i].any() else "",
+            "times": int(wrong[i].max()),
+            "synthetic": synthetic,
+        }
+        for i, name in enumerate(classes)
+    ]
+
+
+def findings(counts: Ints, classes: Sequence[str]) -> list[str]:
+    """Accuracy, and the most confused pairs both ways, in words."""
+    total, right = int(counts.sum()), int(np.trace(counts))
+    lines = [f"accuracy {right / total:.4f}: {right:,} of {total:,} pictures"]
+    told: set[frozenset[int]] = set()
+    for true, taken in confused_pairs(counts):
+        if frozenset((true, taken)) in told:
+            continue
+        told.add(frozenset((true, taken)))
+        lines.append(
+            f"{classes[true]} is taken for {classes[taken]} {counts[true, taken]} times "
+            f"of {counts[true].sum()}, {classes[taken]} for {classes[true]} "
+            f"{counts[taken, true]} times of {counts[taken].sum()}"
+        )
+        if len(told) == NAMED_PAIRS:
+            break
+    return lines
+
+
+def draw(counts: Ints, classes: Sequence[str], heading: str, footer: str) -> Figure:
+    """The matrix as rates, ordered by similarity, with counts where they can be read."""
+    order = similarity_order(counts)
+    shown, names = rates(counts)[np.ix_(order, order)], [classes[i] for i in order]
+    figure = new_figure(heading, footer, width=9, height=8)
+    axes = figure.add_subplot(xlabel="taken for", ylabel="class")
+    image = axes.imshow(100 * shown, cmap="cividis", vmin=0, vmax=100)
+    figure.colorbar(image, label="share of the class (%)", shrink=0.8)
+    if len(names) > MOST_WRITTEN_CLASSES:
+        axes.set(xticks=[], yticks=[])
+        return figure
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    for (row, column), share in np.ndenumerate(shown):
+        colour = "black" if share > 0.5 else "white"  # noqa: PLR2004  of the colour map
+        number = counts[order[row], order[column]]
+        axes.text(column, row, f"{number}", ha="center", va="center", color=colour, fontsize=8)
+    return figure
+
+
+def draw_pairs(
+    answers: Classified, counts: Ints, classes: Sequence[str], pictures: Pictures, heading: str
+) -> Figure | None:
+    """The most confused pairs, each with its most confident mistakes; None without mistakes."""
+    lines: list[tuple[str, list[tuple[int, str]]]] = []
+    for true, taken in confused_pairs(counts)[:SHOWN_PAIRS]:
+        wrong = np.flatnonzero((answers.labels == true) & (answers.predicted == taken))
+        confidence = answers.probabilities[wrong, taken]
+        best = wrong[np.argsort(-confidence, kind="stable")][:SHOWN_PICTURES]
+        cells = [(answers.indices[i], f"{answers.probabilities[i, taken]:.2f}") for i in best]
+        lines.append((f"{classes[true]}\ntaken for\n{classes[taken]}", cells))
+    return draw_sheet(lines, pictures, heading, this_command()) if lines else None
+
+
+@click.command("confusion")
+@model_option
+@common_options
+def command(
+    model: str,
+    images: Path | None,
+    dataset: str | None,
+    limit: int | None,
+    url: str | None,
+    out: Path | None,
+) -> None:
+    """Which classes are taken for which.
+
+    Writes confusion.png (rates, counts, classes ordered by similarity), pairs.png (the most
+    confused pairs with their most confident mistakes), confusion.csv (precision, recall and F1 by
+    class), matrix.csv (counts) and confusion.json (findings, model, data).
+    """
+    predictor = connect(url)
+    info = predictor.model_info(model)
+    pictures = read_pictures(images, dataset, limit)
+    answers = classify(predictor, info, pictures)
+    report_skipped(pictures)
+    counts = count(answers, len(info.classes))
+    heading = title("Confusion", [info], pictures)
+    figures = {"confusion": draw(counts, info.classes, heading, this_command())}
+    sheet = draw_pairs(
+        answers, counts, info.classes, pictures, title("Most confused pairs", [info], pictures)
+    )
+    if sheet is not None:
+        figures["pairs"] = sheet
+    synthetic = info.synthetic or pictures.synthetic
+    write_report(
+        report_folder(out, "confusion", (model,)),
+        "confusion",
+        {
+            "confusion": class_rows(answers, counts, info.classes, synthetic=synthetic),
+            "matrix": _matrix_rows(counts, info.classes),
+        },
+        figures,
+        record([info], pictures, {}),
+        findings(counts, info.classes),
+    )
+
+
+def _matrix_rows(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"class": name, **dict(zip(classes, row, strict=True))}
+        for name, row in zip(classes, counts.tolist(), strict=True)
+    ]
