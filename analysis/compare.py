@@ -79,7 +79,7 @@ def findings(found: Comparison, infos: Sequence[ModelInfo], speeds: Sequence[flo
 def rows(
     answers: tuple[Classified, Classified], infos: Sequence[ModelInfo], pictures: Pictures
 ) -> list[dict[str, Any]]:
-    """The table: one row per picture on which the models differ."""
+    """The table: one row per picture on which the models differ; both in the first's classes."""
     one, two = answers
     differ = np.flatnonzero(one.predicted != two.predicted)
     synthetic = pictures.synthetic or any(info.synthetic for info in infos)
@@ -91,7 +91,7 @@ def rows(
         }
         for each, info in zip(answers, infos, strict=True):
             guess = each.predicted[i]
-            row[info.name] = info.classes[guess]
+            row[info.name] = infos[0].classes[guess]
             row[f"{info.name} probability"] = float(each.probabilities[i, guess])
         table.append({**row, "synthetic": synthetic})
     return table
