@@ -2,7 +2,17 @@
 
 import click
 
-from analysis import calibration, changes, compare, confusion, distances, neighbours, sparsity
+from analysis import (
+    calibration,
+    changes,
+    compare,
+    confusion,
+    data,
+    distances,
+    labels,
+    neighbours,
+    sparsity,
+)
 from analysis import map as feature_map
 from artifacts.commands import run_command
 
@@ -30,6 +40,8 @@ for command in (
     distances.command,
     neighbours.command,
     compare.command,
+    labels.command,
+    data.command,
 ):
     main.add_command(command)
 

@@ -1,22 +1,39 @@
-"""A sheet of pictures: lines of thumbnails with a word under each."""
+"""A sheet of pictures: lines of thumbnails with words under each."""
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from analysis.figures import new_figure
 from analysis.inputs import Pictures
 
-Line = tuple[str, Sequence[tuple[int, str]]]
-"""A heading, and (place of a picture, words under it)."""
+Pixels = npt.NDArray[np.uint8]
 
 
-def draw_sheet(lines: Sequence[Line], pictures: Pictures, heading: str, footer: str) -> Figure:
+def draw_sheet(
+    lines: Sequence[tuple[str, Sequence[tuple[int, str]]]],
+    pictures: Pictures,
+    heading: str,
+    footer: str,
+) -> Figure:
+    """Draw lines of pictures, named by their place in `pictures`; else as `draw_pictures`."""
+    read = [
+        (words, [(pictures.pixels(int(index)), caption) for index, caption in cells])
+        for words, cells in lines
+    ]
+    return draw_pictures(read, heading, footer)
+
+
+def draw_pictures(
+    lines: Sequence[tuple[str, Sequence[tuple[Pixels, str]]]], heading: str, footer: str
+) -> Figure:
     """Draw lines of pictures from left to right.
 
     Args:
-        lines: at least one, with at least one picture.
-        pictures: where the pictures are.
+        lines: at least one, with at least one picture: words before the line, and each picture
+            with the words under it.
         heading: title of the figure.
         footer: where it comes from.
     """
@@ -27,8 +44,8 @@ def draw_sheet(lines: Sequence[Line], pictures: Pictures, heading: str, footer: 
     for axes in grid.flat:
         axes.set_axis_off()
     for line, (words, cells) in zip(grid, lines, strict=True):
-        for axes, (index, caption) in zip(line, cells, strict=False):
-            axes.imshow(pictures.pixels(int(index)), interpolation="nearest")
+        for axes, (pixels, caption) in zip(line, cells, strict=False):
+            axes.imshow(pixels, interpolation="nearest")
             axes.set_title(caption, fontsize=8, y=-0.05, va="top")
         first = line[0]
         first.text(-0.1, 0.5, words, transform=first.transAxes, ha="right", va="center", fontsize=8)

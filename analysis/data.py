@@ -1,0 +1,244 @@
+"""What is wrong with data sets: duplicates, pictures that two share, uneven classes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import faiss
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from analysis.figures import COLOURS, new_figure
+from analysis.inputs import Pictures
+from analysis.options import report_folder
+from analysis.output import record, report_skipped, this_command, write_report
+from analysis.sheet import draw_pictures
+from artifacts import DataError
+
+THUMBNAIL = 16
+"""Side of the squares that are compared, px."""
+LIKENESS = 0.97
+SEARCH_CHUNK = 4096
+SHOWN_PAIRS = 12
+MOST_BARS = 30
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that look alike."""
+
+    first: int
+    second: int
+    """Places among all pictures, the second after the first."""
+    likeness: float
+    """Correlation of the thumbnails, -1..1."""
+    exact: bool
+    """Whether every pixel is the same."""
+
+
+def thumbnails(pictures: Pictures) -> npt.NDArray[np.float32]:
+    """Small versions of all pictures, as unit vectors whose inner product is their correlation.
+
+    Unreadable pictures become zeros and stand in `pictures.skipped`.
+
+    Returns:
+        N x 3 THUMBNAIL².
+    """
+    vectors = np.zeros((len(pictures), 3 * THUMBNAIL**2), np.float32)
+    console = Console(stderr=True)
+    places: Iterable[int] = range(len(pictures))
+    if console.is_terminal:
+        places = track(places, f"reading {pictures.source}", console=console)
+    for i in places:
+        try:
+            image = Image.fromarray(pictures.pixels(i))
+        except DataError as error:
+            pictures.skipped[pictures.names[i]] = str(error)
+            continue
+        small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+        values = np.asarray(small, np.float32).ravel()
+        values -= values.mean()
+        vectors[i] = values / max(float(np.linalg.norm(values)), 1e-6)
+    return vectors
+
+
+def near_pairs(vectors: npt.NDArray[np.float32], likeness: float) -> list[tuple[int, int, float]]:
+    """All pairs of vectors whose inner product is above `likeness`, exactly searched.
+
+    Returns:
+        (first, second, inner product), first < second, the most alike first.
+    """
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    found: list[tuple[int, int, float]] = []
+    for start in range(0, len(vectors), SEARCH_CHUNK):
+        limits, values, places = index.range_search(vectors[start : start + SEARCH_CHUNK], likeness)
+        bounds = limits.astype(np.int64)  # unsigned, which np.repeat refuses
+        firsts = start + np.repeat(np.arange(len(bounds) - 1), bounds[1:] - bounds[:-1])
+        later = places > firsts
+        columns = (firsts[later], places[later], values[later])
+        found += list(zip(*(column.tolist() for column in columns), strict=True))
+    return sorted(found, key=lambda pair: -pair[2])
+
+
+def duplicates(sets: Sequence[Pictures], likeness: float) -> list[Pair]:
+    """Pictures that look alike, within and across the sets.
+
+    Args:
+        sets: places count through all of them.
+        likeness: least correlation of the thumbnails.
+    """
+    vectors = np.concatenate([thumbnails(pictures) for pictures in sets])
+    pairs = []
+    for first, second, value in near_pairs(vectors, likeness):
+        one, other = _pixels(sets, first), _pixels(sets, second)
+        pairs.append(Pair(first, second, min(value, 1.0), bool(np.array_equal(one, other))))
+    return pairs
+
+
+def rows(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[dict[str, Any]]:
+    """The table: one row per pair."""
+    table = []
+    for pair in pairs:
+        row: dict[str, Any] = {}
+        for key, place in (("first", pair.first), ("second", pair.second)):
+            pictures, index = _locate(sets, place)
+            row[f"{key}_set"] = pictures.source
+            row[key] = pictures.names[index]
+            row[f"{key}_label"] = pictures.label(index)
+        table.append({**row, "likeness": pair.likeness, "exact": pair.exact})
+    return table
+
+
+def findings(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[str]:
+    """Numbers of pairs within each set and across them, in words."""
+    lines = []
+    owners = [(_locate(sets, p.first)[0].source, _locate(sets, p.second)[0].source) for p in pairs]
+    for a, one in enumerate(sets):
+        for other in sets[a:]:
+            here = [
+                p
+                for p, owner in zip(pairs, owners, strict=True)
+                if owner == (one.source, other.source)
+            ]
+            exact = sum(pair.exact for pair in here)
+            where = f"within {one.source}" if one is other else f"{one.source} with {other.source}"
+            lines.append(
+                f"{where}: {len(here)} pairs look alike, {exact} of them the same pixel by pixel"
+            )
+    return lines
+
+
+def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
+    """Number of pictures of each class, the sets side by side; most and least where many."""
+    classes = sets[0].classes
+    counts = np.array([np.bincount(s.labels[s.labels >= 0], minlength=len(classes)) for s in sets])
+    order = np.argsort(-counts[0], kind="stable")
+    if len(order) > MOST_BARS:
+        order = np.concatenate([order[: MOST_BARS // 2], order[-MOST_BARS // 2 :]])
+    heading = "Pictures by class: " + ", ".join(f"{s.source} ({len(s):,})" for s in sets)
+    figure = new_figure(heading, footer, width=9, height=1.8 + 0.28 * len(order))
+    axes = figure.add_subplot(xlabel="pictures")
+    height = 0.8 / len(sets)
+    for place, (pictures, line) in enumerate(zip(sets, counts, strict=True)):
+        y = np.arange(len(order)) + place * height
+        axes.barh(y, line[order], height, color=COLOURS[place], label=pictures.source)
+    axes.set_yticks(np.arange(len(order)), [classes[i] for i in order], fontsize=8)
+    axes.invert_yaxis()
+    if len(order) < len(classes):
+        axes.set_ylabel(f"the {len(order)} most and least frequent of {len(classes)} classes")
+    axes.legend(frameon=False)
+    return figure
+
+
+def draw_pairs(pairs: Sequence[Pair], sets: Sequence[Pictures], footer: str) -> Figure:
+    """Pairs side by side: those across sets first, then the most alike."""
+    across = [p for p in pairs if _locate(sets, p.first)[0] is not _locate(sets, p.second)[0]]
+    shown = [*across, *(pair for pair in pairs if pair not in across)][:SHOWN_PAIRS]
+    lines = []
+    for pair in shown:
+        cells = []
+        for place in (pair.first, pair.second):
+            pictures, index = _locate(sets, place)
+            cells.append((pictures.pixels(index), f"{pictures.source}\n{pictures.label(index)}"))
+        lines.append((f"{pair.likeness:.4f}" + "\nexact" * pair.exact, cells))
+    return draw_pictures(lines, "Pictures that look alike", footer)
+
+
+def _locate(sets: Sequence[Pictures], place: int) -> tuple[Pictures, int]:
+    for pictures in sets:
+        if place < len(pictures):
+            return pictures, place
+        place -= len(pictures)
+    raise IndexError(place)
+
+
+def _pixels(sets: Sequence[Pictures], place: int) -> npt.NDArray[np.uint8]:
+    pictures, index = _locate(sets, place)
+    return pictures.pixels(index)
+
+
+@click.command("data")
+@click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    metavar="NAME:SPLIT",
+    help="Data set to look at; repeat it to look for pictures that several share.",
+)
+@click.option(
+    "--images",
+    "folders",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of pictures; as --dataset.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Use so many of each; else all.")
+@click.option(
+    "--likeness",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=LIKENESS,
+    show_default=True,
+    help="Least correlation of two thumbnails that look alike.",
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report."
+)
+def command(
+    datasets: tuple[str, ...],
+    folders: tuple[Path, ...],
+    limit: int | None,
+    likeness: float,
+    out: Path | None,
+) -> None:
+    """Duplicates within and across data sets, and how even the classes are.
+
+    Writes data.csv (pairs that look alike), alike.png, classes.png and data.json.
+    """
+    sets = [Pictures.from_dataset(name, limit) for name in datasets]
+    sets += [Pictures.from_folder(folder, limit) for folder in folders]
+    if not sets:
+        raise click.UsageError("give --dataset NAME:SPLIT or --images DIR, once or several times.")
+    pairs = duplicates(sets, likeness)
+    figures: dict[str, Figure] = {}
+    if all(pictures.classes == sets[0].classes != () for pictures in sets):
+        figures["classes"] = draw_balance(sets, this_command())
+    if pairs:
+        figures["alike"] = draw_pairs(pairs, sets, this_command())
+    for pictures in sets:
+        report_skipped(pictures)
+    names = tuple(pictures.source.replace(":", "-").replace("/", "-") for pictures in sets)
+    write_report(
+        report_folder(out, "data", names),
+        "data",
+        {"data": rows(pairs, sets)},
+        figures,
+        record([], sets[0], {"likeness": likeness, "sets": [s.source for s in sets]}),
+        findings(pairs, sets),
+    )

@@ -1,0 +1,93 @@
+"""Labels that a model has reason to doubt."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from analysis.answers import Classified, classify
+from analysis.inputs import Pictures
+from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.output import record, report_skipped, this_command, title, write_report
+from analysis.sheet import draw_sheet
+from serving.client import connect
+from serving.schemas import ModelInfo
+
+COLUMNS = 8
+SHOWN = 32
+
+
+def doubtful(answers: Classified) -> list[int]:
+    """Places of the answers whose label is likely wrong, the likeliest first.
+
+    Confident learning (Northcutt et al. 2021, arXiv 1911.00068) by cleanlab. The model must not
+    have learned from these pictures, or it will have learned their mistakes.
+    """
+    from cleanlab.filter import find_label_issues  # noqa: PLC0415  takes seconds to import
+
+    ranked = find_label_issues(
+        answers.labels, answers.probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+    )
+    return [int(place) for place in ranked]
+
+
+def rows(
+    doubts: Sequence[int],
+    answers: Classified,
+    info: ModelInfo,
+    pictures: Pictures,
+    *,
+    synthetic: bool,
+) -> list[dict[str, Any]]:
+    """The table: one row per doubtful label, the likeliest mistake first."""
+    return [
+        {
+            "picture": pictures.names[answers.indices[i]],
+            "label": info.classes[answers.labels[i]],
+            "probability_of_label": float(answers.probabilities[i, answers.labels[i]]),
+            "predicted": info.classes[answers.predicted[i]],
+            "probability": float(answers.probabilities[i].max()),
+            "synthetic": synthetic,
+        }
+        for i in doubts
+    ]
+
+
+@click.command("labels")
+@model_option
+@common_options
+def command(
+    model: str,
+    images: Path | None,
+    dataset: str | None,
+    limit: int | None,
+    url: str | None,
+    out: Path | None,
+) -> None:
+    """Labels that are likely wrong.
+
+    Writes labels.csv (the likeliest mistake first), labels.png (the first of them) and labels.json.
+    Use pictures that the model has not learned from.
+    """
+    predictor = connect(url)
+    info = predictor.model_info(model)
+    pictures = read_pictures(images, dataset, limit)
+    answers = classify(predictor, info, pictures)
+    report_skipped(pictures)
+    doubts = doubtful(answers)
+    table = rows(doubts, answers, info, pictures, synthetic=info.synthetic or pictures.synthetic)
+    cells = [
+        (int(answers.indices[i]), f"{row['label']}?\n{row['predicted']}")
+        for i, row in zip(doubts[:SHOWN], table, strict=False)
+    ]
+    lines = [("", cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
+    heading = title("Labels likely wrong", [info], pictures)
+    write_report(
+        report_folder(out, "labels", (model,)),
+        "labels",
+        {"labels": table},
+        {"labels": draw_sheet(lines, pictures, heading, this_command())} if lines else {},
+        record([info], pictures, {}),
+        [f"{len(doubts)} of {len(answers.labels):,} labels are likely wrong"],
+    )
