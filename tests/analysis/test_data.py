@@ -73,5 +73,5 @@ def test_turned_labels_are_doubted() -> None:
     labels = truth.copy()
     labels[:6] = (labels[:6] + 1) % 3
     found = doubtful(Classified(np.arange(300), scores, labels))
-    assert set(range(6)) <= set(found)
-    assert len(found) < 12
+    assert set(found) <= set(range(6))  # none that is right
+    assert len(found) >= 5
