@@ -11,6 +11,7 @@ from analysis import (
     distances,
     labels,
     neighbours,
+    report,
     sparsity,
 )
 from analysis import map as feature_map
@@ -42,6 +43,7 @@ for command in (
     compare.command,
     labels.command,
     data.command,
+    report.command,
 ):
     main.add_command(command)
 
