@@ -1,5 +1,6 @@
 """Labels that a model has reason to doubt."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,14 @@ def doubtful(answers: Classified) -> list[int]:
     """
     from cleanlab.filter import find_label_issues  # noqa: PLC0415  takes seconds to import
 
-    ranked = find_label_issues(
-        answers.labels, answers.probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a line for every class with few pictures
+        ranked = find_label_issues(
+            answers.labels,
+            answers.probabilities,
+            return_indices_ranked_by="self_confidence",
+            n_jobs=1,
+        )
     return [int(place) for place in ranked]
 
 
