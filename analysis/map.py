@@ -1,111 +1,65 @@
 """A map of what a model holds alike: t-SNE of the features that are served."""
 
+import json
 from dataclasses import dataclass
-from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-import numpy.typing as npt
-from matplotlib import patheffects
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from openTSNE import TSNE
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from analysis.figures import STYLES, new_figure, styles
+from analysis import answers
+from analysis.answers import Floats, Ints
 from analysis.inputs import Pictures
+from analysis.mapview import draw, page
 from analysis.options import common_options, model_option, read_pictures, report_folder
 from analysis.output import record, report_skipped, this_command, title, write_report
-from artifacts import VitrineError
-from artifacts.provenance import cores
-from serving.chunks import Source
+from analysis.tsne import INITIALISATION, Vectors, embed, measure, nearest, place
+from artifacts import DataError, VitrineError
 from serving.client import Predictor, connect
-
-INITIALISATION = "pca"
-MOST_LEGEND_CLASSES = 20
-REST = ("#dddddd", "o")
-"""Style of classes for which there is none left."""
+from serving.schemas import ModelInfo
 
 
 @dataclass(frozen=True)
 class Features:
     """What a model says about the readable pictures, N of them."""
 
-    indices: npt.NDArray[np.int64]
+    indices: Ints
     """N places in `Pictures.names`."""
-    vectors: npt.NDArray[np.float32]
+    vectors: Vectors
     """N x D, what the head of the network sees."""
     predicted: list[str]
     """N class names; empty strings for a model without classes."""
 
 
-def collect(predictor: Predictor, model: str, pictures: Pictures) -> Features:
+@dataclass(frozen=True)
+class Earlier:
+    """A map that was made before."""
+
+    vectors: Vectors
+    points: Floats
+    settings: dict[str, Any]
+
+
+def collect(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Features:
     """Ask for the features and the predicted class of every picture.
 
     Raises:
         VitrineError: the model is unknown or has no features, or the server does not answer.
         DataError: no picture can be read.
     """
-    classifies = predictor.model_info(model).task == "classification"
-
-    def question(images: list[Source]) -> tuple[npt.NDArray[np.float32], list[str]]:
-        vectors = predictor.features(model, images)
-        if not classifies:
-            return vectors, [""] * len(images)
-        answers = predictor.classify(model, images, top=1).pictures
-        return vectors, [answer.top[0].label for answer in answers]
-
-    indices: list[int] = []
-    vectors: list[npt.NDArray[np.float32]] = []
-    predicted: list[str] = []
-    for places, (rows, names) in pictures.ask(f"features of {model}", question):
-        indices += places
-        vectors.append(rows)
-        predicted += names
-    return Features(np.array(indices), np.concatenate(vectors), predicted)
-
-
-def embed(
-    vectors: npt.NDArray[np.float32], perplexity: float, seed: int
-) -> npt.NDArray[np.float64]:
-    """Place vectors in the plane by t-SNE (van der Maaten and Hinton 2008), with openTSNE.
-
-    Args:
-        vectors: N x D, finite.
-        perplexity: about how many neighbours each vector has; at most (N - 1) / 3.
-        seed: the same seed gives the same map.
-
-    Returns:
-        N x 2.
-
-    Raises:
-        VitrineError: too few vectors for the perplexity, or vectors that cannot be placed.
-    """
-    count, width = vectors.shape
-    if count < 3 * perplexity + 1:
-        needed = int(np.ceil(3 * perplexity + 1))
-        raise VitrineError(
-            f"{count} pictures are too few for perplexity {perplexity:g}, which needs {needed}; "
-            + (
-                f"use more pictures or --perplexity {(count - 1) // 3} at most."
-                if count >= 4  # noqa: PLR2004  least count with a perplexity of 1
-                else "use more pictures; 4 is the least for any map."
-            )
-        )
-    if width < 2 or not np.isfinite(vectors).all() or not np.ptp(vectors, axis=0).any():  # noqa: PLR2004
-        raise VitrineError(
-            f"the features ({count} x {width}) cannot be mapped: they must be finite, at least two "
-            "numbers each, and not the same for all pictures."
-        )
-    tsne = TSNE(
-        perplexity=perplexity, initialization=INITIALISATION, random_state=seed, n_jobs=cores()
-    )
-    return np.asarray(tsne.fit(vectors))
+    found = answers.features(predictor, info, pictures)
+    predicted = [""] * len(found.indices)
+    if info.task == "classification":
+        guesses = answers.classify(predictor, info, pictures, labelled=False).predicted
+        predicted = [info.classes[guess] for guess in guesses]
+    return Features(found.indices, found.vectors, predicted)
 
 
 def rows(
-    features: Features, points: npt.NDArray[np.float64], pictures: Pictures, *, synthetic: bool
+    features: Features, points: Floats, pictures: Pictures, *, synthetic: bool
 ) -> list[dict[str, Any]]:
     """The table: one row per mapped picture.
 
@@ -130,40 +84,40 @@ def rows(
     ]
 
 
-def draw(table: list[dict[str, Any]], heading: str, footer: str) -> Figure:
-    """Scatter plot of a table from `rows`, coloured by class; by prediction without labels."""
-    figure = new_figure(heading, footer, width=10, height=8)
-    axes = figure.add_subplot(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
-    by = "label" if any(row["label"] for row in table) else "predicted"
-    names = np.array([row[by] for row in table])
-    points = np.array([(row["x"], row["y"]) for row in table])
-    area = float(np.clip(20_000 / len(table), 4, 36))
-    classes = np.unique(names).tolist()
-    for name, style in zip_longest(classes, islice(styles(), len(classes))):
-        colour, marker = style or REST
-        x, y = points[names == name].T
-        axes.scatter(x, y, area, colour, marker=marker, alpha=0.7, linewidths=0, label=name)
-    kind = "class" if by == "label" else "predicted class"
-    if len(classes) > MOST_LEGEND_CLASSES:
-        styled = min(len(classes), STYLES)
-        axes.set_xlabel(f"{styled} of {len(classes)} classes have a colour; any other is grey")
-    elif classes != [""]:
-        figure.legend(title=kind, loc="outside right center", frameon=False, markerscale=1.5)
-        _name_groups(axes, names, points)
-    return figure
+def write_parquet(
+    path: Path, table: list[dict[str, Any]], vectors: Vectors, settings: dict[str, Any]
+) -> None:
+    """Write the table with vectors and nearest pictures; the settings go into the metadata."""
+    columns = {key: [row[key] for row in table] for key in table[0]}
+    names = columns["picture"]
+    columns["vector"] = list(vectors)
+    columns["neighbours"] = [[names[i] for i in line] for line in nearest(vectors)]
+    content = pa.table(columns)
+    pq.write_table(content.replace_schema_metadata({"vitrine": json.dumps(settings)}), path)
 
 
-def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np.float64]) -> None:
-    """Write each class's name where most of it lies: colour is not the only key."""
-    halo = patheffects.withStroke(linewidth=3, foreground="white")
-    extent = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)  # (2, low and high)
-    free = np.ones((10, 10), bool)
-    for name in np.unique(names):
-        counts, edges = np.histogramdd(points[names == name], free.shape, extent.tolist())
-        cell = np.unravel_index(np.where(free, counts, -1).argmax(), free.shape)
-        free[cell] = False  # no two names on one place
-        x, y = ((edge[i] + edge[i + 1]) / 2 for edge, i in zip(edges, cell, strict=True))
-        axes.text(x, y, name, ha="center", va="center", weight="bold", path_effects=[halo])
+def read_parquet(path: Path, info: ModelInfo) -> Earlier:
+    """Read a map that `write_parquet` wrote.
+
+    Raises:
+        DataError: no such file, or a map of another model.
+    """
+    try:
+        table = pq.read_table(path, columns=["vector", "x", "y"])
+        settings = json.loads(table.schema.metadata[b"vitrine"])
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid):
+        raise DataError(f"{path}: not a map.parquet that `analysis map` wrote.") from None
+    if settings["hash"] != info.hash:
+        raise DataError(
+            f"{path}: a map of {settings['model']} with hash {settings['hash'][:8]}…, not of "
+            f"{info.name} with {info.hash[:8]}…; make it again with this model."
+        )
+    columns = table.to_pydict()
+    return Earlier(
+        vectors=np.array(columns["vector"], np.float32),
+        points=np.column_stack([columns["x"], columns["y"]]),
+        settings=settings,
+    )
 
 
 @click.command("map")
@@ -177,6 +131,11 @@ def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np
     help="About how many neighbours a picture has; a third of the pictures at most.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same map.")
+@click.option(
+    "--onto",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An earlier map.parquet of the same model to place the pictures on.",
+)
 def command(
     model: str,
     images: Path | None,
@@ -186,21 +145,29 @@ def command(
     out: Path | None,
     perplexity: float,
     seed: int,
+    onto: Path | None,
 ) -> None:
     """Map of the pictures a model holds alike.
 
     t-SNE of the features that are served, coloured by class, or by predicted class where the
     pictures have no labels.
 
-    Writes map.png, map.csv (picture, label, predicted, x, y, synthetic) and map.json (settings,
-    model, data). Distances between far groups mean nothing in such a map; neighbourhoods do.
+    Writes map.png, map.html (shows the picture under the pointer), map.csv (picture, label,
+    predicted, x, y, synthetic), map.parquet (the same with vectors and nearest pictures) and
+    map.json (settings, model, data, how far to trust the map). Distances between far groups mean
+    nothing in such a map; neighbourhoods do.
     """
     predictor = connect(url)
     info = predictor.model_info(model)
+    earlier = read_parquet(onto, info) if onto else None
     pictures = read_pictures(images, dataset, limit)
-    features = collect(predictor, model, pictures)
+    features = collect(predictor, info, pictures)
     report_skipped(pictures)
-    points = embed(features.vectors, perplexity, seed)
+    if earlier is None:
+        points = embed(features.vectors, perplexity, seed)
+    else:
+        perplexity, seed = earlier.settings["perplexity"], earlier.settings["seed"]
+        points = place(earlier.vectors, earlier.points, features.vectors, perplexity, seed)
     table = rows(features, points, pictures, synthetic=info.synthetic or pictures.synthetic)
     settings = {
         "perplexity": perplexity,
@@ -208,12 +175,25 @@ def command(
         "initialisation": INITIALISATION,
         "features": features.vectors.shape[1],
     }
+    numbers = measure(features.vectors, points, pictures.labels[features.indices])
     footer = f"{this_command()}   |   " + ", ".join(f"{k} {v}" for k, v in settings.items())
     heading = title("t-SNE of served features", [info], pictures)
+    folder = report_folder(out, "map", (model,))
+    old = None if earlier is None else earlier.points
     write_report(
-        report_folder(out, "map", (model,)),
+        folder,
         "map",
         {"map": table},
-        {"map": draw(table, heading, footer)},
-        record([info], pictures, settings),
+        {"map": draw(table, heading, footer, old)},
+        record([info], pictures, {**settings, "onto": str(onto) if onto else None}),
+        [f"{name}: {value:.4f}" for name, value in numbers.items()],
     )
+    try:
+        text = page(table, [pictures.pixels(int(i)) for i in features.indices], heading, old)
+        (folder / "map.html").write_text(text, encoding="utf-8")
+        kept = {**settings, "model": info.name, "hash": info.hash}
+        write_parquet(folder / "map.parquet", table, features.vectors, kept)
+    except OSError as error:
+        raise VitrineError(f"{folder}: cannot be written ({error}).") from None
+    click.echo(folder / "map.html")
+    click.echo(folder / "map.parquet")

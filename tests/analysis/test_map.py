@@ -1,12 +1,17 @@
+import base64
 import csv
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from analysis.map import draw, embed
+from analysis.mapview import draw
+from analysis.tsne import embed, measure
 from artifacts import Artifact, Runtime, VitrineError, datasets
 from tests.analysis.conftest import Run
 
@@ -22,7 +27,9 @@ def test_map_writes_labels_and_predictions(run: Run, models_root: Path) -> None:
     outcome = run(*ARGUMENTS, "--perplexity", 10)
     assert outcome.status == 0, outcome.err
     folder = Path("reports/map-ten")
-    assert outcome.out.split() == [f"{folder}/map.{kind}" for kind in ("png", "csv", "json")]
+    files = [line for line in outcome.out.splitlines() if line.startswith(str(folder))]
+    kinds = ("png", "csv", "json", "html", "parquet")
+    assert files == [f"{folder}/map.{kind}" for kind in kinds]
     table = read(folder / "map.csv")
     data = datasets.load("synthetic/objects", "test")
     chosen = [int(row["picture"]) for row in table]
@@ -33,7 +40,13 @@ def test_map_writes_labels_and_predictions(run: Run, models_root: Path) -> None:
     assert [row["predicted"] for row in table] == ["abcdefghij"[i] for i in logits.argmax(axis=1)]
     assert np.isfinite([[float(row["x"]), float(row["y"])] for row in table]).all()
     settings = json.loads((folder / "map.json").read_text())["settings"]
-    assert settings == {"perplexity": 10.0, "seed": 0, "initialisation": "pca", "features": 16}
+    assert settings == {
+        "perplexity": 10.0,
+        "seed": 0,
+        "initialisation": "pca",
+        "features": 16,
+        "onto": None,
+    }
     with Image.open(folder / "map.png") as picture:
         assert picture.width > 800
 
@@ -57,6 +70,64 @@ def test_groups_of_vectors_stay_groups() -> None:
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     assert (labels[distances.argmin(axis=1)] == labels).all()
+
+
+def test_parquet_holds_vectors_and_neighbours(run: Run, models_root: Path) -> None:
+    assert run(*ARGUMENTS, "--perplexity", 10).status == 0
+    table = pq.read_table("reports/map-ten/map.parquet").to_pydict()
+    data = datasets.load("synthetic/objects", "test")
+    runtime = Runtime.open(Artifact.open("ten", models_root))
+    pictures = [data.images[int(name)] for name in table["picture"]]
+    vectors = runtime.run(pictures, ["features"])["features"]
+    assert np.array(table["vector"]) == pytest.approx(vectors, abs=1e-4)
+    lengths = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    np.fill_diagonal(lengths, np.inf)
+    names = np.array(table["picture"])
+    assert [line[0] for line in table["neighbours"]] == names[lengths.argmin(axis=1)].tolist()
+
+
+def test_the_page_holds_every_picture_and_needs_no_network(run: Run) -> None:
+    assert run(*ARGUMENTS, "--perplexity", 10).status == 0
+    text = Path("reports/map-ten/map.html").read_text()
+    data = json.loads(re.findall(r"const data = (\{.*?\}), sprite", text)[0])
+    sprite = re.findall(r'sprite = "data:image/jpeg;base64,(.*?)"', text)[0]
+    assert len(data["points"]) == 120
+    with Image.open(io.BytesIO(base64.b64decode(sprite))) as image:
+        assert image.size == (32 * 11, 32 * 11)  # eleven columns for 120 pictures
+    assert not re.findall(r"(?:src|href)=|https?://", text)
+
+
+def test_new_pictures_are_placed_beside_their_like(run: Run) -> None:
+    assert run(*ARGUMENTS, "--perplexity", 10, "--out", "old").status == 0
+    again = run(*ARGUMENTS, "--onto", "old/map.parquet", "--out", "new")
+    assert again.status == 0, again.err
+    old, new = (
+        np.array([[float(row["x"]), float(row["y"])] for row in read(Path(name, "map.csv"))])
+        for name in ("old", "new")
+    )
+    lengths = np.linalg.norm(new[:, None] - old[None], axis=2)
+    rank = (lengths < np.diagonal(lengths)[:, None]).sum(axis=1)
+    assert np.median(rank) < 12  # of 120: the same pictures come to lie near where they were
+    other = run("map", "--model", "tiny", *ARGUMENTS[3:], "--onto", "old/map.parquet")
+    assert (other.status, other.err.count("\n")) == (1, 1)
+    assert "a map of ten" in other.err
+    Path("bad.parquet").write_text("nothing")
+    assert run(*ARGUMENTS, "--onto", "bad.parquet").status == 1
+
+
+def test_numbers_of_a_perfect_and_of_a_random_map() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 4
+    vectors = (20 * np.eye(4)[labels] + random.normal(0, 1, (200, 4))).astype(np.float32)
+    good = measure(vectors, embed(vectors, 20, 0), labels)
+    bad = measure(vectors, random.normal(size=(200, 2)), labels)
+    assert good["trustworthiness"] > 0.9 > bad["trustworthiness"]
+    assert good["neighbour accuracy, map"] == 1.0
+    assert bad["neighbour accuracy, map"] < 0.5
+    assert good["silhouette, map"] > 0.5 > bad["silhouette, map"]
+    assert set(measure(vectors, random.normal(size=(200, 2)), np.full(200, -1))) == {
+        "trustworthiness"
+    }
 
 
 @pytest.mark.parametrize(

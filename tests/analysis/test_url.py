@@ -38,7 +38,8 @@ def both(run: Run, url: str, *arguments: object) -> tuple[list[dict[str, str]], 
     for out, where in (("remote", ("--url", url)), ("local", ())):
         outcome = run(*arguments, *where, "--out", out)
         assert outcome.status == 0, outcome.err
-        with Path(outcome.out.split()[1]).open(newline="") as file:
+        table = next(line for line in outcome.out.splitlines() if line.endswith(".csv"))
+        with Path(table).open(newline="") as file:
             tables.append(list(csv.DictReader(file)))
     return tuple(tables)
 

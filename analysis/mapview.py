@@ -1,0 +1,136 @@
+"""How a map is shown: a figure, and a page that shows the picture under the pointer."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from itertools import islice, zip_longest
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis.answers import Floats
+from analysis.figures import STYLES, new_figure, styles
+from artifacts.datasets.base import Picture
+
+MOST_LEGEND_CLASSES = 20
+REST = ("#dddddd", "o")
+"""Style of classes for which there is none left, and of points of an earlier map."""
+THUMBNAIL = 32
+MOST_THUMBNAILS = 20_000
+
+
+def draw(
+    table: list[dict[str, Any]], heading: str, footer: str, earlier: Floats | None = None
+) -> Figure:
+    """Scatter plot of a map's table, coloured by class; by prediction without labels.
+
+    Args:
+        table: one row per picture with label, predicted, x and y.
+        heading: title of the figure.
+        footer: where it comes from.
+        earlier: N x 2, points of the map that the pictures were placed on.
+    """
+    figure = new_figure(heading, footer, width=10, height=8)
+    axes = figure.add_subplot(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+    if earlier is not None:
+        x, y = earlier.T
+        axes.scatter(x, y, 6, REST[0], marker=REST[1], linewidths=0, label="earlier map")
+    by = _key(table)
+    names = np.array([row[by] for row in table])
+    points = np.array([(row["x"], row["y"]) for row in table])
+    area = float(np.clip(20_000 / len(table), 4, 36))
+    classes = np.unique(names).tolist()
+    for name, style in zip_longest(classes, islice(styles(), len(classes))):
+        colour, marker = style or REST
+        x, y = points[names == name].T
+        axes.scatter(x, y, area, colour, marker=marker, alpha=0.7, linewidths=0, label=name)
+    kind = "class" if by == "label" else "predicted class"
+    if len(classes) > MOST_LEGEND_CLASSES:
+        styled = min(len(classes), STYLES)
+        axes.set_xlabel(f"{styled} of {len(classes)} classes have a colour; any other is grey")
+    elif classes != [""]:
+        figure.legend(title=kind, loc="outside right center", frameon=False, markerscale=1.5)
+        _name_groups(axes, names, points)
+    return figure
+
+
+def page(
+    table: list[dict[str, Any]],
+    pixels: Sequence[Picture],
+    heading: str,
+    earlier: Floats | None = None,
+) -> str:
+    """A page that needs no network: the map, and the picture under the pointer.
+
+    Args:
+        table: as `draw`.
+        pixels: uint8 H x W x 3 of each row; above `MOST_THUMBNAILS` rows none is shown.
+        heading: title.
+        earlier: as `draw`.
+    """
+    by = _key(table)
+    classes = sorted({row[by] for row in table})
+    colours = [colour for colour, _ in islice(styles(), len(classes))]
+    colours += [REST[0]] * (len(classes) - len(colours))
+    shown = len(pixels) <= MOST_THUMBNAILS
+    columns = math.ceil(math.sqrt(len(pixels)))
+    data = {
+        "points": [
+            [
+                round(row["x"], 3),
+                round(row["y"], 3),
+                classes.index(row[by]),
+                row["picture"],
+                row["label"],
+                row["predicted"],
+            ]
+            for row in table
+        ],
+        "earlier": [] if earlier is None else np.round(earlier, 3).tolist(),
+        "classes": classes,
+        "colours": colours,
+        "columns": columns,
+        "thumbnail": THUMBNAIL,
+    }
+    environment = Environment(
+        loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined
+    )
+    template = environment.get_template("map.html.j2")
+    sprite = _sprite(pixels, columns) if shown else ""
+    return template.render(heading=heading, data=data, sprite=sprite)
+
+
+def _key(table: list[dict[str, Any]]) -> str:
+    return "label" if any(row["label"] for row in table) else "predicted"
+
+
+def _sprite(pixels: Sequence[Picture], columns: int) -> str:
+    """All pictures, small, in one JPEG as a data URL, row by row."""
+    sheet = Image.new("RGB", (columns * THUMBNAIL, math.ceil(len(pixels) / columns) * THUMBNAIL))
+    for place, picture in enumerate(pixels):
+        image = Image.fromarray(picture)
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        sheet.paste(image, (place % columns * THUMBNAIL, place // columns * THUMBNAIL))
+    file = io.BytesIO()
+    sheet.save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np.float64]) -> None:
+    """Write each class's name where most of it lies: colour is not the only key."""
+    halo = patheffects.withStroke(linewidth=3, foreground="white")
+    extent = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)  # (2, low and high)
+    free = np.ones((10, 10), bool)
+    for name in np.unique(names):
+        counts, edges = np.histogramdd(points[names == name], free.shape, extent.tolist())
+        cell = np.unravel_index(np.where(free, counts, -1).argmax(), free.shape)
+        free[cell] = False  # no two names on one place
+        x, y = ((edge[i] + edge[i + 1]) / 2 for edge, i in zip(edges, cell, strict=True))
+        axes.text(x, y, name, ha="center", va="center", weight="bold", path_effects=[halo])

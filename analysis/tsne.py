@@ -1,0 +1,117 @@
+"""t-SNE of vectors, new vectors on an old map, and numbers that say how far to trust a map."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from openTSNE import TSNE, TSNEEmbedding
+from openTSNE.affinity import PerplexityBasedNN
+from sklearn.manifold import trustworthiness
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
+
+from analysis.answers import Floats, Ints
+from analysis.inputs import UNKNOWN
+from artifacts import VitrineError
+from artifacts.datasets.base import spread
+from artifacts.provenance import cores
+
+INITIALISATION = "pca"
+NEIGHBOURS = 10
+MOST_COMPARED = 2000
+"""Points that trustworthiness and silhouette are measured on: both take memory by the square."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+def embed(vectors: Vectors, perplexity: float, seed: int) -> Floats:
+    """Place vectors in the plane by t-SNE (van der Maaten and Hinton 2008), with openTSNE.
+
+    Args:
+        vectors: N x D, finite.
+        perplexity: about how many neighbours each vector has; at most (N - 1) / 3.
+        seed: the same seed gives the same map.
+
+    Returns:
+        N x 2.
+
+    Raises:
+        VitrineError: too few vectors for the perplexity, or vectors that cannot be placed.
+    """
+    count, width = vectors.shape
+    if count < 3 * perplexity + 1:
+        needed = int(np.ceil(3 * perplexity + 1))
+        raise VitrineError(
+            f"{count} pictures are too few for perplexity {perplexity:g}, which needs {needed}; "
+            + (
+                f"use more pictures or --perplexity {(count - 1) // 3} at most."
+                if count >= 4  # noqa: PLR2004  least count with a perplexity of 1
+                else "use more pictures; 4 is the least for any map."
+            )
+        )
+    if width < 2 or not np.isfinite(vectors).all() or not np.ptp(vectors, axis=0).any():  # noqa: PLR2004
+        raise VitrineError(
+            f"the features ({count} x {width}) cannot be mapped: they must be finite, at least two "
+            "numbers each, and not the same for all pictures."
+        )
+    tsne = TSNE(
+        perplexity=perplexity, initialization=INITIALISATION, random_state=seed, n_jobs=cores()
+    )
+    return np.asarray(tsne.fit(vectors))
+
+
+def place(old: Vectors, points: Floats, new: Vectors, perplexity: float, seed: int) -> Floats:
+    """Place new vectors on an old map, whose points stay where they are (Poličar et al. 2023).
+
+    Args:
+        old: N x D that the map was made of.
+        points: N x 2, their places.
+        new: M x D.
+        perplexity: of the old map.
+        seed: of the old map.
+
+    Returns:
+        M x 2.
+    """
+    affinities = PerplexityBasedNN(old, perplexity, n_jobs=cores(), random_state=seed)
+    embedding = TSNEEmbedding(points.copy(), affinities, n_jobs=cores(), random_state=seed)
+    return np.asarray(embedding.transform(new))
+
+
+def nearest(vectors: npt.NDArray[Any], count: int = NEIGHBOURS) -> Ints:
+    """Places N x count of the nearest others of each vector, nearest first (Euclidean)."""
+    count = min(count, len(vectors) - 1)
+    search = NearestNeighbors(n_neighbors=count, n_jobs=cores()).fit(vectors)
+    places: Ints = search.kneighbors(return_distance=False)
+    return places
+
+
+def measure(vectors: Vectors, points: Floats, labels: Ints) -> dict[str, float]:
+    """How well a map keeps neighbourhoods and parts classes.
+
+    Args:
+        vectors: N x D.
+        points: N x 2.
+        labels: N class numbers; without classes only trustworthiness is measured.
+
+    Returns:
+        trustworthiness 0..1 (Venna and Kaski 2001) of `NEIGHBOURS` neighbours on the map; accuracy
+        0..1 of the majority of as many neighbours, each picture left out, among the vectors and on
+        the map; silhouette -1..1 (Rousseeuw 1987) of the classes in both.
+    """
+    some = spread(len(vectors), MOST_COMPARED)
+    few = min(NEIGHBOURS, (len(some) - 1) // 2)
+    found = {"trustworthiness": trustworthiness(vectors[some], points[some], n_neighbors=few)}
+    if (labels == UNKNOWN).any() or len(np.unique(labels[some])) < 2:  # noqa: PLR2004
+        return {key: float(value) for key, value in found.items()}
+    for name, space in (("features", vectors), ("map", points)):
+        found[f"neighbour accuracy, {name}"] = _majority_accuracy(labels, nearest(space))
+        if len(np.unique(labels[some])) < len(some):
+            found[f"silhouette, {name}"] = silhouette_score(space[some], labels[some])
+    return {key: float(value) for key, value in found.items()}
+
+
+def _majority_accuracy(labels: Ints, places: Ints) -> float:
+    votes = np.zeros((len(labels), int(labels.max()) + 1), np.int64)
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels[places]), 1)
+    return float((votes.argmax(axis=1) == labels).mean())
