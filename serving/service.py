@@ -11,8 +11,12 @@ from starlette.types import Receive, Scope, Send
 
 from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
+from serving.access import Access
 from serving.app import create_app
-from serving.models import Models
+from serving.faces.gallery import Gallery
+from serving.faces.operations import face_model, verification
+from serving.models import ROUTES, Models
+from serving.problems import RequestError
 
 
 def _workers() -> int:
@@ -55,12 +59,34 @@ class Vitrine:
 
     def __init__(self) -> None:
         app.state.models = Models.load(threads=THREADS)
+        app.state.access = Access.from_environment()
+        app.state.keeps_pictures = _keeps_pictures()
+        app.state.gallery = Gallery.from_environment(threads=THREADS)
+        _load_gallery(app.state.models, app.state.gallery)
         if bentoml.server_context.worker_index in {None, 1}:
             _announce(app.state.models)
 
     def __is_ready__(self) -> bool:
         """Whether there is a model to answer: what /readyz says."""
         return bool(app.state.models.served)
+
+
+def _keeps_pictures() -> bool:
+    given = os.environ.get("VITRINE_KEEP_PICTURES") or "0"
+    if given not in {"0", "1"}:
+        raise VitrineError(f"VITRINE_KEEP_PICTURES={given}: 1 (keep them) or 0 is expected.")
+    return given == "1"
+
+
+def _load_gallery(models: Models, gallery: Gallery) -> None:
+    """Fill the index before the worker is ready; without a face model, nothing is opened."""
+    if not models.of_route("faces"):
+        return
+    try:
+        model = face_model(models, hash_=gallery.lookup.state()[0])
+        gallery.load(model.artifact.hash, verification(model).metric)
+    except RequestError as error:  # the other routes answer nevertheless
+        log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all
 
 
 def _announce(models: Models) -> None:
@@ -75,9 +101,11 @@ def _announce(models: Models) -> None:
         log.error("NO MODEL TO SERVE under %s: not ready", artifacts_root())
     elif not any("CUDA" in model.provider for model in listed.models):
         log.warning("NO GPU IN USE: all models run on the CPU")
+    if not app.state.access.keys:
+        log.warning("NO API KEYS: faces answer to this machine only, and to all on it")
     log.info("%d workers x %d runtime threads", WORKERS, THREADS)
     service: Any = Vitrine  # the decorators made a bentoml.Service of the class
-    for route in list(listed.defaults)[:1]:
+    for route in [route for route in ROUTES if route in listed.defaults][:1]:
         sample = os.path.relpath(SAMPLE)
         log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, service.url, route)
     log.info("documentation: %s/docs", service.url)
