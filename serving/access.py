@@ -113,7 +113,7 @@ class Access:
         return found
 
 
-def make_key(name: str, scopes: list[Scope]) -> tuple[str, str]:
+def make_key(name: str, scopes: str) -> tuple[str, str]:
     """A new key, and its entry for `VITRINE_API_KEYS`.
 
     256 random bits cannot be guessed, so a plain hash protects them: slow ones are for passwords.
@@ -122,8 +122,11 @@ def make_key(name: str, scopes: list[Scope]) -> tuple[str, str]:
         VitrineError: the name is not one.
     """
     key = secrets.token_urlsafe(32)
-    entry = f"{name}:{'+'.join(scopes)}:{hash_key(key)}"
-    _key(entry, 1)
+    entry = f"{name}:{scopes}:{hash_key(key)}"
+    if not ENTRY.fullmatch(entry):
+        raise VitrineError(
+            f"{name!r} is no name for a key; 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'."
+        )
     return key, entry
 
 

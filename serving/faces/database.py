@@ -1,4 +1,4 @@
-"""The database behind the gallery: its tables, and the two ways to touch them.
+"""The database behind the gallery, and the two ways to touch it.
 
 SQLite and PostgreSQL run the same statements. A *read* sees one snapshot. A *change* begins by
 taking the lock on the gallery's one row, so changes happen one after the other, across workers and
@@ -12,110 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    DateTime,
-    Dialect,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    TypeDecorator,
-    create_engine,
-    event,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, create_engine, event, insert, select, text, update
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from artifacts import VitrineError
+from serving.faces.tables import VERSION, gallery, metadata
 from serving.problems import RequestError
 
-VERSION = 1
-"""Of the tables; another version's are refused."""
 WAIT_SECONDS = 30
 """How long a change waits for the one before it, and erasure for readers to finish."""
 PREPARE = 0x56495452494E45
 """Name of the PostgreSQL advisory lock under which tables are made."""
-
-
-class Moment(TypeDecorator[datetime]):
-    """A point in time, UTC; SQLite forgets the zone, so it is put back."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """As it is read."""
-        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
-
-
-Number = BigInteger().with_variant(Integer(), "sqlite")
-"""A change's number; on SQLite the type that makes a primary key the row's own place."""
-
-metadata = MetaData()
-gallery = Table(
-    "gallery",
-    metadata,
-    Column("id", Integer, primary_key=True),  # 1: there is one row
-    Column("version", Integer, nullable=False),
-    Column("head", Number, nullable=False),  # number of the newest change
-    Column("model", String(64)),  # hash of the model whose embeddings are searched
-)
-people = Table(
-    "people",
-    metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),  # of the change that made it
-    Column("name", Text, nullable=False, unique=True),
-    Column("created", Moment, nullable=False),
-)
-pictures = Table(
-    "pictures",
-    metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),  # of its enrolment
-    Column("id", String(32), nullable=False, unique=True),
-    Column("person", ForeignKey("people.number"), nullable=False, index=True),
-    Column("created", Moment, nullable=False),
-    Column("aligned", Boolean, nullable=False),
-    Column("content", LargeBinary),  # the picture as sent, where pictures are kept
-)
-embeddings = Table(
-    "embeddings",
-    metadata,
-    Column("picture", ForeignKey("pictures.number"), primary_key=True, autoincrement=False),
-    Column("model", String(64), primary_key=True),
-    Column("vector", LargeBinary, nullable=False),  # D float32, little-endian
-)
-requests = Table(
-    "requests",
-    metadata,
-    Column("actor", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("created", Moment, nullable=False),
-    Column("person", Number),  # these three are emptied when the person is removed
-    Column("fingerprint", String(64)),
-    Column("answer", Text),
-)
-changes = Table(
-    "changes",
-    metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("person", Text),
-    Column("picture", String(32)),
-    Column("removed", Number),  # number of the picture that left the gallery
-)
 
 
 class Database:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
-from serving.faces.database import Database, changes, embeddings, gallery, people, pictures
+from serving.faces.database import Database
+from serving.faces.tables import changes, embeddings, gallery, people, pictures
 from serving.problems import RequestError
 
 Vectors = npt.NDArray[np.float32]

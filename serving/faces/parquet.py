@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import select
 
-from serving.faces.database import Change, embeddings, gallery, people, pictures
+from serving.faces.database import Change
 from serving.faces.gallery import Gallery
 from serving.faces.index import usable
 from serving.faces.lookup import PARAMETERS
@@ -17,6 +17,7 @@ from serving.faces.names import check_person, is_picture_id
 from serving.faces.operations import dimension, verification
 from serving.faces.schemas import Imported
 from serving.faces.store import NewPicture, add_pictures, another_model, bind_model
+from serving.faces.tables import embeddings, gallery, people, pictures
 from serving.models import ServedModel
 from serving.problems import RequestError
 

@@ -10,16 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
-from serving.faces.database import (
-    Change,
-    Database,
-    changes,
-    embeddings,
-    people,
-    pictures,
-    requests,
-)
+from serving.faces.database import Change, Database
 from serving.faces.lookup import number_of
+from serving.faces.tables import changes, embeddings, people, pictures, requests
 from serving.problems import RequestError
 
 KEY_LIFETIME = timedelta(hours=24)
@@ -118,7 +111,7 @@ class Store:
         with self.database.change() as change:
             number = number_of(change.connection, person)
             chosen = pictures.c.person == number
-            removed = _remove_pictures(change, person, chosen, actor)
+            removed = remove_pictures(change, chosen, actor, "remove picture")
             answers = _empty_answers(change.connection, number)
             change.connection.execute(delete(people).where(people.c.number == number))
             row = change.note(change.number(), actor, "remove person", person=person)
@@ -135,7 +128,7 @@ class Store:
         with self.database.change() as change:
             number = number_of(change.connection, person)
             chosen = (pictures.c.person == number) & (pictures.c.id == picture)
-            removed = _remove_pictures(change, person, chosen, actor)
+            removed = remove_pictures(change, chosen, actor, "remove picture")
             if not removed.pictures:
                 raise RequestError(
                     "unknown-picture", f"{person!r} has no picture {picture!r}; GET lists them."
@@ -223,24 +216,26 @@ def add_pictures(
             change.connection.execute(insert(table), values)
 
 
-def _remove_pictures(change: Change, person: str, chosen: Any, actor: str) -> Removed:
+def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Removed:
     """Delete the chosen pictures with their embeddings; one number in the log for each."""
     connection = change.connection
-    kept = pictures.c.content.is_not(None)
-    rows = connection.execute(select(pictures.c.number, pictures.c.id, kept).where(chosen)).all()
+    kept = pictures.c.content.is_not(None).label("kept")
+    owner = people.c.number == pictures.c.person
+    query = select(pictures.c.number, pictures.c.id, kept, people.c.name).join(people, owner)
+    rows = connection.execute(query.where(chosen)).all()
     numbers = select(pictures.c.number).where(chosen)
     gone = connection.execute(delete(embeddings).where(embeddings.c.picture.in_(numbers))).rowcount
     connection.execute(delete(pictures).where(chosen))
     notes = [
         change.note(
-            change.number(), actor, "remove picture", person=person, picture=name, removed=number
+            change.number(), actor, action, person=row.name, picture=row.id, removed=row.number
         )
-        for number, name, _ in rows
+        for row in rows
     ]
     if notes:
         connection.execute(insert(changes), notes)
-    names = tuple(name for _, name, _ in rows)
-    contents = sum(is_kept for *_, is_kept in rows)
+    names = tuple(row.id for row in rows)
+    contents = sum(row.kept for row in rows)
     return Removed(change.at, change.head, names, gone, contents, 0, traces_erased=False)
 
 
