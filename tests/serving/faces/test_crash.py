@@ -1,0 +1,89 @@
+"""kill -9 of the whole server at random moments: what was acknowledged is there, once."""
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifacts import VitrineError
+from serving.faces.client import FaceClient
+from tests.pictures import photograph
+from tests.server import start_server
+from tests.serving.faces.conftest import LONG
+
+pytestmark = pytest.mark.timeout(3600 if LONG else 300)
+
+ROUNDS = 20 if LONG else 3
+ENROLMENTS = 200
+CLIENTS = 8
+
+
+def portrait(round_: int, index: int) -> np.ndarray:
+    return np.asarray(photograph(32, 32, 1000 * round_ + index))
+
+
+def test_nothing_acknowledged_is_lost(
+    face_models: Path, database_url: str, tmp_path: Path
+) -> None:
+    random_ = random.Random(0)
+    acknowledged: dict[str, tuple[np.ndarray, str]] = {}
+    server = start_server(face_models, tmp_path / "log", VITRINE_DATABASE=database_url)
+    try:
+        for round_ in range(ROUNDS):
+            kill_after = random_.randrange(1, ENROLMENTS)
+            done: dict[str, str] = {}
+            enough = threading.Event()
+
+            def enrol(index: int, round_: int = round_, address: str = server.address) -> None:
+                person = f"{round_}/{index}".replace("/", "-")
+                with FaceClient(address, timeout=20) as client:
+                    try:
+                        answer = client.enrol(
+                            person, [portrait(round_, index)], aligned=True, idempotency_key=person
+                        )
+                    except VitrineError:  # the server was killed before it answered
+                        return
+                done[person] = answer.pictures[0]
+                if len(done) >= kill_after:
+                    enough.set()
+
+            with ThreadPoolExecutor(CLIENTS) as pool:
+                asked = [pool.submit(enrol, index) for index in range(ENROLMENTS)]
+                assert enough.wait(120)
+                server.kill()
+                for future in asked:
+                    future.result()
+            for person, name in done.items():
+                acknowledged[person] = portrait(round_, int(person.split("-")[1])), name
+            server = start_server(face_models, tmp_path / "log", VITRINE_DATABASE=database_url)
+            check(server.address, acknowledged, round_)
+    finally:
+        server.stop()
+
+
+def check(address: str, acknowledged: dict[str, tuple[np.ndarray, str]], round_: int) -> None:
+    """Everybody acknowledged is identified; nobody is there twice, nor after a repetition."""
+    with FaceClient(address) as client:
+        people = list(acknowledged)
+        for start in range(0, len(people), 50):
+            part = people[start : start + 50]
+            answer = client.identify([acknowledged[p][0] for p in part], aligned=True, top=2)
+            for person, picture in zip(part, answer.pictures, strict=True):
+                best, *others = picture.people
+                assert (best.person, best.distance) == (person, 0.0)
+                assert best.picture == acknowledged[person][1]
+                assert all(other.distance > 0 for other in others)
+        for index in range(ENROLMENTS):  # those that were not answered are asked for again
+            person = f"{round_}-{index}"
+            answer_ = client.enrol(
+                person, [portrait(round_, index)], aligned=True, idempotency_key=person
+            )
+            if person in acknowledged:
+                assert answer_.replayed
+            acknowledged[person] = portrait(round_, index), answer_.pictures[0]
+        assert all(person.pictures == 1 for person in client.people())
+        gallery = client.gallery()
+        assert gallery.people == gallery.pictures == len(acknowledged)
