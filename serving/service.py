@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
@@ -89,6 +89,24 @@ def _load_gallery(models: Models, gallery: Gallery) -> None:
         log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all
 
 
+class Newlines:
+    """Takes addresses with a newline in them past BentoML, whose routes do not match them.
+
+    Without it they get a 404 of another form than every refusal has.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.bentoml = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await (app if "\n" in scope.get("path", "") else self.bentoml)(scope, receive, send)
+
+
+service: Any = Vitrine  # the decorators made a bentoml.Service of the class
+service.add_asgi_middleware(Newlines)
+
+
 def _announce(models: Models) -> None:
     """Say once what is served, on what, and what to try first."""
     listed = models.list()
@@ -104,7 +122,6 @@ def _announce(models: Models) -> None:
     if not app.state.access.keys:
         log.warning("NO API KEYS: faces answer to this machine only, and to all on it")
     log.info("%d workers x %d runtime threads", WORKERS, THREADS)
-    service: Any = Vitrine  # the decorators made a bentoml.Service of the class
     for route in [route for route in ROUTES if route in listed.defaults][:1]:
         sample = os.path.relpath(SAMPLE)
         log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, service.url, route)

@@ -54,7 +54,9 @@ def running_postgresql(programs: Path) -> Iterator[str]:
 def new_database(url: str, name: str) -> str:
     """Make a database beside the one of `url`; gives its URL."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        connection.execute(
+            psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
+        )
     return f"{url.rpartition('/')[0]}/{name}"
 
 

@@ -70,13 +70,16 @@ def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
     )
 
 
-def embedding_model(dimension: int = 16, cells: int = 8) -> onnx.ModelProto:
-    """uint8 N x H x W x 3 -> what `cells` x `cells` places show, mixed: near pictures lie near."""
+def embedding_model(dimension: int = 16, cells: int = 8, middle: float = 0.5) -> onnx.ModelProto:
+    """uint8 N x H x W x 3 -> what `cells` x `cells` places show, mixed: near pictures lie near.
+
+    A picture that is `middle` (of 0 to 1) all over gets the embedding 0.
+    """
     random = np.random.default_rng(7)
     mixing = random.normal(0, 1, (3 * cells * cells, dimension)).astype(np.float32)
     weights = {
         "scale": np.array(1 / 255, np.float32),
-        "middle": np.array(0.5, np.float32),
+        "middle": np.array(middle, np.float32),
         "size": np.array([1, 3, cells, cells], np.int64),
         "two": np.array([2], np.int64),
         "four": np.array([4], np.int64),
@@ -112,7 +115,9 @@ THRESHOLDS = (
 )
 
 
-def face_artifact(root: Path, name: str = "faces", dimension: int = 16, **fields: Any) -> Artifact:
+def face_artifact(
+    root: Path, name: str = "faces", dimension: int = 16, middle: float = 0.5, **fields: Any
+) -> Artifact:
     """Save `embedding_model` as an artifact that serves faces; `fields` override the manifest's."""
     manifest = Manifest.build(
         **{
@@ -125,5 +130,5 @@ def face_artifact(root: Path, name: str = "faces", dimension: int = 16, **fields
             **fields,
         }
     )
-    content = embedding_model(dimension).SerializeToString()
+    content = embedding_model(dimension, middle=middle).SerializeToString()
     return Artifact.save(manifest, {"model.onnx": content}, root)

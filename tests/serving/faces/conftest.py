@@ -12,7 +12,7 @@ from tests.databases import MISSING, new_database, postgresql_programs, running_
 from tests.graphs import face_artifact
 
 LONG = bool(os.environ.get("VITRINE_LONG_TESTS"))
-"""Whether the tests that repeat something do so as often as is worth it once, not at every change."""
+"""Whether tests repeat as often as is worth it before a release, not at every change."""
 
 
 @pytest.fixture(scope="session")

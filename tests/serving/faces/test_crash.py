@@ -11,7 +11,7 @@ import pytest
 from artifacts import VitrineError
 from serving.faces.client import FaceClient
 from tests.pictures import photograph
-from tests.server import start_server
+from tests.server import Server, start_server
 from tests.serving.faces.conftest import LONG
 
 pytestmark = pytest.mark.timeout(3600 if LONG else 300)
@@ -25,43 +25,50 @@ def portrait(round_: int, index: int) -> np.ndarray:
     return np.asarray(photograph(32, 32, 1000 * round_ + index))
 
 
-def test_nothing_acknowledged_is_lost(
-    face_models: Path, database_url: str, tmp_path: Path
-) -> None:
+def test_nothing_acknowledged_is_lost(face_models: Path, database_url: str, tmp_path: Path) -> None:
     random_ = random.Random(0)
     acknowledged: dict[str, tuple[np.ndarray, str]] = {}
     server = start_server(face_models, tmp_path / "log", VITRINE_DATABASE=database_url)
     try:
         for round_ in range(ROUNDS):
-            kill_after = random_.randrange(1, ENROLMENTS)
-            done: dict[str, str] = {}
-            enough = threading.Event()
-
-            def enrol(index: int, round_: int = round_, address: str = server.address) -> None:
-                person = f"{round_}/{index}".replace("/", "-")
-                with FaceClient(address, timeout=20) as client:
-                    try:
-                        answer = client.enrol(
-                            person, [portrait(round_, index)], aligned=True, idempotency_key=person
-                        )
-                    except VitrineError:  # the server was killed before it answered
-                        return
-                done[person] = answer.pictures[0]
-                if len(done) >= kill_after:
-                    enough.set()
-
-            with ThreadPoolExecutor(CLIENTS) as pool:
-                asked = [pool.submit(enrol, index) for index in range(ENROLMENTS)]
-                assert enough.wait(120)
-                server.kill()
-                for future in asked:
-                    future.result()
+            done = enrol_until_killed(server, round_, random_.randrange(1, ENROLMENTS))
             for person, name in done.items():
                 acknowledged[person] = portrait(round_, int(person.split("-")[1])), name
             server = start_server(face_models, tmp_path / "log", VITRINE_DATABASE=database_url)
             check(server.address, acknowledged, round_)
     finally:
         server.stop()
+
+
+def enrol_until_killed(server: Server, round_: int, kill_after: int) -> dict[str, str]:
+    """Enrol from many clients at once, and kill the server after so many answers.
+
+    Returns:
+        Id of the picture by person, for what was acknowledged.
+    """
+    done: dict[str, str] = {}
+    enough = threading.Event()
+
+    def enrol(index: int) -> None:
+        person = f"{round_}-{index}"
+        with FaceClient(server.address, timeout=20) as client:
+            try:
+                answer = client.enrol(
+                    person, [portrait(round_, index)], aligned=True, idempotency_key=person
+                )
+            except VitrineError:  # the server was killed before it answered
+                return
+        done[person] = answer.pictures[0]
+        if len(done) >= kill_after:
+            enough.set()
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        asked = [pool.submit(enrol, index) for index in range(ENROLMENTS)]
+        assert enough.wait(120)
+        server.kill()
+        for future in asked:
+            future.result()
+    return done
 
 
 def check(address: str, acknowledged: dict[str, tuple[np.ndarray, str]], round_: int) -> None:

@@ -50,7 +50,9 @@ def test_no_byte_of_a_removed_person_is_left(face_models: Path, tmp_path: Path) 
                 row = client.embed([content], aligned=True).embeddings[0]
                 vectors[person] = np.array(row, "<f4").tobytes()
             before = bytes_of(store)
-            assert all(is_in(vectors[p], before) and is_in(pixels(pictures[p]), before) for p in pictures)
+            assert all(
+                is_in(vectors[p], before) and is_in(pixels(pictures[p]), before) for p in pictures
+            )
             order = list(pictures)
             random.Random(0).shuffle(order)
             for count, person in enumerate(order[:30], 1):
@@ -65,7 +67,9 @@ def test_no_byte_of_a_removed_person_is_left(face_models: Path, tmp_path: Path) 
                 left = bytes_of(store)
                 assert not is_in(vectors[person], left)
                 assert not is_in(pixels(pictures[person]), left)
-            assert all(is_in(vectors[p], left) and is_in(pixels(pictures[p]), left) for p in order[30:])
+            assert all(
+                is_in(vectors[p], left) and is_in(pixels(pictures[p]), left) for p in order[30:]
+            )
             if (store.parent / f"{store.name}-wal").exists():
                 assert (store.parent / f"{store.name}-wal").stat().st_size == 0
     finally:

@@ -1,5 +1,6 @@
 """The gallery in process, on both databases; two `Gallery` objects are two workers."""
 
+import itertools
 import threading
 import time
 import uuid
@@ -14,7 +15,8 @@ from sqlalchemy import select, update
 from serving.faces import store as store_module
 from serving.faces.gallery import Gallery, Neighbour
 from serving.faces.store import NewPicture, Retry, fingerprint
-from serving.faces.tables import changes, gallery as gallery_table, requests
+from serving.faces.tables import changes, requests
+from serving.faces.tables import gallery as gallery_table
 from serving.problems import RequestError
 
 MODEL = "a" * 64
@@ -89,7 +91,9 @@ def test_cosine_is_one_minus_the_cosine(gallery: Gallery) -> None:
     cosines = [float(v @ query / np.linalg.norm(v) / np.linalg.norm(query)) for v in vectors]
     found = gallery.search(query, MODEL, "cosine", 3)
     assert [n.person for n in found] == [str(i) for i in np.argsort([-c for c in cosines])]
-    np.testing.assert_allclose([n.distance for n in found], sorted(1 - c for c in cosines), rtol=1e-5)
+    np.testing.assert_allclose(
+        [n.distance for n in found], sorted(1 - c for c in cosines), rtol=1e-5
+    )
 
 
 def test_numbers_are_committed_in_order(gallery: Gallery, other_worker: Gallery) -> None:
@@ -107,7 +111,7 @@ def test_numbers_are_committed_in_order(gallery: Gallery, other_worker: Gallery)
         list(pool.map(lambda seed: enrol(gallery, f"p{seed}", seed), range(60)))
     stop.set()
     watcher.join()
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert after[: len(before)] == before
         assert after == list(range(1, len(after) + 1))
     assert gallery.lookup.state()[1] == 120
@@ -125,8 +129,8 @@ def test_a_repeated_enrolment_is_done_once(gallery: Gallery, other_worker: Galle
     assert len(gallery.lookup.person("p")[1]) == 1
     other_actor = gallery.store.enrol("p", MODEL, [picture("p", face(2))], "another", retry)
     assert not other_actor.replayed
+    changed = retry._replace(fingerprint=fingerprint("p", b"other"))
     with pytest.raises(RequestError) as caught:
-        changed = retry._replace(fingerprint=fingerprint("p", b"other"))
         gallery.store.enrol("p", MODEL, [picture("p", face(1))], "test", changed)
     assert caught.value.code == "idempotency-key-used"
     gallery.store.remove_person("p", "test")
@@ -193,7 +197,9 @@ def test_the_log_says_who_did_what(gallery: Gallery) -> None:
     one, two = enrol(gallery, "p", 1, 2)
     gallery.store.remove_picture("p", one, "bob")
     gallery.store.remove_person("p", "carol")
-    log = [(r.number, r.actor, r.action, r.person, r.picture) for r in gallery.lookup.changes(0, 99)]
+    log = [
+        (r.number, r.actor, r.action, r.person, r.picture) for r in gallery.lookup.changes(0, 99)
+    ]
     assert log == [
         (1, "test", "add person", "p", None),
         (2, "test", "enrol", "p", one),
@@ -254,9 +260,7 @@ def test_a_gallery_that_grows_is_searched_approximately_in_the_end(
     large.database.close()
 
 
-def test_a_cache_that_failed_is_made_anew(
-    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_failed_is_made_anew(gallery: Gallery) -> None:
     enrol(gallery, "p", 1)
     nearest(gallery, 1)
     gallery.store.enrol("q", MODEL, [picture("q", face(2, 5))], "test")  # of another length
