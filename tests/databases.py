@@ -36,7 +36,7 @@ def running_postgresql(programs: Path) -> Iterator[str]:
     data = home / "data"
     initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "vitrine", "-E", "UTF8"]
     subprocess.run(initdb, user=user, cwd=home, check=True, capture_output=True)
-    options = ["-h", "127.0.0.1", "-p", str(port), "-k", home, "-c", "max_connections=200"]
+    options = ["-h", "127.0.0.1", "-p", str(port), "-k", home, "-c", "fsync=off"]
     with (home / "log").open("wb") as log:
         server = subprocess.Popen(
             [programs / "postgres", "-D", data, *options], user=user, cwd=home, stderr=log
@@ -46,7 +46,7 @@ def running_postgresql(programs: Path) -> Iterator[str]:
         _wait(url, server)
         yield url
     finally:
-        server.send_signal(signal.SIGINT)  # do not wait for clients
+        server.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
         server.wait(30)
         shutil.rmtree(home, ignore_errors=True)
 

@@ -73,7 +73,7 @@ def threshold_of(model: ServedModel, fmr: float | None) -> Threshold | None:
 
     Args:
         model: an embedding model.
-        fmr: one of the calibrated targets; None takes 1e-3, or the strictest below or above it.
+        fmr: one of the calibrated targets; None takes 1e-3, or the strictest where that is not one.
 
     Raises:
         RequestError: the model was calibrated, but not for this target.
