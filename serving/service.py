@@ -50,6 +50,7 @@ async def surface(scope: Scope, receive: Receive, send: Send) -> None:
 @bentoml.asgi_app(surface, path="/")
 @bentoml.service(
     workers=WORKERS,
+    traffic={"timeout": 3600},  # seconds: importing a gallery of a million faces takes minutes
     # Each costs more than a small model takes to answer; measured: tracing 0.4 ms a request.
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
@@ -83,7 +84,7 @@ def _load_gallery(models: Models, gallery: Gallery) -> None:
     if not models.of_route("faces"):
         return
     try:
-        model = face_model(models, hash_=gallery.lookup.state()[0])
+        model = face_model(models, hash_=gallery.lookup.model())
         gallery.load(model.artifact.hash, verification(model).metric)
     except RequestError as error:  # the other routes answer nevertheless
         log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all

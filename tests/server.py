@@ -107,7 +107,7 @@ def running_server(
 
 
 def _wait(server: Server, until: str) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240  # a machine that is busy takes long
     while time.monotonic() < deadline and server.process.poll() is None:
         try:
             if httpx.get(server.address + until, timeout=5).status_code == 200:

@@ -164,9 +164,12 @@ class FaceClient:
         self._server.download(f"{BASE}/export", file)
 
     def import_gallery(self, file: Path) -> Imported:
-        """Add the pictures of an exported Parquet file; those that are there stay as they are."""
+        """Add the pictures of an exported Parquet file; those that are there stay as they are.
+
+        Waits for the answer as long as it takes: minutes, for a large gallery.
+        """
         with file.open("rb") as content:
-            response = self._server.send("POST", f"{BASE}/import", content=content)
+            response = self._server.send("POST", f"{BASE}/import", content=content, timeout=None)
         return self._server.parse(Imported, response)
 
 

@@ -111,7 +111,7 @@ class Gallery:
 
     def load(self, model: str, metric: Metric) -> None:
         """Bring the index up to date, as before a search, and build an approximate one if due."""
-        if self.lookup.state()[0] != model:
+        if self.lookup.model() != model:
             return
         with self._lock:
             if self._index is None and self.lookup.state()[3] > self.exact:
@@ -141,10 +141,12 @@ class Gallery:
 
     def _caught_up(self, model: str, metric: Metric) -> Index:
         """The index, with every change in it that was committed before the call."""
-        if self._index is None or self._index.model != model:
-            self._index = Index(model, metric, self.threads)
-        self._follow(self._index)
-        return self._index
+        index = self._index
+        if index is None or index.model != model:
+            index = Index(model, metric, self.threads)
+        self._follow(index)  # a refusal leaves the old one where it is
+        self._index = index
+        return index
 
     def _follow(self, index: Index, watch: Nearest | None = None) -> None:
         """Apply to an index what changed since it was last here."""

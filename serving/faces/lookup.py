@@ -52,14 +52,9 @@ class Lookup:
 
     def people(self, after: int, limit: int) -> list[Any]:
         """Rows (number, name, created, pictures) of people made after that change, in order."""
-        query = (
-            select(people, func.count(pictures.c.number).label("pictures"))
-            .outerjoin(pictures, pictures.c.person == people.c.number)
-            .where(people.c.number > after)
-            .group_by(people.c.number)
-            .order_by(people.c.number)
-            .limit(limit)
-        )
+        own = select(func.count()).where(pictures.c.person == people.c.number)
+        query = select(people, own.scalar_subquery().label("pictures"))
+        query = query.where(people.c.number > after).order_by(people.c.number).limit(limit)
         with self.database.read() as connection:
             return list(connection.execute(query))
 
@@ -86,6 +81,11 @@ class Lookup:
         query = select(changes).where(changes.c.number > after).order_by(changes.c.number)
         with self.database.read() as connection:
             return list(connection.execute(query.limit(limit)))
+
+    def model(self) -> str | None:
+        """Hash of the gallery's model; None as long as nobody was enrolled."""
+        with self.database.read() as connection:
+            return connection.scalar(select(gallery.c.model))
 
     def state(self) -> tuple[str | None, int, int, int]:
         """Hash of the gallery's model, newest change, numbers of people and pictures."""

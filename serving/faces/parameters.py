@@ -44,7 +44,7 @@ Key = Annotated[
 
 async def gallery_model(request: Request) -> ServedModel:
     """The model whose embeddings are enrolled; the best for an empty gallery."""
-    model, *_ = await run_in_threadpool(gallery_of(request).lookup.state)
+    model = await run_in_threadpool(gallery_of(request).lookup.model)
     return face_model(models_of(request), hash_=model)
 
 

@@ -75,8 +75,8 @@ requests = Table(
     metadata,
     Column("actor", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("created", Moment, nullable=False),
-    Column("person", Number),  # these three are emptied when the person is removed
+    Column("created", Moment, nullable=False, index=True),
+    Column("person", Number, index=True),  # these three are emptied when the person is removed
     Column("fingerprint", String(64)),
     Column("answer", Text),
 )

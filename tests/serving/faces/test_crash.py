@@ -10,6 +10,7 @@ import pytest
 
 from artifacts import VitrineError
 from serving.faces.client import FaceClient
+from serving.faces.schemas import EnrolledPictures
 from tests.pictures import photograph
 from tests.server import Server, start_server
 from tests.serving.faces.conftest import LONG
@@ -49,26 +50,28 @@ def enrol_until_killed(server: Server, round_: int, kill_after: int) -> dict[str
     done: dict[str, str] = {}
     enough = threading.Event()
 
-    def enrol(index: int) -> None:
-        person = f"{round_}-{index}"
-        with FaceClient(server.address, timeout=20) as client:
-            try:
-                answer = client.enrol(
-                    person, [portrait(round_, index)], aligned=True, idempotency_key=person
-                )
-            except VitrineError:  # the server was killed before it answered
-                return
-        done[person] = answer.pictures[0]
+    def enrol_and_note(index: int) -> None:
+        try:
+            answer = enrol(client, round_, index)
+        except VitrineError:  # the server was killed before it answered
+            return
+        done[answer.person] = answer.pictures[0]
         if len(done) >= kill_after:
             enough.set()
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        asked = [pool.submit(enrol, index) for index in range(ENROLMENTS)]
-        assert enough.wait(120)
+    with FaceClient(server.address) as client, ThreadPoolExecutor(CLIENTS) as pool:
+        asked = [pool.submit(enrol_and_note, index) for index in range(ENROLMENTS)]
+        assert enough.wait(240)
         server.kill()
         for future in asked:
             future.result()
     return done
+
+
+def enrol(client: FaceClient, round_: int, index: int) -> EnrolledPictures:
+    person = f"{round_}-{index}"
+    picture = [portrait(round_, index)]
+    return client.enrol(person, picture, aligned=True, idempotency_key=person)
 
 
 def check(address: str, acknowledged: dict[str, tuple[np.ndarray, str]], round_: int) -> None:
@@ -83,14 +86,13 @@ def check(address: str, acknowledged: dict[str, tuple[np.ndarray, str]], round_:
                 assert (best.person, best.distance) == (person, 0.0)
                 assert best.picture == acknowledged[person][1]
                 assert all(other.distance > 0 for other in others)
-        for index in range(ENROLMENTS):  # those that were not answered are asked for again
-            person = f"{round_}-{index}"
-            answer_ = client.enrol(
-                person, [portrait(round_, index)], aligned=True, idempotency_key=person
-            )
-            if person in acknowledged:
+        # those that were not answered are asked for again, as are all others
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            answers = pool.map(lambda index: enrol(client, round_, index), range(ENROLMENTS))
+        for index, answer_ in enumerate(answers):
+            if answer_.person in acknowledged:
                 assert answer_.replayed
-            acknowledged[person] = portrait(round_, index), answer_.pictures[0]
+            acknowledged[answer_.person] = portrait(round_, index), answer_.pictures[0]
         assert all(person.pictures == 1 for person in client.people())
         gallery = client.gallery()
         assert gallery.people == gallery.pictures == len(acknowledged)
