@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -40,7 +41,8 @@ def picture_of(people: np.ndarray, view: int) -> np.ndarray:
         centre = np.random.default_rng(person).normal(size=DIMENSION)
         noise = np.random.default_rng((person, view)).normal(size=DIMENSION)
         rows[row] = centre / np.linalg.norm(centre) + SPREAD * noise / np.linalg.norm(noise)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    result: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return result
 
 
 def fill(gallery: Gallery, size: int) -> float:
@@ -109,7 +111,7 @@ def main(context: click.Context, sizes: str, database: str | None, threads: int)
                 )
 
 
-def measure_aside(url: str, kind: str, size: int, threads: int, answers: Path) -> dict:
+def measure_aside(url: str, kind: str, size: int, threads: int, answers: Path) -> dict[str, Any]:
     """Run `measure` in a new process."""
     command = [
         sys.executable,
@@ -146,9 +148,10 @@ def measure(url: str, kind: str, size: int, threads: int, answers: Path) -> None
     queries = picture_of(people, PICTURES)
     found = np.empty(QUERIES, np.int64)
     search, identify = np.empty(QUERIES), np.empty(QUERIES)
+    index: Any = gallery._index  # noqa: SLF001 - to measure the search alone
     for i, query in enumerate(queries):
         begun = time.perf_counter()
-        found[i] = gallery._index.search(query[None], 1)[0, 0]  # noqa: SLF001 - the search alone
+        found[i] = index.search(query[None], 1)[0, 0]
         search[i] = time.perf_counter() - begun
         begun = time.perf_counter()
         gallery.search(query, MODEL, "euclidean", 5)
