@@ -5,7 +5,7 @@ PORT ?= 3000
 
 SERVE := .venv-serve
 DEV := .venv
-EXTRAS := serve,train,analyse,dev
+EXTRAS := serve,postgresql,train,analyse,dev
 export BENTOML_DO_NOT_TRACK := True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -15,7 +15,7 @@ from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.errors import ArtifactError
-from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest
+from artifacts.manifest import METRICS, NAME_PATTERN, ROUTES, Manifest
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime, ort_errors
 
@@ -121,6 +121,13 @@ def verify(name: str | None, as_json: bool) -> None:
     help="LOW,HIGH for any-size graphs: a picture keeps its size if the square of its area has a "
     "side in this range, px; others are rescaled into it.",
 )
+@click.option(
+    "--metric",
+    type=click.Choice(METRICS),
+    default=METRICS[0],
+    show_default=True,
+    help="Distance between embeddings; of no meaning to a classifier.",
+)
 @click.option("--force", is_flag=True, help="Replace an artifact of the same name.")
 @json_option
 def import_command(
@@ -132,6 +139,7 @@ def import_command(
     mean: str,
     std: str,
     native: str,
+    metric: str,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -152,6 +160,7 @@ def import_command(
         task=task,
         route=route,
         classes=names,
+        verification={"metric": metric} if task == "embedding" else None,
         input={
             "fixed_size": size if all(size) else None,
             "native_side": None if all(size) else _numbers(native, 2),

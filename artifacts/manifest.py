@@ -14,6 +14,8 @@ from artifacts.errors import ArtifactError
 MANIFEST_VERSION = 1
 ROUTES = ("cifar10", "cars", "digits", "faces")
 """Purposes that have an address of their own on the server, whichever model answers."""
+METRICS = ("euclidean", "cosine")
+"""Distances between embeddings; see `Verification`."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -122,6 +124,49 @@ class Metric(Strict):
     """Picture size when it is not the data set's own: `WIDTHxHEIGHT`."""
 
 
+class Pairs(Strict):
+    """The pairs of pictures that thresholds were chosen on."""
+
+    dataset: str
+    """Collection and split, such as `faces/celeba:validation`."""
+    people: int = Field(gt=0)
+    same: int = Field(gt=0)
+    """Pairs of one person."""
+    different: int = Field(gt=0)
+    """Pairs of two people."""
+
+
+class Threshold(Strict):
+    """Distance up to which two pictures count as one person (ISO/IEC 19795-1 terms)."""
+
+    target_fmr: float = Field(gt=0, lt=1)
+    """False-match rate that was asked for: share of pairs of two people that match."""
+    distance: float = Field(ge=0)
+    fmr: float = Field(ge=0, le=1)
+    """False-match rate measured at `distance`."""
+    fmr_interval: tuple[float, float]
+    """95 % confidence interval of `fmr`."""
+    fnmr: float | None = Field(default=None, ge=0, le=1)
+    """False-non-match rate measured at `distance`: share of pairs of one person that do not."""
+
+    @field_validator("fmr_interval")
+    @classmethod
+    def _an_interval(cls, interval: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= interval[0] <= interval[1] <= 1:
+            raise ValueError("two shares from 0 to 1, the lower one first, are expected")
+        return interval
+
+
+class Verification(Strict):
+    """How embeddings of a model are compared."""
+
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    """euclidean: length of the difference; cosine: 1 - cosine of the angle, from 0 to 2."""
+    thresholds: tuple[Threshold, ...] = ()
+    """One for each target; none as long as the model was not calibrated."""
+    pairs: Pairs | None = None
+
+
 class Manifest(Strict):
     """What an artifact says about itself; stored as canonical JSON beside the model."""
 
@@ -136,6 +181,8 @@ class Manifest(Strict):
     input: InputPolicy = InputPolicy()
     temperature: float = Field(default=1.0, gt=0)
     """Logits are divided by it before softmax; fitted on validation data (Guo et al. 2017)."""
+    verification: Verification | None = Field(default=None, exclude_if=lambda v: v is None)
+    """Of an embedding; left out where there is none, as manifests before it had none."""
     dataset: DatasetRecord | None = None
     recipe: RecipeRecord | None = None
     parameters: Parameters | None = None

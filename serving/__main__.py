@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
+from artifacts import Artifact
 from artifacts.commands import run_command
+from serving.access import Access, is_loopback, make_key
+from serving.faces.gallery import Gallery
+from serving.faces.migrate import plan, re_embed
+from serving.models import ServedModel
 
 
 @click.group()
@@ -23,6 +28,11 @@ def run(host: str, port: int) -> None:
     workers = os.environ.get("VITRINE_WORKERS") or "1"
     if not workers.isdecimal() or int(workers) < 1:
         raise click.UsageError(f"VITRINE_WORKERS is {workers!r}; a positive number is expected.")
+    if not Access.from_environment().keys and not is_loopback(host):
+        raise click.UsageError(
+            f"without API keys the server listens on this machine only, not on {host}; set "
+            "VITRINE_API_KEYS (`python -m serving key NAME` makes one), or --host 127.0.0.1."
+        )
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -33,6 +43,50 @@ def run(host: str, port: int) -> None:
     bentoml = str(Path(sys.executable).with_name("bentoml"))
     address = ["--host", host, "--port", str(port)]
     os.execv(bentoml, [bentoml, "serve", "serving.service:Vitrine", *address])  # noqa: S606
+
+
+@main.command()
+@click.argument("name")
+@click.option(
+    "--scopes",
+    type=click.Choice(["read", "write", "read+write"]),
+    default="read+write",
+    show_default=True,
+    help="read: list, export, and what VITRINE_OPEN does not open; write: enrol and remove.",
+)
+def key(name: str, scopes: str) -> None:
+    """Make an API key for NAME. It is shown once; the server keeps its hash only."""
+    secret, entry = make_key(name, scopes)
+    click.echo(f"key, for {name} alone:  {secret}")
+    click.echo(f"add to VITRINE_API_KEYS (entries are split by spaces):  {entry}")
+
+
+@main.command("re-embed")
+@click.argument("model")
+@click.option("--yes", is_flag=True, help="Go on without being asked.")
+def re_embed_command(model: str, yes: bool) -> None:
+    """Move the gallery of faces to MODEL, from the pictures that were kept.
+
+    It answers with the old model until all is done. Pictures that were not kept are lost.
+    """
+    served = ServedModel(Artifact.open(model))
+    if served.manifest.task != "embedding":
+        raise click.UsageError(f"{model} gives classes, not embeddings.")
+    database = Gallery.from_environment().database
+    intended = plan(database, served.artifact.hash)
+    if not intended.needed:
+        click.echo(f"nothing to do: the gallery is empty, or of {model} already.")
+        return
+    click.echo(
+        f"{intended.pictures - intended.lost} of {intended.pictures} pictures were kept and are "
+        f"embedded anew. LOST are {intended.lost} that were not kept, and with them all pictures "
+        f"of {intended.people} people."
+    )
+    if not yes:
+        click.confirm("Go on?", abort=True)
+    with click.progressbar(length=intended.pictures - intended.lost) as bar:
+        lost = re_embed(database, served, bar.update)
+    click.echo(f"the gallery is of {model} now; {lost} pictures were lost.")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from serving import operations
-from serving.forms import FIELD, read_contents
+from serving.faces.names import check_path
+from serving.faces.routes import face_routes
+from serving.forms import FIELD, picture_body, read_contents
 from serving.models import ROUTES, Models, ServedModel
-from serving.pictures import FORMATS, read_pictures
+from serving.pictures import read_pictures
 from serving.problems import MEDIA_TYPE, RequestError
 from serving.schemas import (
     Classification,
@@ -41,41 +43,23 @@ ModelName = Annotated[str | None, Query(description="another model of this route
 
 log = logging.getLogger("vitrine.app")
 
-PICTURES = {
-    "requestBody": {
-        "required": True,
-        "description": "One or many pictures as form fields, or one picture as the body.",
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "array",
-                            "minItems": 1,
-                            "items": {"type": "string", "format": "binary"},
-                        }
-                    },
-                }
-            },
-            **{
-                f"image/{name.lower()}": {"schema": {"type": "string", "format": "binary"}}
-                for name in FORMATS
-            },
-        },
-    }
-}
+PICTURES = picture_body((FIELD,))
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {
-        "description": "The request is refused; `code` and `detail` say why.",
+    status: {
+        "description": description,
         "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
     }
+    for status, description in {
+        "4XX": "The request is refused; `code` and `detail` say why.",
+        "5XX": "The server cannot answer now; `code` and `detail` say why.",
+    }.items()
 }
 
 
 def create_app(pool: ThreadPoolExecutor) -> FastAPI:
-    """Make the application. `app.state.models` must be set before it is asked anything.
+    """Make the application. `app.state` must be filled before it is asked anything.
+
+    It holds `models`, and what `serving.faces.routes` needs.
 
     Args:
         pool: where pictures are decoded and models run; its size bounds both.
@@ -91,6 +75,7 @@ def create_app(pool: ThreadPoolExecutor) -> FastAPI:
     _add_problems(app)
     _add_models(app)
     _add_operations(app, pool)
+    app.include_router(face_routes(pool))
     return app
 
 
@@ -117,7 +102,8 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestError)
     async def problem(_: Request, problem: RequestError) -> Response:
-        return _respond(problem)
+        headers = {"WWW-Authenticate": "Bearer"} if problem.code == "no-key" else None
+        return _respond(problem, headers)
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> Response:
@@ -130,6 +116,11 @@ def _add_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         where = f"{request.method} {request.url.path}"
+        if request.url.path.startswith("/v1/faces/people/"):
+            try:
+                check_path(request.scope)
+            except RequestError as problem:
+                return _respond(problem)
         if error.status_code == 405:  # noqa: PLR2004
             detail = f"{where} is not possible; /docs lists the methods of each address."
             return _respond(RequestError("method-not-allowed", detail), error.headers)

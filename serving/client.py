@@ -15,24 +15,22 @@ from urllib.parse import quote
 
 import httpx
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
-from artifacts import Artifact, VitrineError
+from artifacts import Artifact
 from serving import operations
-from serving.chunks import Rows, ServerError, Source, check_same_model, chunks, encode, merge
+from serving.chunks import Rows, Source, check_same_model, chunks, encode, merge
+from serving.connection import Connection
 from serving.models import Models, ServedModel
 from serving.pictures import read_pictures
-from serving.problems import KINDS, MEDIA_TYPE, RequestError
+from serving.problems import RequestError
 from serving.schemas import (
     Classification,
     Inspection,
     ModelInfo,
     ModelList,
-    ProblemDocument,
 )
 
 Answer = TypeVar("Answer")
-Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 class Predictor(Protocol):
@@ -118,8 +116,7 @@ class Client(_Chunked):
     """
 
     def __init__(self, url: str, timeout: float = 60.0, concurrency: int = 4) -> None:
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(timeout=timeout)
+        self._server = Connection(url, timeout)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="vitrine-client")
 
     def __enter__(self) -> Self:
@@ -131,15 +128,17 @@ class Client(_Chunked):
     def close(self) -> None:
         """End the connections."""
         self._pool.shutdown()
-        self._http.close()
+        self._server.close()
 
     def models(self) -> list[ModelInfo]:
         """As `Predictor.models`."""
-        return list(self._parse(ModelList, self._send("GET", "/v1/models")).models)
+        return list(self._server.parse(ModelList, self._server.send("GET", "/v1/models")).models)
 
     def model_info(self, name: str) -> ModelInfo:
         """As `Predictor.model_info`."""
-        return self._parse(ModelInfo, self._send("GET", f"/v1/models/{quote(name, safe='')}"))
+        return self._server.parse(
+            ModelInfo, self._server.send("GET", f"/v1/models/{quote(name, safe='')}")
+        )
 
     def _map(
         self, ask: Callable[[tuple[int, list[Source]]], Answer], chunks: Iterator[Any]
@@ -147,7 +146,7 @@ class Client(_Chunked):
         return self._pool.map(ask, chunks)
 
     def _classify(self, name: str, chunk: list[Source], top: int) -> Classification:
-        return self._parse(Classification, self._post(name, f"classify?top={top}", chunk))
+        return self._server.parse(Classification, self._post(name, f"classify?top={top}", chunk))
 
     def _features(self, name: str, chunk: list[Source]) -> Rows:
         response = self._post(name, "features", chunk, accept="application/x-npy")
@@ -155,7 +154,7 @@ class Client(_Chunked):
         return rows
 
     def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
-        return self._parse(Inspection, self._post(name, "inspect", chunk))
+        return self._server.parse(Inspection, self._post(name, "inspect", chunk))
 
     def _post(
         self, name: str, what: str, chunk: list[Source], accept: str = "application/json"
@@ -163,43 +162,7 @@ class Client(_Chunked):
         files = [("image", ("picture", encode(source))) for source in chunk]
         headers = {"Accept": accept}
         path = f"/v1/models/{quote(name, safe='')}/{what}"
-        return self._send("POST", path, files=files, headers=headers)
-
-    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
-        try:
-            response = self._http.request(method, self.url + path, **content)
-        except httpx.ConnectError as error:
-            raise ServerError(
-                f"no server answers at {self.url} ({error}); start one with `make run`."
-            ) from None
-        except httpx.TimeoutException:
-            seconds = self._http.timeout.read
-            raise ServerError(f"{self.url} gave no answer within {seconds:g} s.") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = str(error) or type(error).__name__
-            raise ServerError(f"the request to {self.url} failed: {reason}.") from None
-        if not response.is_success:
-            raise self._refusal(response)
-        return response
-
-    def _refusal(self, response: httpx.Response) -> VitrineError:
-        if response.headers.get("content-type") == MEDIA_TYPE:
-            problem = self._parse(ProblemDocument, response)
-            if problem.code in KINDS:
-                reason = problem.detail.removeprefix(f"picture {problem.picture}: ")
-                return RequestError(problem.code, reason, problem.picture)
-        return ServerError(
-            f"{response.url} answered with status {response.status_code}, not as a Vitrine server "
-            "does; check the address and the versions."
-        )
-
-    def _parse(self, kind: type[Parsed], response: httpx.Response) -> Parsed:
-        try:
-            return kind.model_validate_json(response.content)
-        except ValidationError:
-            raise ServerError(
-                f"{response.url} gave no {kind.__name__}; check the address and the versions."
-            ) from None
+        return self._server.send("POST", path, files=files, headers=headers)
 
 
 class LocalPredictor(_Chunked):

@@ -1,18 +1,41 @@
 """Reads the pictures out of a request body, bounded in memory."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from serving.pictures import MAX_BODY_BYTES
+from serving.pictures import FORMATS, MAX_BODY_BYTES
 from serving.problems import RequestError
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "image"
+
+
+def picture_body(fields: Sequence[str]) -> dict[str, Any]:
+    """OpenAPI description of a body with pictures in form fields; with one field, in many ways."""
+    binary = {"type": "string", "format": "binary"}
+    several = {"type": "array", "minItems": 1, "items": binary}
+    alone = len(fields) == 1
+    form = {
+        "type": "object",
+        "required": [*fields],
+        "properties": dict.fromkeys(fields, several if alone else binary),
+    }
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    if alone:
+        content |= {f"image/{name.lower()}": {"schema": binary} for name in FORMATS}
+    description = (
+        "One or many pictures as form fields, or one picture as the body."
+        if alone
+        else "Two pictures as form fields."
+    )
+    body = {"required": True, "description": description, "content": content}
+    return {"requestBody": body}
 
 
 async def read_contents(request: Request) -> list[bytes]:
@@ -30,7 +53,40 @@ async def read_contents(request: Request) -> list[bytes]:
                 "the body is empty; send a picture as the body, or as form field 'image'.",
             )
         return [body]
-    return form_pictures(body, options.get(b"boundary", b""))
+    return form_pictures(body, options.get(b"boundary", b""), FIELD)
+
+
+async def read_pair(request: Request) -> list[bytes]:
+    """The encoded pictures in the form fields `first` and `second`.
+
+    Raises:
+        RequestError: too large, no form, or not one picture in each of the two.
+    """
+    body = await read_body(request)
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        raise RequestError("no-picture", "send two pictures, as form fields 'first' and 'second'.")
+    pair = []
+    for field in ("first", "second"):
+        contents = form_pictures(body, options.get(b"boundary", b""), field)
+        if len(contents) > 1:
+            raise RequestError("bad-form", f"the form has {len(contents)} fields {field!r}.")
+        pair += contents
+    return pair
+
+
+async def read_to_file(request: Request, file: BinaryIO, limit: int) -> None:
+    """Write the body to a file, stopping as soon as it is too large.
+
+    Raises:
+        RequestError: more than `limit` bytes.
+    """
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise RequestError("body-too-large", f"the body has more than {limit // 1_000_000} MB.")
+        file.write(chunk)
 
 
 async def read_body(request: Request) -> bytes:
@@ -52,8 +108,8 @@ async def read_body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def form_pictures(body: bytes, boundary: bytes) -> list[bytes]:
-    """Contents of the parts of a multipart form that are called `image`, in order.
+def form_pictures(body: bytes, boundary: bytes, field: str) -> list[bytes]:
+    """Contents of the parts of a multipart form that have the name `field`, in order.
 
     Raises:
         RequestError: not a form, or without such a part.
@@ -69,10 +125,10 @@ def form_pictures(body: bytes, boundary: bytes) -> list[bytes]:
         raise RequestError(
             "bad-form", "the multipart form ends early; its last boundary is missing."
         )
-    pictures = [b"".join(data) for name, data in reader.parts if name == FIELD.encode()]
+    pictures = [b"".join(data) for name, data in reader.parts if name == field.encode()]
     if not pictures:
         raise RequestError(
-            "no-picture", f"the form has no field {FIELD!r}; send pictures under that name."
+            "no-picture", f"the form has no field {field!r}; send pictures under that name."
         )
     return pictures
 

@@ -63,6 +63,7 @@ class ServedModel:
             outputs=self.runtime.output_names,
             input=manifest.input,
             temperature=manifest.temperature,
+            verification=manifest.verification,
             dataset=manifest.dataset,
             parameters=manifest.parameters,
             metrics=manifest.metrics,
@@ -161,7 +162,7 @@ class Models:
 
     def list(self) -> ModelList:
         """All models, and what could not be loaded."""
-        leaders = {route: self.of_route(route) for route in ROUTES}
+        leaders = {route: self.of_route(route) for route in (*ROUTES, "faces")}
         return ModelList(
             models=tuple(model.info for model in self.served.values()),
             unavailable=tuple(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
-from artifacts.manifest import DatasetRecord, Metric, Parameters
+from artifacts.manifest import DatasetRecord, Metric, Parameters, Verification
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,6 +37,9 @@ class ModelInfo(Answer):
     outputs: tuple[str, ...] = Field(description="outputs of the graph")
     input: InputPolicy
     temperature: float = Field(description="logits are divided by it before softmax")
+    verification: Verification | None = Field(
+        description="of an embedding: metric, and thresholds by target false-match rate"
+    )
     dataset: DatasetRecord | None
     parameters: Parameters | None
     metrics: tuple[Metric, ...]

@@ -68,3 +68,67 @@ def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
     return Artifact.save(
         manifest, {"model.onnx": tiny_model(len(classes)).SerializeToString()}, root
     )
+
+
+def embedding_model(dimension: int = 16, cells: int = 8, middle: float = 0.5) -> onnx.ModelProto:
+    """uint8 N x H x W x 3 -> what `cells` x `cells` places show, mixed: near pictures lie near.
+
+    A picture that is `middle` (of 0 to 1) all over gets the embedding 0.
+    """
+    random = np.random.default_rng(7)
+    mixing = random.normal(0, 1, (3 * cells * cells, dimension)).astype(np.float32)
+    weights = {
+        "scale": np.array(1 / 255, np.float32),
+        "middle": np.array(middle, np.float32),
+        "size": np.array([1, 3, cells, cells], np.int64),
+        "two": np.array([2], np.int64),
+        "four": np.array([4], np.int64),
+        "mixing": mixing / np.float32(np.sqrt(len(mixing))),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "middle"], ["centred"]),
+        helper.make_node("Transpose", ["centred"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Shape", ["nchw"], ["batch"], start=0, end=2),
+        helper.make_node("Slice", ["size", "two", "four"], ["grid"]),
+        helper.make_node("Concat", ["batch", "grid"], ["sizes"], axis=0),
+        helper.make_node(
+            "Resize", ["nchw", "", "", "sizes"], ["small"], mode="linear", antialias=1
+        ),
+        helper.make_node("Flatten", ["small"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "mixing"], ["embedding"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "embedding",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", dimension])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+THRESHOLDS = (
+    {"target_fmr": 1e-2, "distance": 0.2, "fmr": 0.009, "fmr_interval": (0.007, 0.012)},
+    {"target_fmr": 1e-3, "distance": 0.1, "fmr": 0.0009, "fmr_interval": (0.0005, 0.0014)},
+)
+
+
+def face_artifact(
+    root: Path, name: str = "faces", dimension: int = 16, middle: float = 0.5, **fields: Any
+) -> Artifact:
+    """Save `embedding_model` as an artifact that serves faces; `fields` override the manifest's."""
+    manifest = Manifest.build(
+        **{
+            "name": name,
+            "task": "embedding",
+            "route": "faces",
+            "code_version": "test",
+            "created": datetime(2026, 1, 1, tzinfo=UTC),
+            "verification": {"metric": "euclidean", "thresholds": THRESHOLDS},
+            **fields,
+        }
+    )
+    content = embedding_model(dimension, middle=middle).SerializeToString()
+    return Artifact.save(manifest, {"model.onnx": content}, root)

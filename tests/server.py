@@ -7,59 +7,112 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).parents[1]
+WORKERS = 2
 
 
-@contextmanager
-def running_server(models: Path, log: Path, until: str = "/readyz") -> Iterator[str]:
-    """Serve the artifacts under `models` with two workers; yields the address.
+@dataclass(frozen=True)
+class Server:
+    """A server's address and its process, which leads a group of its own."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @contextmanager
+    def only_worker(self, index: int) -> Iterator[None]:
+        """Suspend all workers but one: a connection opened now is with that one, and stays so."""
+        workers = psutil.Process(self.process.pid).children(recursive=True)
+        others = [worker for i, worker in enumerate(workers) if i != index]
+        assert len(workers) == WORKERS
+        try:
+            for other in others:
+                other.suspend()
+            yield
+        finally:
+            for other in others:
+                other.resume()
+
+    def kill(self) -> None:
+        """End every process at once, as kill -9 does."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        os.killpg(self.process.pid, signal.SIGKILL)
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, 20)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end; insist after a while."""
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def start_server(models: Path, log: Path, until: str = "/readyz", **environment: str) -> Server:
+    """Serve the artifacts under `models` with two workers.
 
     Everything the server prints goes to the file `log`. It counts as up when the address `until`
-    answers 200, and is ended by its own process group.
+    answers 200. `environment` adds to this process's.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
     with log.open("wb") as output:
-        server = subprocess.Popen(
+        process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
             env={
                 **os.environ,
                 "VITRINE_ARTIFACTS": str(models),
-                "VITRINE_WORKERS": "2",
+                "VITRINE_WORKERS": str(WORKERS),
+                "VITRINE_DATABASE": str(log.with_suffix(".sqlite3")),
                 "BENTOML_DO_NOT_TRACK": "True",
+                **environment,
             },
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    address = f"http://127.0.0.1:{port}"
+    server = Server(f"http://127.0.0.1:{port}", process, log)
     try:
-        _wait(address + until, server, log)
-        yield address
+        _wait(server, until)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+@contextmanager
+def running_server(
+    models: Path, log: Path, until: str = "/readyz", **environment: str
+) -> Iterator[str]:
+    """As `start_server`; yields the address, and ends the server afterwards."""
+    server = start_server(models, log, until, **environment)
+    try:
+        yield server.address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        server.stop()
 
 
-def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
+def _wait(server: Server, until: str) -> None:
+    deadline = time.monotonic() + 240  # a machine that is busy takes long
+    while time.monotonic() < deadline and server.process.poll() is None:
         try:
-            if httpx.get(address, timeout=5).status_code == 200:
+            if httpx.get(server.address + until, timeout=5).status_code == 200:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.2)
-    raise RuntimeError(f"the server did not start:\n{log.read_text()}")
+    raise RuntimeError(f"the server did not start:\n{server.log.read_text()}")

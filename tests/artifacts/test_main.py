@@ -16,6 +16,7 @@ from artifacts import Artifact, Runtime
 from artifacts.__main__ import main
 from artifacts.commands import run_command
 from artifacts.graph import adapt
+from artifacts.manifest import Verification
 from tests.artifacts.test_graph import MEAN, STD, fix_batch, foreign_model
 from tests.graphs import tiny_artifact, tiny_model
 
@@ -222,6 +223,12 @@ def test_import_of_an_embedding(cli: Cli, onnx_file: Path) -> None:
     artifact = Artifact.open("foreign")
     answer = Runtime.open(artifact).run([np.zeros((50, 60, 3), np.uint8)])
     assert {name: rows.shape for name, rows in answer.items()} == {"embedding": (1, 5)}
+    assert artifact.manifest.verification == Verification(metric="euclidean")
+    command = ["import", onnx_file, "--task", "embedding", "--metric", "cosine", "--name", "angle"]
+    assert cli(*command, "--route", "faces").status == 0
+    manifest = Artifact.open("angle").manifest
+    assert manifest.verification == Verification(metric="cosine")
+    assert manifest.route == "faces"
 
 
 def test_import_of_a_graph_of_one_size(cli: Cli, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ FIELDS = {
     "created": datetime(2026, 1, 1, tzinfo=UTC),
 }
 
+THRESHOLD = {"target_fmr": 1e-3, "distance": 0.6, "fmr": 8e-4, "fmr_interval": (4e-4, 13e-4)}
+
 
 def write(path: Path, manifest: Manifest, **changes: object) -> Path:
     """Write a manifest with some of its JSON fields changed afterwards."""
@@ -35,6 +37,19 @@ def test_reads_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_bytes(manifest.canonical())
     assert Manifest.read(path) == manifest
+
+
+def test_thresholds_are_read_back_and_left_out_where_there_are_none(tmp_path: Path) -> None:
+    assert b"verification" not in Manifest.build(**FIELDS).canonical()
+    pairs = {"dataset": "faces/celeba:validation", "people": 30, "same": 90, "different": 4000}
+    compared = {"metric": "cosine", "thresholds": [THRESHOLD], "pairs": pairs}
+    manifest = Manifest.build(**{**FIELDS, "task": "embedding"}, verification=compared).sealed()
+    path = tmp_path / "manifest.json"
+    path.write_bytes(manifest.canonical())
+    again = Manifest.read(path)
+    assert again == manifest
+    assert again.verification is not None
+    assert again.verification.thresholds[0].fmr_interval == (4e-4, 13e-4)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])
@@ -71,6 +86,15 @@ def test_what_is_not_a_json_object_is_refused(tmp_path: Path, content: bytes) ->
         ({"input": {"native_side": (24.5, 48)}}, r"input\.native_side\.0"),
         ({"files": {"model.onnx": "abc"}}, r"files\.model\.onnx"),
         ({"colour": "blue"}, "colour"),
+        ({"verification": {"metric": "manhattan"}}, r"verification\.metric"),
+        (
+            {"verification": {"thresholds": [{**THRESHOLD, "fmr_interval": (0.2, 0.1)}]}},
+            r"verification\.thresholds\.0\.fmr_interval",
+        ),
+        (
+            {"verification": {"thresholds": [{**THRESHOLD, "target_fmr": 1.0}]}},
+            r"verification\.thresholds\.0\.target_fmr",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, object], named: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serving.access import Access, hash_key
 from tests.graphs import tiny_artifact
 from tests.server import running_server
 
@@ -29,6 +30,27 @@ def test_a_taken_port_is_said_in_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_without_keys_the_server_listens_on_this_machine_only() -> None:
+    command = [sys.executable, "-m", "serving", "run", "--host", "0.0.0.0"]  # noqa: S104
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "VITRINE_API_KEYS" in done.stderr
+
+
+def test_a_key_is_shown_once_and_its_entry_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-m", "serving", "key", "ada", "--scopes", "read"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    secret, entry = (line.split()[-1] for line in done.stdout.splitlines())
+    monkeypatch.setenv("VITRINE_API_KEYS", entry)
+    (key,) = Access.from_environment().keys
+    assert (key.name, key.scopes, key.hash) == ("ada", {"read"}, hash_key(secret))
+    bad = subprocess.run(
+        [*command[:-3], "not a name"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (bad.returncode, bad.stderr.count("\n")) == (1, 1)
 
 
 def test_a_server_without_a_model_lives_but_is_not_ready(tmp_path: Path) -> None:

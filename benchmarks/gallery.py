@@ -1,0 +1,179 @@
+"""How fast the gallery of faces is, how much memory a worker takes, and how exact its search is.
+
+    python benchmarks/gallery.py --sizes 1000,100000,1000000
+
+Embeddings are generated, 512-d, clustered like faces: people are random points of a space of 64
+dimensions (face networks that were measured use fewer: Gong et al. 2019, arXiv 1803.09672), laid
+into the 512; two pictures of one person have a cosine of about 0.7. Queries are new pictures of
+people enrolled.
+Every line is measured in a process of its own, which opens the database as a worker does.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import psutil
+
+from artifacts.provenance import hardware
+from serving.faces.gallery import Gallery
+from serving.faces.store import NewPicture, add_pictures, bind_model
+
+MODEL = "0" * 64
+DIMENSION = 512
+PICTURES = 5  # of each person
+INTRINSIC = 64  # dimensions in which people differ
+SPREAD = 0.65  # length of the noise beside a person's vector of length 1
+QUERIES = 500
+ENROLMENTS = 200
+PAGE = 20_000
+
+
+def picture_of(people: np.ndarray, view: int) -> np.ndarray:
+    """Embeddings (N x 512, unit length) of one picture of each person, by their numbers (N)."""
+    rows = np.empty((len(people), DIMENSION), np.float32)
+    laid = np.random.default_rng(0).normal(size=(INTRINSIC, DIMENSION))
+    for row, person in enumerate(people.tolist()):
+        centre = np.random.default_rng(person).normal(size=INTRINSIC) @ laid
+        noise = np.random.default_rng((person, view)).normal(size=DIMENSION)
+        rows[row] = centre / np.linalg.norm(centre) + SPREAD * noise / np.linalg.norm(noise)
+    result: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return result
+
+
+def fill(gallery: Gallery, size: int) -> float:
+    """Put `size` pictures into an empty gallery; gives pictures per second."""
+    seconds = 0.0  # making the embeddings does not count
+    for start in range(0, size, PAGE):
+        numbers = np.arange(start, min(start + PAGE, size))
+        vectors = np.concatenate(
+            [picture_of(numbers[numbers % PICTURES == v] // PICTURES, v) for v in range(PICTURES)]
+        )
+        owners = np.concatenate(
+            [numbers[numbers % PICTURES == v] // PICTURES for v in range(PICTURES)]
+        )
+        begun = time.perf_counter()
+        new = [
+            NewPicture(f"person {owner}", vector, aligned=True, content=None, id=uuid.uuid4().hex)
+            for owner, vector in zip(owners.tolist(), vectors, strict=True)
+        ]
+        with gallery.database.change() as change:
+            bind_model(change, MODEL)
+            add_pictures(change, new, MODEL, "benchmark", "import")
+        seconds += time.perf_counter() - begun
+    return size / seconds
+
+
+def enrol(gallery: Gallery) -> float:
+    """Enrol one picture at a time, each a commit on disk; gives enrolments per second."""
+    vectors = picture_of(np.arange(10**9, 10**9 + ENROLMENTS), 0)
+    begun = time.perf_counter()
+    for number, vector in enumerate(vectors):
+        new = NewPicture(f"new {number}", vector, aligned=True, content=None, id=uuid.uuid4().hex)
+        gallery.store.enrol(new.person, MODEL, [new], "benchmark")
+    return ENROLMENTS / (time.perf_counter() - begun)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--sizes", default="1000,100000", show_default=True, help="Numbers of pictures.")
+@click.option("--database", help="URL of an empty PostgreSQL database; SQLite by default.")
+@click.option("--threads", default=1, show_default=True, help="Of FAISS, in a worker.")
+@click.pass_context
+def main(context: click.Context, sizes: str, database: str | None, threads: int) -> None:
+    """Measure galleries of several sizes and print a table."""
+    if context.invoked_subcommand:
+        return
+    print(f"{hardware()}, {threads} FAISS thread(s), {DIMENSION}-d\n")
+    print(
+        "| pictures | search | ready s | memory MB | search p50 / p99 ms | identify p50 / p99 ms "
+        "| recall@1 | imported /s | enrolled /s |"
+    )
+    print("|" + "---|" * 9)
+    for size in map(int, sizes.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            url = database or str(Path(folder) / "gallery.sqlite3")
+            gallery = Gallery(url)
+            imported = fill(gallery, size)
+            enrolled = enrol(gallery)
+            gallery.database.close()
+            for kind in ("exact", "approximate"):
+                line = measure_aside(url, kind, size, threads, Path(folder) / "exact.npy")
+                print(
+                    f"| {size:,} | {kind} | {line['ready']:.1f} | {line['memory']:.0f} "
+                    f"| {line['search'][0]:.2f} / {line['search'][1]:.2f} "
+                    f"| {line['identify'][0]:.2f} / {line['identify'][1]:.2f} "
+                    f"| {line['recall']:.3f} | {imported:.0f} | {enrolled:.0f} |",
+                    flush=True,
+                )
+
+
+def measure_aside(url: str, kind: str, size: int, threads: int, answers: Path) -> dict[str, Any]:
+    """Run `measure` in a new process."""
+    command = [
+        sys.executable,
+        __file__,
+        "measure",
+        url,
+        kind,
+        str(size),
+        str(threads),
+        str(answers),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(  # noqa: S603
+        command, env=environment, check=True, capture_output=True, text=True
+    )
+    return dict(json.loads(done.stdout))
+
+
+@main.command(hidden=True)
+@click.argument("url")
+@click.argument("kind")
+@click.argument("size", type=int)
+@click.argument("threads", type=int)
+@click.argument("answers", type=Path)
+def measure(url: str, kind: str, size: int, threads: int, answers: Path) -> None:
+    """Open a gallery as a worker does, and search it; the exact answers are left for the other."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    begun = time.perf_counter()
+    gallery = Gallery(url, threads, exact=10**12 if kind == "exact" else 0)
+    gallery.load(MODEL, "euclidean")
+    ready = time.perf_counter() - begun
+    people = np.random.default_rng(0).integers(0, max(1, size // PICTURES), QUERIES)
+    queries = picture_of(people, PICTURES)
+    found = np.empty(QUERIES, np.int64)
+    search, identify = np.empty(QUERIES), np.empty(QUERIES)
+    index: Any = gallery._index  # noqa: SLF001 - to measure the search alone
+    for i, query in enumerate(queries):
+        begun = time.perf_counter()
+        found[i] = index.search(query[None], 1)[0, 0]
+        search[i] = time.perf_counter() - begun
+        begun = time.perf_counter()
+        gallery.search(query, MODEL, "euclidean", 5)
+        identify[i] = time.perf_counter() - begun
+    if kind == "exact":
+        np.save(answers, found)
+    print(
+        json.dumps(
+            {
+                "ready": ready,
+                "memory": (process.memory_info().rss - before) / 1e6,
+                "search": (1e3 * np.percentile(search, [50, 99])).tolist(),
+                "identify": (1e3 * np.percentile(identify, [50, 99])).tolist(),
+                "recall": float((found == np.load(answers)).mean()),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

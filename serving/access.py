@@ -1,0 +1,156 @@
+"""Who may do what: API keys, of which the server knows hashes only."""
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal, Self
+
+from starlette.requests import Request
+
+from artifacts import VitrineError
+from serving.problems import RequestError
+
+Scope = Literal["read", "write"]
+SCOPES: tuple[Scope, ...] = ("read", "write")
+OPENABLE = ("verify", "embed", "identify")
+"""Operations that may be opened to everybody with `VITRINE_OPEN`."""
+LOCAL = "local"
+"""Who acts where no keys are set."""
+EVERYBODY = "everybody"
+"""Who acts on an open operation without a key."""
+ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<scopes>[a-z+]+):(?P<hash>[0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: its owner's name, what it allows, and sha256 of the key itself."""
+
+    name: str
+    scopes: frozenset[str]
+    hash: str
+
+
+@dataclass(frozen=True)
+class Access:
+    """The keys of a server and the operations that need none.
+
+    Without any key, everything is open to this machine and closed to all others.
+    """
+
+    keys: tuple[Key, ...] = ()
+    opened: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What `VITRINE_API_KEYS` and `VITRINE_OPEN` say.
+
+        Raises:
+            VitrineError: an entry cannot be read.
+        """
+        entries = re.split(r"[\s,]+", os.environ.get("VITRINE_API_KEYS", "").strip())
+        keys = tuple(_key(entry, place) for place, entry in enumerate(entries, 1) if entry)
+        names = [key.name for key in keys]
+        if len(set(names)) != len(names):
+            raise VitrineError("VITRINE_API_KEYS has two keys of one name; give each its own.")
+        opened = frozenset(re.split(r"[\s,]+", os.environ.get("VITRINE_OPEN", "").strip())) - {""}
+        if opened - set(OPENABLE):
+            raise VitrineError(
+                f"VITRINE_OPEN names {', '.join(sorted(opened - set(OPENABLE)))}; what can be "
+                f"opened is {', '.join(OPENABLE)}."
+            )
+        return cls(keys, opened)
+
+    def check(self, request: Request, scope: Scope, operation: str | None = None) -> str:
+        """Let a request pass, or not.
+
+        Args:
+            request: with `Authorization: Bearer KEY` where keys are set.
+            scope: that the key must have.
+            operation: one of `OPENABLE`, where the request asks for one.
+
+        Returns:
+            Name of the key's owner, for the change log.
+
+        Raises:
+            RequestError: no key or a wrong one, not allowed to it, or from another machine while
+                no keys are set.
+        """
+        if not self.keys:
+            if is_loopback(request.client.host if request.client else ""):
+                return LOCAL
+            raise RequestError(
+                "this-machine-only",
+                "no API keys are set on this server, so faces answer to its own machine only; set "
+                "VITRINE_API_KEYS (`python -m serving key NAME` makes one).",
+            )
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        key = self._find(given.strip()) if kind.lower() == "bearer" else None
+        if key is not None and scope in key.scopes:
+            return key.name
+        if operation in self.opened:
+            return EVERYBODY
+        if key is None:
+            raise RequestError(
+                "no-key", f"a key with scope {scope!r} is needed: `Authorization: Bearer KEY`."
+            )
+        raise RequestError(
+            "scope-missing",
+            f"the key of {key.name!r} allows {' and '.join(sorted(key.scopes))}; this needs "
+            f"{scope!r}.",
+        )
+
+    def _find(self, given: str) -> Key | None:
+        """The key, compared with every entry and in constant time, so that time tells nothing."""
+        digest = hash_key(given)
+        found = None
+        for key in self.keys:
+            if hmac.compare_digest(key.hash, digest):
+                found = key
+        return found
+
+
+def make_key(name: str, scopes: str) -> tuple[str, str]:
+    """A new key, and its entry for `VITRINE_API_KEYS`.
+
+    256 random bits cannot be guessed, so a plain hash protects them: slow ones are for passwords.
+
+    Raises:
+        VitrineError: the name is not one.
+    """
+    key = secrets.token_urlsafe(32)
+    entry = f"{name}:{scopes}:{hash_key(key)}"
+    if not ENTRY.fullmatch(entry):
+        raise VitrineError(
+            f"{name!r} is no name for a key; 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'."
+        )
+    return key, entry
+
+
+def hash_key(key: str) -> str:
+    """sha256 of a key, in hex."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's own, unreachable from others."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _key(entry: str, place: int) -> Key:
+    match = ENTRY.fullmatch(entry)
+    scopes = set(match["scopes"].split("+")) if match else set()
+    if match is None or not scopes <= set(SCOPES):
+        raise VitrineError(  # the entry itself may be a key that was put there by mistake
+            f"entry {place} of VITRINE_API_KEYS is not NAME:SCOPES:SHA256 with scopes read, write "
+            "or read+write; `python -m serving key NAME` makes one."
+        )
+    return Key(match["name"], frozenset(scopes), match["hash"])

@@ -1,0 +1,186 @@
+"""The typed client of faces: verify two, enrol people, identify one among them.
+
+faces = FaceClient("http://127.0.0.1:3000", key="...")
+faces.enrol("Ada Lovelace", [Path("ada.png").read_bytes()], aligned=True)
+answer = faces.identify([Path("who.png").read_bytes()], aligned=True)
+print(answer.pictures[0].people[0].person)
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from serving.chunks import Source, encode
+from serving.connection import Connection
+from serving.faces.schemas import (
+    ChangeInfo,
+    ChangeList,
+    Embedded,
+    EnrolledPictures,
+    GalleryInfo,
+    Identified,
+    Imported,
+    Person,
+    PersonList,
+    PersonSummary,
+    Receipt,
+    Verified,
+)
+
+BASE = "/v1/faces"
+
+
+class FaceClient:
+    """Asks a running server about faces.
+
+    Pictures are encoded files, or uint8 H x W x 3 RGB arrays. With `aligned`, each is the aligned
+    crop of one face. Every method raises a `VitrineError` (one line) where it gets no answer:
+    `RequestError` for what the server refuses.
+
+    Args:
+        url: such as http://127.0.0.1:3000.
+        key: API key, where the server has keys.
+        timeout: seconds to wait for one request.
+    """
+
+    def __init__(self, url: str, key: str | None = None, timeout: float = 60.0) -> None:
+        self._server = Connection(url, timeout, key)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._server.close()
+
+    def verify(
+        self,
+        first: Source,
+        second: Source,
+        *,
+        aligned: bool = False,
+        fmr: float | None = None,
+        model: str | None = None,
+    ) -> Verified:
+        """Whether two pictures show one person, at a target false-match rate of the model."""
+        files = [("first", ("first", encode(first))), ("second", ("second", encode(second)))]
+        options = _options(aligned=aligned, fmr=fmr, model=model)
+        response = self._server.send("POST", f"{BASE}/verify", params=options, files=files)
+        return self._server.parse(Verified, response)
+
+    def embed(
+        self, pictures: Sequence[Source], *, aligned: bool = False, model: str | None = None
+    ) -> Embedded:
+        """The embedding of the face on each picture."""
+        options = _options(aligned=aligned, model=model)
+        response = self._server.send(
+            "POST", f"{BASE}/embed", params=options, files=_files(pictures)
+        )
+        return self._server.parse(Embedded, response)
+
+    def identify(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        fmr: float | None = None,
+        top: int = 5,
+    ) -> Identified:
+        """The `top` people enrolled who are nearest to the face on each picture."""
+        options = _options(aligned=aligned, fmr=fmr, top=top)
+        response = self._server.send(
+            "POST", f"{BASE}/identify", params=options, files=_files(pictures)
+        )
+        return self._server.parse(Identified, response)
+
+    def enrol(
+        self,
+        person: str,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        idempotency_key: str | None = None,
+    ) -> EnrolledPictures:
+        """Add pictures of a person.
+
+        Args:
+            person: id, 1 to 200 characters without control characters and `/`.
+            pictures: at least one.
+            aligned: as above.
+            idempotency_key: give the same one to repeat an enrolment whose answer did not come;
+                a new one by default.
+        """
+        response = self._server.send(
+            "PUT",
+            f"{_path(person)}/pictures",
+            params=_options(aligned=aligned),
+            files=_files(pictures),
+            headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
+        )
+        return self._server.parse(EnrolledPictures, response)
+
+    def gallery(self) -> GalleryInfo:
+        """How large the gallery is, and how it is searched."""
+        return self._server.parse(GalleryInfo, self._server.send("GET", BASE))
+
+    def people(self) -> Iterator[PersonSummary]:
+        """Everybody who is enrolled, asked for in pages."""
+        after: int | None = 0
+        while after is not None:
+            response = self._server.send("GET", f"{BASE}/people", params={"after": after})
+            page = self._server.parse(PersonList, response)
+            yield from page.people
+            after = page.next
+
+    def person(self, person: str) -> Person:
+        """What is stored about a person."""
+        return self._server.parse(Person, self._server.send("GET", _path(person)))
+
+    def remove_person(self, person: str) -> Receipt:
+        """Remove a person with all their pictures."""
+        return self._server.parse(Receipt, self._server.send("DELETE", _path(person)))
+
+    def remove_picture(self, person: str, picture: str) -> Receipt:
+        """Remove one picture of a person."""
+        path = f"{_path(person)}/pictures/{quote(picture, safe='')}"
+        return self._server.parse(Receipt, self._server.send("DELETE", path))
+
+    def changes(self) -> Iterator[ChangeInfo]:
+        """The change log, oldest first, asked for in pages."""
+        after: int | None = 0
+        while after is not None:
+            response = self._server.send("GET", f"{BASE}/changes", params={"after": after})
+            page = self._server.parse(ChangeList, response)
+            yield from page.changes
+            after = page.next
+
+    def export_gallery(self, file: Path) -> None:
+        """Write the whole gallery to a Parquet file."""
+        self._server.download(f"{BASE}/export", file)
+
+    def import_gallery(self, file: Path) -> Imported:
+        """Add the pictures of an exported Parquet file; those that are there stay as they are.
+
+        Waits for the answer as long as it takes: minutes, for a large gallery.
+        """
+        with file.open("rb") as content:
+            response = self._server.send("POST", f"{BASE}/import", content=content, timeout=None)
+        return self._server.parse(Imported, response)
+
+
+def _files(pictures: Sequence[Source]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("image", ("picture", encode(picture))) for picture in pictures]
+
+
+def _options(**given: Any) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _path(person: str) -> str:
+    # a person called `..` is not the folder above
+    return f"{BASE}/people/{quote(person, safe='').replace('.', '%2E')}"

@@ -1,0 +1,56 @@
+"""What people and pictures may be called."""
+
+import re
+import unicodedata
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Scope
+
+from serving.problems import RequestError
+
+MAX_CHARACTERS = 200
+
+
+def check_person(person: str) -> str:
+    """Let an id of a person pass: 1 to 200 Unicode characters, no control character, no `/`.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not 1 <= len(person) <= MAX_CHARACTERS:
+        raise _bad(f"it has {len(person)} characters")
+    for character in person:
+        if character == "/" or unicodedata.category(character) in {"Cc", "Cs"}:
+            raise _bad(f"it has the character U+{ord(character):04X}")
+    return person
+
+
+def is_picture_id(name: str) -> bool:
+    """Whether it is an id as pictures get them."""
+    return re.fullmatch("[0-9a-f]{32}", name) is not None
+
+
+def _bad(reason: str) -> RequestError:
+    return RequestError(
+        "bad-person",
+        f"not an id of a person: {reason}; 1 to {MAX_CHARACTERS} characters of any script are "
+        "accepted, without control characters and '/'.",
+    )
+
+
+def check_path(scope: Scope) -> None:
+    """Refuse an address with an encoded slash in it, or with what is not UTF-8.
+
+    The server decodes addresses before they are routed: `a%2Fpictures%2Fb` would be taken for
+    picture `b` of person `a`.
+
+    Raises:
+        RequestError: as above.
+    """
+    raw: bytes = scope.get("raw_path", b"")
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise _bad("it is not UTF-8") from None
+    if b"%2f" in raw.lower():
+        raise _bad("it has the character U+002F")

@@ -1,0 +1,200 @@
+"""What can be asked about faces, from decoded pictures on; no HTTP in it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts.graph import OUTPUTS
+from artifacts.manifest import Threshold, Verification
+from artifacts.runtime import Picture
+from serving.faces.crops import Face, find_faces
+from serving.faces.gallery import Gallery
+from serving.faces.index import distances, usable
+from serving.faces.schemas import (
+    Candidate,
+    FaceBox,
+    FoundFace,
+    Identified,
+    IdentifiedPicture,
+    Search,
+    Verified,
+)
+from serving.models import Models, ServedModel
+from serving.problems import RequestError
+from serving.schemas import Size
+
+DEFAULT_FMR = 1e-3
+NOT_CALIBRATED = (
+    "the model has no thresholds: nobody measured at which distance how many strangers match"
+)
+NOT_COMPARABLE = "the model gives this picture an embedding that has no distance to others"
+
+
+class EmbeddedFace(NamedTuple):
+    """One face of one picture."""
+
+    found: FoundFace
+    vector: npt.NDArray[np.float32]
+    """D."""
+
+
+def face_model(models: Models, name: str | None = None, hash_: str | None = None) -> ServedModel:
+    """The model that answers about faces: the one asked for, else that of a hash, else the best.
+
+    Raises:
+        RequestError: none serves faces, `name` is not one of them, or gives no embeddings.
+    """
+    of_hash = [m for m in models.of_route("faces") if m.artifact.hash == hash_]
+    model = of_hash[0] if of_hash and name is None else models.choose("faces", name)
+    if model.manifest.task != "embedding":
+        raise RequestError(
+            "task-not-supported", f"model {model.stamp.name!r} gives classes, not embeddings."
+        )
+    return model
+
+
+def verification(model: ServedModel) -> Verification:
+    """How embeddings of the model are compared."""
+    return model.manifest.verification or Verification()
+
+
+def dimension(model: ServedModel) -> int:
+    """Length of the model's embeddings, which the graph may leave open."""
+    output = OUTPUTS["embedding"]
+    side = max(64, model.manifest.input.accepted_side[0])
+    return int(model.runtime.run([np.zeros((side, side, 3), np.uint8)], [output])[output].shape[1])
+
+
+def threshold_of(model: ServedModel, fmr: float | None) -> Threshold | None:
+    """The model's threshold for a target false-match rate; None where it was not calibrated.
+
+    Args:
+        model: an embedding model.
+        fmr: one of the calibrated targets; None takes 1e-3, or the strictest where that is not one.
+
+    Raises:
+        RequestError: the model was calibrated, but not for this target.
+    """
+    thresholds = {t.target_fmr: t for t in verification(model).thresholds}
+    if not thresholds:
+        return None
+    if fmr is None:
+        return thresholds.get(DEFAULT_FMR) or thresholds[min(thresholds)]
+    if fmr not in thresholds:
+        choices = ", ".join(f"{target:g}" for target in sorted(thresholds))
+        raise RequestError(
+            "bad-parameter", f"fmr = {fmr:g}: {model.stamp.name!r} is calibrated for {choices}."
+        )
+    return thresholds[fmr]
+
+
+def embed(model: ServedModel, pictures: Sequence[Picture], *, aligned: bool) -> list[EmbeddedFace]:
+    """Embed the one face of each picture (uint8 H x W x 3, of any mix of sizes).
+
+    Raises:
+        RequestError: as `find_faces`, naming the picture.
+    """
+    faces = []
+    for index, picture in enumerate(pictures):
+        try:
+            faces.append(find_faces(picture, aligned=aligned)[0])
+        except RequestError as error:
+            raise error.at(index) from None
+    output = OUTPUTS["embedding"]
+    vectors = model.runtime.run([face.crop for face in faces], [output])[output]  # (N, D)
+    return [
+        EmbeddedFace(_found(picture, face), vector)
+        for picture, face, vector in zip(pictures, faces, vectors, strict=True)
+    ]
+
+
+def check_usable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:
+    """Let only embeddings into the gallery that can be compared.
+
+    Raises:
+        RequestError: naming the first picture whose embedding cannot.
+    """
+    for index, face in enumerate(faces):
+        if not usable(face.vector, verification(model).metric):
+            raise RequestError("no-embedding", f"{NOT_COMPARABLE}; send another.", index)
+
+
+def verify(
+    model: ServedModel, first: EmbeddedFace, second: EmbeddedFace, threshold: Threshold | None
+) -> Verified:
+    """Whether two faces are of one person, at a threshold."""
+    metric = verification(model).metric
+    distance, result, reason = None, "cannot_say", NOT_COMPARABLE
+    if usable(first.vector, metric) and usable(second.vector, metric):
+        distance = float(distances(first.vector, second.vector[None], metric)[0])
+        reason = NOT_CALIBRATED
+        if threshold is not None:
+            result = "match" if distance <= threshold.distance else "no_match"
+    return Verified.model_validate(
+        {
+            "model": model.stamp,
+            "provider": model.runtime.provider,
+            "result": result,
+            "reason": reason if result == "cannot_say" else None,
+            "distance": distance,
+            "metric": metric,
+            "threshold": threshold,
+            "first": first.found,
+            "second": second.found,
+        }
+    )
+
+
+def identify(
+    model: ServedModel,
+    gallery: Gallery,
+    faces: Sequence[EmbeddedFace],
+    threshold: Threshold | None,
+    top: int,
+) -> Identified:
+    """The `top` nearest people enrolled for each face.
+
+    Raises:
+        RequestError: the gallery holds another model's embeddings, or its database fails.
+    """
+    answers = tuple(_identify(model, gallery, face, threshold, top) for face in faces)
+    kind, recall = gallery.search_kind()
+    return Identified(
+        model=model.stamp,
+        provider=model.runtime.provider,
+        metric=verification(model).metric,
+        threshold=threshold,
+        search=Search(kind=kind, recall=recall),
+        pictures=answers,
+    )
+
+
+def _identify(
+    model: ServedModel, gallery: Gallery, face: EmbeddedFace, threshold: Threshold | None, top: int
+) -> IdentifiedPicture:
+    metric = verification(model).metric
+    if not usable(face.vector, metric):
+        return IdentifiedPicture(
+            face=face.found, result="cannot_say", reason=NOT_COMPARABLE, people=()
+        )
+    limit = -1.0 if threshold is None else threshold.distance
+    people = tuple(
+        Candidate(**neighbour._asdict(), within=neighbour.distance <= limit)
+        for neighbour in gallery.search(face.vector, model.artifact.hash, metric, top)
+    )
+    if threshold is None:
+        return IdentifiedPicture(
+            face=face.found, result="cannot_say", reason=NOT_CALIBRATED, people=people
+        )
+    known = bool(people) and people[0].within
+    return IdentifiedPicture(
+        face=face.found, result="known" if known else "unknown", reason=None, people=people
+    )
+
+
+def _found(picture: Picture, face: Face) -> FoundFace:
+    height, width = picture.shape[:2]
+    return FoundFace(size=Size(width=width, height=height), box=FaceBox(**asdict(face.box)))

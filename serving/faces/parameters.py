@@ -1,0 +1,66 @@
+"""What the routes of faces share: their parameters, and what the application holds for them."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from serving.access import Access
+from serving.faces.gallery import Gallery
+from serving.faces.names import check_path, check_person
+from serving.faces.operations import face_model
+from serving.models import Models, ServedModel
+
+bearer = HTTPBearer(auto_error=False, description="not needed where no API keys are set")
+
+
+def person_of(request: Request, person: Annotated[str, Path(min_length=1)]) -> str:
+    """The person of the address."""
+    check_path(request.scope)
+    return check_person(person)
+
+
+PersonId = Annotated[str, Depends(person_of)]
+Aligned = Annotated[bool, Query(description="each picture is the aligned crop of one face")]
+ModelName = Annotated[str | None, Query(description="another embedding model of this server")]
+Fmr = Annotated[
+    float | None,
+    Query(
+        gt=0, lt=1, description="target false-match rate, one the model has; 0.001 where it has it"
+    ),
+]
+After = Annotated[int, Query(ge=0, description="`next` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="entries in a page")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="makes it safe to send the same enrolment again: it is done once; remembered "
+        "for 24 hours; 1 to 255 printable ASCII characters",
+    ),
+]
+
+
+async def gallery_model(request: Request) -> ServedModel:
+    """The model whose embeddings are enrolled; the best for an empty gallery."""
+    model = await run_in_threadpool(gallery_of(request).lookup.model)
+    return face_model(models_of(request), hash_=model)
+
+
+def gallery_of(request: Request) -> Gallery:
+    """The gallery that this worker searches."""
+    gallery: Gallery = request.app.state.gallery
+    return gallery
+
+
+def models_of(request: Request) -> Models:
+    """The models of this server."""
+    models: Models = request.app.state.models
+    return models
+
+
+def access_of(request: Request) -> Access:
+    """The keys of this server."""
+    access: Access = request.app.state.access
+    return access

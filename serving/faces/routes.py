@@ -1,0 +1,157 @@
+"""The HTTP surface of faces: `/v1/faces/…`."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from serving.faces import operations
+from serving.faces.gallery_routes import GALLERY, add_gallery_routes
+from serving.faces.operations import EmbeddedFace
+from serving.faces.parameters import (
+    Aligned,
+    Fmr,
+    Key,
+    ModelName,
+    PersonId,
+    access_of,
+    bearer,
+    gallery_model,
+    gallery_of,
+    models_of,
+)
+from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Verified
+from serving.faces.store import NewPicture, Retry, fingerprint
+from serving.forms import picture_body, read_contents, read_pair
+from serving.models import ServedModel
+from serving.pictures import read_pictures
+from serving.problems import RequestError
+from serving.schemas import Answer
+
+FACES: dict[str, Any] = {"tags": ["faces"], "dependencies": [Depends(bearer)]}
+
+
+def face_routes(pool: ThreadPoolExecutor) -> APIRouter:
+    """Make the routes; `app.state` must hold models, gallery, access and keeps_pictures.
+
+    Args:
+        pool: where pictures are decoded and models run.
+    """
+    router = APIRouter(prefix="/v1/faces")
+    _add_comparisons(router, pool)
+    _add_enrolment(router, pool)
+    add_gallery_routes(router)
+    return router
+
+
+async def _embed(
+    pool: ThreadPoolExecutor, model: ServedModel, contents: Sequence[bytes], aligned: bool
+) -> list[EmbeddedFace]:
+    def work() -> list[EmbeddedFace]:
+        pictures = read_pictures(contents, model.manifest.input)
+        return operations.embed(model, pictures, aligned=aligned)
+
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
+    @router.post(
+        "/verify",
+        response_model=Verified,
+        openapi_extra=picture_body(("first", "second")),
+        **FACES,
+    )
+    async def verify(
+        request: Request, *, aligned: Aligned = False, fmr: Fmr = None, model: ModelName = None
+    ) -> Response:
+        """Say whether two pictures show one person: match, no match, or why it cannot be said."""
+        access_of(request).check(request, "read", "verify")
+        served = operations.face_model(models_of(request), model)
+        threshold = operations.threshold_of(served, fmr)
+        first, second = await _embed(pool, served, await read_pair(request), aligned)
+        return _json(operations.verify(served, first, second, threshold))
+
+    @router.post("/embed", response_model=Embedded, openapi_extra=picture_body(("image",)), **FACES)
+    async def embed(
+        request: Request, *, aligned: Aligned = False, model: ModelName = None
+    ) -> Response:
+        """Give the embedding of the face on each picture."""
+        access_of(request).check(request, "read", "embed")
+        served = operations.face_model(models_of(request), model)
+        faces = await _embed(pool, served, await read_contents(request), aligned)
+        return _json(
+            Embedded(
+                model=served.stamp,
+                provider=served.runtime.provider,
+                metric=operations.verification(served).metric,
+                faces=tuple(face.found for face in faces),
+                embeddings=[face.vector.tolist() for face in faces],
+            )
+        )
+
+    @router.post(
+        "/identify", response_model=Identified, openapi_extra=picture_body(("image",)), **FACES
+    )
+    async def identify(
+        request: Request,
+        *,
+        aligned: Aligned = False,
+        fmr: Fmr = None,
+        top: Annotated[int, Query(ge=1, le=1000, description="number of people to name")] = 5,
+    ) -> Response:
+        """Name the people enrolled who are nearest to the face on each picture."""
+        access_of(request).check(request, "read", "identify")
+        served = await gallery_model(request)
+        threshold = operations.threshold_of(served, fmr)
+        faces = await _embed(pool, served, await read_contents(request), aligned)
+        gallery = gallery_of(request)
+        return _json(
+            await run_in_threadpool(operations.identify, served, gallery, faces, threshold, top)
+        )
+
+
+def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
+    @router.put(
+        "/people/{person}/pictures",
+        response_model=EnrolledPictures,
+        openapi_extra=picture_body(("image",)),
+        **GALLERY,
+    )
+    async def enrol(
+        request: Request, person: PersonId, *, aligned: Aligned = False, key: Key = None
+    ) -> Response:
+        """Add pictures of a person. When this is answered they are on disk, and found by all."""
+        actor = access_of(request).check(request, "write")
+        served = await gallery_model(request)
+        contents = await read_contents(request)
+        retry = _retry(key, person, str(aligned), *contents)
+        faces = await _embed(pool, served, contents, aligned)
+        operations.check_usable(served, faces)
+        kept = request.app.state.keeps_pictures
+        new = [
+            NewPicture(person, face.vector, aligned, content if kept else None, uuid.uuid4().hex)
+            for face, content in zip(faces, contents, strict=True)
+        ]
+        store = gallery_of(request).store
+        done = await run_in_threadpool(store.enrol, person, served.artifact.hash, new, actor, retry)
+        return _json(EnrolledPictures(person=person, model=served.stamp, **done._asdict()))
+
+
+def _retry(key: str | None, *parts: str | bytes) -> Retry | None:
+    if key is None:
+        return None
+    if not re.fullmatch(r"[ -~]{1,255}", key):
+        raise RequestError(
+            "bad-parameter", "Idempotency-Key: 1 to 255 printable ASCII characters are accepted."
+        )
+    return Retry(key, fingerprint(*parts))
+
+
+def _json(answer: Answer) -> Response:
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")

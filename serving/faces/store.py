@@ -1,0 +1,283 @@
+"""What changes the gallery in SQL: enrol, remove. Every change is one transaction."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Table, delete, insert, select, update
+
+from serving.faces.database import Change, Database
+from serving.faces.lookup import number_of
+from serving.faces.tables import changes, embeddings, people, pictures, requests
+from serving.problems import RequestError
+
+KEY_LIFETIME = timedelta(hours=24)
+"""How long an idempotency key is remembered."""
+
+
+class NewPicture(NamedTuple):
+    """A picture to enrol."""
+
+    person: str
+    vector: npt.NDArray[np.float32]
+    aligned: bool
+    content: bytes | None
+    """Encoded, as sent; None where pictures are not kept."""
+    id: str
+    created: datetime | None = None
+    """Now, where it is None."""
+
+
+class Retry(NamedTuple):
+    """What makes an enrolment safe to repeat."""
+
+    key: str
+    fingerprint: str
+    """sha256 over the request; the key belongs to it."""
+
+
+class Enrolled(NamedTuple):
+    """Pictures that were enrolled, and whether by an earlier request with the same key."""
+
+    pictures: tuple[str, ...]
+    change: int
+    replayed: bool
+
+
+class Removed(NamedTuple):
+    """What left the gallery, in numbers of rows."""
+
+    at: datetime
+    change: int
+    pictures: tuple[str, ...]
+    embeddings: int
+    contents: int
+    answers: int
+    traces_erased: bool
+
+
+class Store:
+    """The gallery, as far as it is changed.
+
+    Every method raises a `RequestError` where the database does not answer.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def enrol(
+        self,
+        person: str,
+        model: str,
+        new: Sequence[NewPicture],
+        actor: str,
+        retry: Retry | None = None,
+    ) -> Enrolled:
+        """Add pictures of a person; the person is made where there is none yet.
+
+        Args:
+            person: id, checked before.
+            model: hash of the model that gave the embeddings.
+            new: the pictures.
+            actor: who asked for it, for the change log.
+            retry: with it, the same request is carried out once, however often it comes.
+
+        Raises:
+            RequestError: embeddings of another model are enrolled, or the key was used before.
+        """
+        with self.database.change() as change:
+            if retry is not None:
+                _forget_old_keys(change)
+                earlier = _earlier(change.connection, actor, retry)
+                if earlier is not None:
+                    return earlier
+            bind_model(change, model)
+            add_pictures(change, new, model, actor, "enrol")
+            enrolled = Enrolled(tuple(picture.id for picture in new), change.head, replayed=False)
+            if retry is not None:
+                _remember(change, actor, retry, person, enrolled)
+        return enrolled
+
+    def remove_person(self, person: str, actor: str) -> Removed:
+        """Remove a person, with everything that was kept of them but the change log.
+
+        Raises:
+            RequestError: nobody of that id is enrolled.
+        """
+        with self.database.change() as change:
+            number = number_of(change.connection, person)
+            chosen = pictures.c.person == number
+            removed = remove_pictures(change, chosen, actor, "remove picture")
+            answers = _empty_answers(change.connection, number)
+            change.connection.execute(delete(people).where(people.c.number == number))
+            row = change.note(change.number(), actor, "remove person", person=person)
+            change.connection.execute(insert(changes), row)
+            removed = removed._replace(answers=answers, change=change.head)
+        return removed._replace(traces_erased=self.database.erase_traces())
+
+    def remove_picture(self, person: str, picture: str, actor: str) -> Removed:
+        """Remove one picture of a person. The person stays, if with no picture left.
+
+        Raises:
+            RequestError: there is no such person or picture.
+        """
+        with self.database.change() as change:
+            number = number_of(change.connection, person)
+            chosen = (pictures.c.person == number) & (pictures.c.id == picture)
+            removed = remove_pictures(change, chosen, actor, "remove picture")
+            if not removed.pictures:
+                raise RequestError(
+                    "unknown-picture", f"{person!r} has no picture {picture!r}; GET lists them."
+                )
+            answers = _empty_answers(change.connection, number)
+            removed = removed._replace(answers=answers, change=change.head)
+        return removed._replace(traces_erased=self.database.erase_traces())
+
+
+def fingerprint(*parts: str | bytes) -> str:
+    """sha256 over parts, each with its length, so that no two lists give the same."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def bind_model(change: Change, model: str) -> None:
+    """Hold a change to the gallery's model; an empty gallery takes any.
+
+    Raises:
+        RequestError: embeddings of another model are enrolled.
+    """
+    if change.model in {None, model}:
+        change.model = model
+        return
+    if change.connection.scalar(select(pictures.c.number).limit(1)) is None:
+        change.model = model
+        return
+    raise another_model(change.model, model)
+
+
+def another_model(enrolled: str | None, asked: str) -> RequestError:
+    """The refusal of embeddings that cannot be compared with those of the gallery."""
+    return RequestError(
+        "another-model",
+        f"the gallery holds embeddings of model {str(enrolled)[:12]}…, these are of {asked[:12]}…; "
+        "serve that model, or migrate with `python -m serving re-embed`.",
+    )
+
+
+def add_pictures(
+    change: Change, new: Sequence[NewPicture], model: str, actor: str, action: str
+) -> None:
+    """Insert pictures, and the people on them that are not there yet.
+
+    Args:
+        change: under way, bound to the model.
+        new: the pictures; none is in the gallery.
+        model: hash of the model that gave the embeddings.
+        actor: who asked for it.
+        action: what the change log calls it.
+    """
+    names = {picture.person for picture in new}
+    known = select(people.c.name, people.c.number).where(people.c.name.in_(names))
+    numbers = {row.name: row.number for row in change.connection.execute(known)}
+    rows: dict[Table, list[dict[str, Any]]] = {
+        table: [] for table in (people, pictures, embeddings, changes)
+    }
+    for picture in new:
+        person = picture.person
+        if person not in numbers:
+            numbers[person] = change.number()
+            made = {"number": numbers[person], "name": person, "created": change.at}
+            rows[people].append(made)
+            note = change.note(numbers[person], actor, "add person", person=person)
+            rows[changes].append(note)
+        number = change.number()
+        rows[pictures].append(
+            {
+                "number": number,
+                "id": picture.id,
+                "person": numbers[person],
+                "created": picture.created or change.at,
+                "aligned": picture.aligned,
+                "content": picture.content,
+            }
+        )
+        vector = picture.vector.astype("<f4").tobytes()
+        rows[embeddings].append({"picture": number, "model": model, "vector": vector})
+        rows[changes].append(change.note(number, actor, action, person=person, picture=picture.id))
+    for table, values in rows.items():
+        if values:
+            change.connection.execute(insert(table), values)
+
+
+def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Removed:
+    """Delete the chosen pictures with their embeddings; one number in the log for each."""
+    connection = change.connection
+    kept = pictures.c.content.is_not(None).label("kept")
+    owner = people.c.number == pictures.c.person
+    query = select(pictures.c.number, pictures.c.id, kept, people.c.name).join(people, owner)
+    rows = connection.execute(query.where(chosen)).all()
+    numbers = select(pictures.c.number).where(chosen)
+    gone = connection.execute(delete(embeddings).where(embeddings.c.picture.in_(numbers))).rowcount
+    connection.execute(delete(pictures).where(chosen))
+    notes = [
+        change.note(
+            change.number(), actor, action, person=row.name, picture=row.id, removed=row.number
+        )
+        for row in rows
+    ]
+    if notes:
+        connection.execute(insert(changes), notes)
+    names = tuple(row.id for row in rows)
+    contents = sum(row.kept for row in rows)
+    return Removed(change.at, change.head, names, gone, contents, 0, traces_erased=False)
+
+
+def _empty_answers(connection: Connection, person: int) -> int:
+    """Forget what was answered to enrolments of a person; the keys stay used."""
+    known = (requests.c.person == person) & requests.c.answer.is_not(None)
+    blank = {"person": None, "fingerprint": None, "answer": None}
+    return connection.execute(update(requests).where(known).values(blank)).rowcount
+
+
+def _remember(change: Change, actor: str, retry: Retry, person: str, enrolled: Enrolled) -> None:
+    row = {
+        "actor": actor,
+        "key": retry.key,
+        "fingerprint": retry.fingerprint,
+        "created": change.at,
+        "person": number_of(change.connection, person),
+        "answer": json.dumps([enrolled.pictures, enrolled.change]),
+    }
+    change.connection.execute(insert(requests), row)
+
+
+def _forget_old_keys(change: Change) -> None:
+    old = requests.c.created < change.at - KEY_LIFETIME
+    change.connection.execute(delete(requests).where(old))
+
+
+def _earlier(connection: Connection, actor: str, retry: Retry) -> Enrolled | None:
+    query = select(requests.c.fingerprint, requests.c.answer)
+    same = (requests.c.actor == actor) & (requests.c.key == retry.key)
+    row = connection.execute(query.where(same)).first()
+    if row is None:
+        return None
+    if row.answer is None:
+        raise RequestError(
+            "idempotency-key-used", "what this key enrolled has been removed since; use another."
+        )
+    if row.fingerprint != retry.fingerprint:
+        raise RequestError(
+            "idempotency-key-used",
+            "this key came with another request before; use a new key for each request, and the "
+            "same one only to repeat it unchanged.",
+        )
+    names, change = json.loads(row.answer)
+    return Enrolled(tuple(names), change, replayed=True)

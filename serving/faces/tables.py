@@ -1,0 +1,93 @@
+"""The tables of the gallery."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+VERSION = 1
+"""Of the tables; another version's are refused."""
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time, UTC; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """As it is read."""
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+Number = BigInteger().with_variant(Integer(), "sqlite")
+"""A change's number; on SQLite the type that makes a primary key the row's own place."""
+
+metadata = MetaData()
+gallery = Table(
+    "gallery",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1: there is one row
+    Column("version", Integer, nullable=False),
+    Column("head", Number, nullable=False),  # number of the newest change
+    Column("model", String(64)),  # hash of the model whose embeddings are searched
+)
+people = Table(
+    "people",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=False),  # of the change that made it
+    Column("name", Text, nullable=False, unique=True),
+    Column("created", Moment, nullable=False),
+)
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=False),  # of its enrolment
+    Column("id", String(32), nullable=False, unique=True),
+    Column("person", ForeignKey("people.number"), nullable=False, index=True),
+    Column("created", Moment, nullable=False),
+    Column("aligned", Boolean, nullable=False),
+    Column("content", LargeBinary),  # the picture as sent, where pictures are kept
+)
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("picture", ForeignKey("pictures.number"), primary_key=True, autoincrement=False),
+    Column("model", String(64), primary_key=True),
+    Column("vector", LargeBinary, nullable=False),  # D float32, little-endian
+)
+requests = Table(
+    "requests",
+    metadata,
+    Column("actor", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("created", Moment, nullable=False, index=True),
+    Column("person", Number, index=True),  # these three are emptied when the person is removed
+    Column("fingerprint", String(64)),
+    Column("answer", Text),
+)
+changes = Table(
+    "changes",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("person", Text),
+    Column("picture", String(32)),
+    Column("removed", Number),  # number of the picture that left the gallery
+)

@@ -1,0 +1,73 @@
+"""A real PostgreSQL for the tests, from the distribution's package, where it is there."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+MISSING = "no PostgreSQL server is installed; apt-get install postgresql brings it"
+
+
+def postgresql_programs() -> Path | None:
+    """Folder of `initdb` and `postgres`; None where they are not installed."""
+    found = shutil.which("initdb")
+    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+
+
+@contextmanager
+def running_postgresql(programs: Path) -> Iterator[str]:
+    """A server of its own on loopback; yields the URL of its database `postgres`."""
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    home = Path(tempfile.mkdtemp(prefix="vitrine-postgresql-"))
+    if user is not None:
+        shutil.chown(home, user)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = home / "data"
+    initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "vitrine", "-E", "UTF8"]
+    subprocess.run(initdb, user=user, cwd=home, check=True, capture_output=True)
+    options = ["-h", "127.0.0.1", "-p", str(port), "-k", home, "-c", "fsync=off"]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, *options], user=user, cwd=home, stderr=log
+        )
+    url = f"postgresql://vitrine@127.0.0.1:{port}/postgres"
+    try:
+        _wait(url, server)
+        yield url
+    finally:
+        server.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
+        server.wait(30)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def new_database(url: str, name: str) -> str:
+    """Make a database beside the one of `url`; gives its URL."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
+        )
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise
+            time.sleep(0.1)
+        else:
+            return

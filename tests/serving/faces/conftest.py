@@ -1,0 +1,47 @@
+"""Galleries in both kinds of database, and a model to fill them with."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.faces.gallery import Gallery
+from tests.databases import MISSING, new_database, postgresql_programs, running_postgresql
+from tests.graphs import face_artifact
+
+LONG = bool(os.environ.get("VITRINE_LONG_TESTS"))
+"""Whether tests repeat as often as is worth it before a release, not at every change."""
+
+
+@pytest.fixture(scope="session")
+def face_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of artifacts with one model of faces."""
+    root = tmp_path_factory.mktemp("face-models")
+    face_artifact(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    programs = postgresql_programs()
+    if programs is None:
+        pytest.skip(MISSING)
+    with running_postgresql(programs) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return str(tmp_path / "gallery.sqlite3")
+    return new_database(request.getfixturevalue("postgresql"), f"gallery_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def gallery(database_url: str) -> Iterator[Gallery]:
+    gallery = Gallery(database_url)
+    yield gallery
+    gallery.database.close()

@@ -1,0 +1,120 @@
+"""From one model's embeddings to another's."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.faces.gallery import Gallery
+from serving.faces.migrate import plan, re_embed
+from serving.faces.operations import embed
+from serving.faces.store import NewPicture
+from serving.models import ServedModel
+from serving.pictures import read_pictures
+from serving.problems import RequestError
+from tests.graphs import face_artifact
+from tests.pictures import encoded, photograph
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> tuple[ServedModel, ServedModel]:
+    old = face_artifact(tmp_path / "models", "old")
+    new = face_artifact(tmp_path / "models", "new", dimension=24)
+    return ServedModel(old), ServedModel(new)
+
+
+def portrait(seed: int) -> bytes:
+    return encoded(photograph(40, 40, seed))
+
+
+def enrol(gallery: Gallery, model: ServedModel, person: str, seed: int, *, kept: bool) -> str:
+    content = portrait(seed)
+    (face,) = embed(model, read_pictures([content], model.manifest.input), aligned=True)
+    name = f"{seed:032x}"
+    new = NewPicture(person, face.vector, aligned=True, content=content if kept else None, id=name)
+    gallery.store.enrol(person, model.artifact.hash, [new], "test")
+    return name
+
+
+def found(gallery: Gallery, model: ServedModel, seed: int) -> tuple[str, float]:
+    (face,) = embed(model, read_pictures([portrait(seed)], model.manifest.input), aligned=True)
+    (best,) = gallery.search(face.vector, model.artifact.hash, "euclidean", 1)
+    return best.person, best.distance
+
+
+def test_kept_pictures_move_and_the_others_are_lost(
+    gallery: Gallery, models: tuple[ServedModel, ServedModel]
+) -> None:
+    old, new = models
+    for seed in range(150):
+        enrol(gallery, old, f"p{seed % 50}", seed, kept=seed < 120)
+    enrol(gallery, old, "only forgotten", 999, kept=False)
+    assert found(gallery, old, 130) == ("p30", 0.0)
+    intended = plan(gallery.database, new.artifact.hash)
+    assert intended == (True, 151, 31, 1)
+    told: list[int] = []
+    assert re_embed(gallery.database, new, told.append) == 31
+    assert sum(told) == 120
+    assert found(gallery, new, 70) == ("p20", 0.0)
+    assert found(gallery, new, 130)[1] > 0
+    assert gallery.lookup.state()[0] == new.artifact.hash
+    assert gallery.lookup.state()[2:] == (51, 120)
+    assert gallery.lookup.person("only forgotten")[1] == []
+    with pytest.raises(RequestError) as caught:
+        found(gallery, old, 70)
+    assert caught.value.code == "another-model"
+    assert plan(gallery.database, new.artifact.hash) == (False, 120, 0, 0)
+
+
+def test_an_interrupted_migration_goes_on_and_changes_nothing_before(
+    gallery: Gallery, models: tuple[ServedModel, ServedModel]
+) -> None:
+    old, new = models
+    for seed in range(150):
+        enrol(gallery, old, f"p{seed}", seed, kept=True)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        re_embed(gallery.database, new, interrupt)
+    assert found(gallery, old, 3) == ("p3", 0.0)
+    gallery.store.remove_person("p3", "test")
+    enrol(gallery, old, "late", 777, kept=True)
+    told: list[int] = []
+    assert re_embed(gallery.database, new, told.append) == 0
+    assert sum(told) == 150 - 64 + 1
+    assert found(gallery, new, 777) == ("late", 0.0)
+    assert found(gallery, new, 3)[1] > 0
+
+
+def test_the_command_says_what_is_lost_before_it_starts(
+    models: tuple[ServedModel, ServedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "gallery.sqlite3"
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
+    monkeypatch.setenv("VITRINE_DATABASE", str(store))
+    gallery = Gallery(str(store))
+    enrol(gallery, models[0], "p", 1, kept=True)
+    enrol(gallery, models[0], "q", 2, kept=False)
+
+    def run(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "serving", "re-embed", *arguments]
+        return subprocess.run(
+            command, input=answer, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    refused = run("new", answer="n\n")
+    assert refused.returncode == 130
+    assert "LOST are 1" in refused.stdout
+    assert "1 people" in refused.stdout
+    assert found(gallery, models[0], 2) == ("q", 0.0)
+    done = run("new", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "the gallery is of new now; 1 pictures were lost." in done.stdout
+    assert found(gallery, models[1], 1) == ("p", 0.0)
+    assert "nothing to do" in run("new").stdout
+    unknown = run("nobody")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+    gallery.database.close()
