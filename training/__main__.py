@@ -68,9 +68,12 @@ def list_command(profile: Profile, as_json: bool) -> None:
 def show(recipe: str, profile: Profile, as_json: bool) -> None:
     """Show RECIPE: study, settings, reported figures, numbers of parameters."""
     settings = load_recipe(recipe, profile)
+    import torch
+
     from training.networks import build, parameter_counts
 
-    total, trainable = parameter_counts(build(settings.network, _classes(settings)))
+    with torch.device("meta"):  # numbers of weights are wanted, not weights
+        total, trainable = parameter_counts(build(settings.network, _classes(settings)))
     content = {**asdict(settings), "parameters": {"total": total, "trainable": trainable}}
     if as_json:
         print_json(content)

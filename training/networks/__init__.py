@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from training.networks.backbone import backbone
 from training.networks.blocks import blocks
 from training.networks.fast import fast
 from training.networks.ladder import ladder
@@ -14,6 +15,7 @@ from training.networks.mlp import mlp
 from training.recipe import Network, RecipeError
 
 BUILDERS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
+    "backbone": backbone,
     "blocks": blocks,
     "fast": fast,
     "ladder": ladder,
@@ -40,7 +42,7 @@ class Classifier(nn.Module):
         return logits
 
     def initialise(self, images: Tensor) -> None:
-        """Let a trunk that wants to see pictures before training see some.
+        """Give a trunk its first weights, where they are read from a file or made from pictures.
 
         Args:
             images: N x 3 x H x W, normalised.
