@@ -1,11 +1,13 @@
 """Random changes of whole batches, on uint8 tensors N x H x W x 3, drawn from one generator."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from artifacts import InputPolicy
-from training.recipe import Augment, Recipe
+from training.recipe import Recipe
+from training.settings import Augment
 
 
 def augment(
@@ -24,10 +26,7 @@ def augment(
         uint8 or float32 N x H' x W' x 3 in 0..255.
     """
     settings = recipe.augment
-    if settings.flip == "random":
-        images = flip(images, torch.rand(len(images), generator=generator) < 0.5)  # noqa: PLR2004
-    elif settings.flip == "alternating":
-        images = flip(images, (_hash(indices) + epoch) % 2 == 0)
+    images = flip(images, flips(indices, recipe, generator, epoch))
     if settings.translate:
         images = translate(images, settings.translate, generator)
     if settings.jitter:
@@ -37,18 +36,57 @@ def augment(
     if settings.cutout:
         images = cutout(images, settings.cutout, generator)
     if settings.early_side and epoch < settings.early * recipe.epochs:
-        return rescale(images, settings.early_side, settings.early_side)
+        side = settings.early_side
+        return shown(images, InputPolicy(native_side=(side, side)))
     if settings.sizes:
         choice = int(torch.randint(len(settings.sizes), (1,), generator=generator))
-        width, height = parse_size(settings.sizes[choice])
-        policy = InputPolicy(native_side=recipe.native_side)
-        images = rescale(rescale(images, width, height), *policy.target(width, height))
-    return images
+        images = rescale(images, *parse_size(settings.sizes[choice]))
+    return shown(images, recipe.policy)
 
 
-def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror the chosen pictures left to right; `chosen` is bool N."""
+def shown(images: Tensor, policy: InputPolicy) -> Tensor:
+    """Rescale a batch N x H x W x 3 as the served model would."""
+    height, width = images.shape[1:3]
+    return rescale(images, *policy.target(width, height))
+
+
+def flips(indices: Tensor, recipe: Recipe, generator: torch.Generator, epoch: int) -> Tensor | None:
+    """Which pictures of a batch are mirrored, bool N; None where the recipe mirrors none."""
+    if recipe.augment.flip == "random":
+        return torch.rand(len(indices), generator=generator) < 0.5  # noqa: PLR2004
+    if recipe.augment.flip == "alternating":
+        return (_hash(indices) + epoch) % 2 == 0
+    return None
+
+
+def flip(images: Tensor, chosen: Tensor | None) -> Tensor:
+    """Mirror the chosen pictures left to right; `chosen` is bool N, None for none."""
+    if chosen is None:
+        return images
     return torch.where(chosen[:, None, None, None], images.flip(2), images)
+
+
+def mixup(
+    images: Tensor, labels: Tensor, classes: int, strength: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Blend a batch with itself in another order.
+
+    Args:
+        images: N x ...
+        labels: int64 N.
+        classes: C.
+        strength: of the Beta distribution that the share is drawn from.
+        generator: the only source of chance.
+
+    Returns:
+        (float images of the same shape, target shares N x C).
+    """
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    share = float(np.random.default_rng(seed).beta(strength, strength))
+    order = torch.randperm(len(labels), generator=generator)
+    targets = F.one_hot(labels, classes).float()
+    blended = torch.lerp(images[order].float(), images.float(), share)
+    return blended, torch.lerp(targets[order], targets, share)
 
 
 def translate(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """Data sets as tensors: read whole, split by seed, batched by (seed, epoch) alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from artifacts import DataError
 from artifacts.datasets import ImageSet, load
 from training.download import download
-from training.recipe import Data
+from training.settings import Data, Size
 
 CACHE = Path("runs/cache")
 Pixels = npt.NDArray[np.uint8]
@@ -27,14 +28,12 @@ class Split:
     """uint8 N x H x W x 3, RGB."""
     labels: Tensor
     """int64 N."""
+    originals: Sequence[Pixels] | Pixels
+    """The same pictures as the data set has them, of any sizes: what a user would send."""
 
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.labels)
-
-    def take(self, indices: Tensor) -> "Split":
-        """The pictures at `indices`, in that order."""
-        return Split(self.images[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def load_splits(data: Data, seed: int) -> Splits:
     """Read the training split and hold `data.validation` pictures of it out.
 
     Raises:
-        DataError: data missing or too small, pictures of different sizes without `side`.
+        DataError: data missing or too small, pictures of different sizes without `size`.
     """
     source = load_or_download(data.name, "train")
     if not 0 < data.validation < len(source):
@@ -63,16 +62,18 @@ def load_splits(data: Data, seed: int) -> Splits:
             f"{data.name}: {data.validation} validation pictures asked of {len(source)}; "
             "hold out at least one and leave at least one."
         )
-    pixels = torch.from_numpy(as_array(source, data.side))
-    everything = Split(pixels, torch.from_numpy(source.labels))
-    held_out = _validation(everything.labels, data, seed)
+    pixels = torch.from_numpy(as_array(source, data.size))
+    labels = torch.from_numpy(source.labels)
+    held_out = _validation(labels, data, seed)
     rest = torch.ones(len(source), dtype=torch.bool)
     rest[held_out] = False
-    return Splits(
-        train=everything.take(rest.nonzero().squeeze(1)),
-        validation=everything.take(held_out),
-        source=source,
-    )
+
+    def taken(chosen: Tensor) -> Split:
+        images = pixels[chosen]
+        originals = images.numpy() if data.size is None else source.take(chosen.numpy()).images
+        return Split(images, labels[chosen], originals)
+
+    return Splits(taken(rest.nonzero().squeeze(1)), taken(held_out), source)
 
 
 def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
@@ -97,27 +98,28 @@ def load_or_download(name: str, split: str) -> ImageSet:
         return load(name, split)
 
 
-def as_array(source: ImageSet, side: int | None) -> Pixels:
-    """All pictures as uint8 N x H x W x 3, squashed to a square of `side` px where given.
+def as_array(source: ImageSet, size: Size | None) -> Pixels:
+    """All pictures as uint8 N x H x W x 3, squashed to `size` (height, width), px, where given.
 
-    Decoded folders are kept on disk under `runs/cache`, one file per content and side.
+    Decoded folders are kept on disk under `runs/cache`, one file per content and size.
 
     Raises:
-        DataError: a folder of pictures without `side`, or an unreadable picture.
+        DataError: a folder of pictures without `size`, or an unreadable picture.
     """
-    if isinstance(source.images, np.ndarray) and side in (None, source.images.shape[1]):
+    if isinstance(source.images, np.ndarray) and size in (None, source.images.shape[1:3]):
         return source.images
-    if side is None:
-        raise DataError(f"{source.name}: pictures of many sizes need `data.side` in the recipe.")
-    path = CACHE / f"{source.fingerprint[:16]}-{side}.npy"
+    if size is None:
+        raise DataError(f"{source.name}: pictures of many sizes need `data.size` in the recipe.")
+    height, width = size
+    path = CACHE / f"{source.fingerprint[:16]}-{height}x{width}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npy")
-        shape = (len(source), side, side, 3)
+        shape = (len(source), height, width, 3)
         writable = np.lib.format.open_memmap(partial, "w+", dtype=np.uint8, shape=shape)
         for i in track(range(len(source)), f"decoding {source.name}"):
             image = Image.fromarray(source.images[i])
-            writable[i] = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
+            writable[i] = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
         writable.flush()
         partial.rename(path)
     # copy-on-write: torch warns about read-only memory, and nothing writes to it

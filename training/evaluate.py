@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from artifacts import Runtime
+from artifacts import InputPolicy, Runtime
 from artifacts.manifest import Metric
 from training.augment import parse_size
 
 ECE_BINS = 15
 CHUNK = 2048
+MANY_CLASSES = 10
 
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -57,7 +58,10 @@ def run_logits(runtime: Runtime, pictures: Sequence[Picture] | Picture) -> Logit
 def score(
     logits: Logits, labels: Labels, temperature: float, split: str, size: str | None = None
 ) -> list[Metric]:
-    """Accuracy, calibrated loss and expected calibration error (15 bins, L1) of one split."""
+    """Accuracy, calibrated loss and expected calibration error (15 bins, L1) of one split.
+
+    Where there are many classes also the share of pictures whose class is among the first five.
+    """
     scores, truth = torch.from_numpy(logits).double() / temperature, torch.from_numpy(labels)
     values = {
         "accuracy": (scores.argmax(1) == truth).double().mean(),
@@ -66,16 +70,38 @@ def score(
             scores.softmax(1), truth, num_classes=logits.shape[1], n_bins=ECE_BINS
         ),
     }
+    if logits.shape[1] > MANY_CLASSES:
+        among = scores.topk(5, 1).indices == truth[:, None]  # (N, 5)
+        values["accuracy-top5"] = among.any(1).double().mean()
     return [
         Metric(name=name, value=round(float(value), 6), split=split, samples=len(truth), size=size)
         for name, value in values.items()
     ]
 
 
-def resized(pictures: Sequence[Picture] | Picture, size: str) -> list[Picture]:
-    """Pictures rescaled (Pillow, bicubic) to `WIDTHxHEIGHT`."""
-    bicubic = Image.Resampling.BICUBIC
-    return [
-        np.asarray(Image.fromarray(picture).resize(parse_size(size), bicubic))
-        for picture in pictures
-    ]
+class Resized(Sequence[Picture]):
+    """Pictures rescaled (Pillow, bicubic) when they are asked for.
+
+    Args:
+        pictures: of any sizes.
+        size: `WIDTHxHEIGHT`; or one number, the side of the square that has the new area, and the
+            aspect ratio is kept.
+    """
+
+    def __init__(self, pictures: Sequence[Picture] | Picture, size: str) -> None:
+        self.pictures = pictures
+        self.size = size
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Picture:  # type: ignore[override]
+        """Picture `index`, uint8 H x W x 3."""
+        image = Image.fromarray(self.pictures[index])
+        if "x" in self.size:
+            target = parse_size(self.size)
+        else:
+            side = int(self.size)
+            target = InputPolicy(native_side=(side, side)).target(*image.size)
+        return np.asarray(image.resize(target, Image.Resampling.BICUBIC))

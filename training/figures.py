@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from training.augment import augment
 from training.data import Splits, load_splits
 from training.history import png
-from training.recipe import Augment, Recipe
+from training.recipe import Recipe
+from training.settings import Augment
 from training.study import Row
 
 SAMPLES = 50

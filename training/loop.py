@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
-from training.augment import augment
-from training.data import Split, Splits, epoch_batches
+from training.cut import cut
+from training.data import Splits, epoch_batches
+from training.frozen import frozen_sources
 from training.history import DivergedError, Epoch
+from training.inputs import Pictures, Source
 from training.losses import objective
 from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
-
-VALIDATION_BATCH = 512
 
 
 @dataclass
@@ -90,7 +90,8 @@ def fit(
     state = State(model, make_optimizer(model, recipe.optimizer), _average(model, recipe))
     checkpoint = folder / "checkpoint.pt"
     resumed = state.load(checkpoint, recipe.hash)
-    wrapped, optimizer = accelerator.prepare(model, state.optimizer)
+    feed = _feed(state, splits, recipe, accelerator)
+    wrapped, optimizer = accelerator.prepare(feed.model, state.optimizer)
     state.optimizer = optimizer
     with Progress(transient=True, disable=not accelerator.is_main_process) as progress:
         if resumed:
@@ -102,7 +103,7 @@ def fit(
             def tick(share: float, epoch: int = epoch) -> None:
                 progress.update(task, completed=epoch + share)
 
-            row = _epoch(wrapped, state, splits, recipe, epoch, accelerator, tick)
+            row = _epoch(wrapped, state, feed, recipe, epoch, accelerator, tick)
             if not math.isfinite(row.train_loss + row.validation_loss):
                 total, _ = parameter_counts(model)
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
@@ -114,21 +115,43 @@ def fit(
     return state.result.cpu().eval(), state.history
 
 
+@dataclass(frozen=True)
+class Feed:
+    """Who learns from what: the network from pictures, or its suffix from what its prefix gave."""
+
+    model: nn.Module
+    result: nn.Module
+    """What is validated, as `State.result`."""
+    train: Source
+    validation: Source
+
+
+def _feed(state: State, splits: Splits, recipe: Recipe, accelerator: Accelerator) -> Feed:
+    classes, device = len(splits.classes), accelerator.device
+    train, validation = (
+        Pictures(split, classes, recipe, device) for split in (splits.train, splits.validation)
+    )
+    if recipe.cache == "none":
+        return Feed(state.model, state.result, train, validation)
+    images = validation.plain(torch.arange(2))[0]
+    prefix, model = cut(state.model, images)
+    result = model if state.average is None else cut(state.result, images)[1]
+    return Feed(model, result, *frozen_sources(prefix, splits, recipe, accelerator))
+
+
 def _epoch(
     model: nn.Module,
     state: State,
-    splits: Splits,
+    feed: Feed,
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
     tick: Callable[[float], None],
 ) -> Epoch:
     start = time.perf_counter()
-    train_loss, train_accuracy = _train(
-        model, state, splits.train, recipe, epoch, accelerator, tick
-    )
+    train_loss, train_accuracy = _train(model, state, feed.train, recipe, epoch, accelerator, tick)
     middle = time.perf_counter()
-    loss, accuracy = _validate(state.result, splits.validation, recipe, accelerator)
+    loss, accuracy = _validate(feed.result, feed.validation, accelerator)
     return Epoch(
         epoch=epoch + 1,
         rate=state.optimizer.param_groups[0]["lr"],
@@ -144,7 +167,7 @@ def _epoch(
 def _train(
     model: nn.Module,
     state: State,
-    split: Split,
+    source: Source,
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
@@ -157,7 +180,7 @@ def _train(
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
     batches = epoch_batches(
-        len(split), recipe.batch_size, seed=recipe.seed, epoch=epoch, rank=rank, world=world
+        len(source.labels), recipe.batch_size, seed=recipe.seed, epoch=epoch, rank=rank, world=world
     )
     loss_mean, hit_mean = _means(accelerator)
     model.train()
@@ -166,46 +189,40 @@ def _train(
         tick(done)
         factor = rate_factor(settings, epoch + done, recipe.epochs)
         set_rate(state.optimizer, settings.lr * factor)
-        batch = split.take(indices)
-        images = augment(batch.images, indices, recipe, generator, epoch)
-        labels = batch.labels.to(accelerator.device)
+        inputs, targets = source.training(indices, generator, epoch)
         with accelerator.autocast():
-            logits = model(normalise(images.to(accelerator.device), recipe))
-        loss = objective(logits.float(), labels, recipe.loss)
+            logits = model(*inputs)
+        loss = objective(logits.float(), targets, recipe.loss)
         accelerator.backward(loss)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         if state.average is not None:
             state.average.update_parameters(state.model)
-        loss_mean.update(loss.detach(), len(labels))
-        hit_mean.update((logits.argmax(1) == labels).float())
+        loss_mean.update(loss.detach(), len(indices))
+        hit_mean.update(_hits(logits, source.labels[indices]))
     return float(loss_mean.compute()), float(hit_mean.compute())
 
 
 @torch.inference_mode()
-def _validate(
-    model: nn.Module, split: Split, recipe: Recipe, accelerator: Accelerator
-) -> tuple[float, float]:
-    """Cross-entropy and accuracy on pictures as they are."""
+def _validate(model: nn.Module, source: Source, accelerator: Accelerator) -> tuple[float, float]:
+    """Cross-entropy and accuracy on pictures as they are served."""
     loss_mean, hit_mean = _means(accelerator)
     model.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
-    for indices in torch.split(torch.arange(rank, len(split), world), VALIDATION_BATCH):
-        batch = split.take(indices)
-        labels = batch.labels.to(accelerator.device)
+    mine = torch.arange(rank, len(source.labels), world)
+    for indices in torch.split(mine, source.batch_size):
+        labels = source.labels[indices].to(accelerator.device)
         with accelerator.autocast():
-            logits = model(normalise(batch.images.to(accelerator.device), recipe))
+            logits = model(*source.plain(indices))
         loss_mean.update(F.cross_entropy(logits.float(), labels), len(labels))
-        hit_mean.update((logits.argmax(1) == labels).float())
+        hit_mean.update(_hits(logits, labels))
     return float(loss_mean.compute()), float(hit_mean.compute())
 
 
-def normalise(images: Tensor, recipe: Recipe) -> Tensor:
-    """uint8 or float N x H x W x 3 in 0..255 -> float N x 3 x H x W, channels last in memory."""
-    mean = torch.tensor(recipe.data.mean, device=images.device) * 255
-    std = torch.tensor(recipe.data.std, device=images.device) * 255
-    pixels = images.to(torch.float32, copy=True)
-    return pixels.sub_(mean).div_(std).permute(0, 3, 1, 2)
+def _hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 where the likeliest class is right, else 0; of several heads (N x K x C), their mean's."""
+    scores = logits.mean(1) if logits.ndim == 3 else logits  # noqa: PLR2004
+    return (scores.argmax(1) == labels.to(scores.device)).float()
 
 
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn, optim
 
 from training.muon import Muon
-from training.recipe import Optimizer
+from training.settings import Optimizer
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
@@ -14,15 +14,25 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
     weights = [w for w in model.parameters() if w.requires_grad]
     if settings.name == "muon":
         return _muon(weights, settings)
-    groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = _groups(weights, settings)
+    if settings.trunk_share != 1.0:
+        named = [(name, w) for name, w in model.named_parameters() if w.requires_grad]
+        heads = [w for name, w in named if name.startswith("head.")]
+        rest = [w for name, w in named if not name.startswith("head.")]
+        slow = [{**group, "factor": settings.trunk_share} for group in _groups(rest, settings)]
+        groups = [*_groups(heads, settings), *slow]
     if settings.name == "sgd":
         momentum = settings.momentum
         return optim.SGD(groups, lr=settings.lr, momentum=momentum, nesterov=momentum > 0)
     kind = optim.Adam if settings.name == "adam" else optim.AdamW
     return kind(groups, lr=settings.lr)
+
+
+def _groups(weights: list[nn.Parameter], settings: Optimizer) -> list[dict[str, Any]]:
+    return [
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def _muon(weights: list[nn.Parameter], settings: Optimizer) -> Muon:
@@ -50,6 +60,6 @@ def rate_factor(settings: Optimizer, done: float, epochs: int) -> float:
 
 
 def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group."""
+    """Set the learning rate of every group, times the group's `factor` where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1.0)

@@ -3,15 +3,24 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+<<<<<<< HEAD
 import torch
 
 from artifacts import Artifact, InputPolicy, Manifest, Runtime
+=======
+from artifacts import Artifact, Manifest, Runtime
+>>>>>>> 5ee9338 (Frozen layers are computed once: networks cut by data flow, boundary tensors cached on disk)
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Metric, Parameters, RecipeRecord, RunRecord
 from artifacts.provenance import code_version, hardware
 from training.card import model_card
+<<<<<<< HEAD
 from training.data import Split, Splits, as_array, load_or_download
 from training.evaluate import fit_temperature, resized, run_logits, score
+=======
+from training.data import Splits, load_or_download
+from training.evaluate import Resized, fit_temperature, run_logits, score
+>>>>>>> 5ee9338 (Frozen layers are computed once: networks cut by data flow, boundary tensors cached on disk)
 from training.export import Served, export
 from training.history import Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
@@ -33,11 +42,11 @@ def publish(
         ExportError: graph and network differ.
         DataError: no test split.
     """
-    policy = InputPolicy(native_side=recipe.native_side, fixed_size=recipe.fixed_size)
+    policy = recipe.policy
     graph = export(Served(network, recipe.data.mean, recipe.data.std), policy)
     runtime = Runtime(graph, policy)
     held_out = splits.validation
-    logits = run_logits(runtime, held_out.images.numpy())
+    logits = run_logits(runtime, held_out.originals)
     temperature = fit_temperature(logits, held_out.labels.numpy())
     metrics = score(logits, held_out.labels.numpy(), temperature, "validation")
     metrics += _measure(recipe, splits, runtime, temperature)
@@ -89,14 +98,18 @@ def publish(
 
 def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, temperature: float) -> list[Metric]:
     """Training and test split at their own size, then the test split at the recipe's sizes."""
+<<<<<<< HEAD
     train = _sample(splits.train, recipe.seed)
     train_logits = run_logits(runtime, train.images.numpy())
+=======
+    train = splits.train
+    train_logits = run_logits(runtime, train.originals)
+>>>>>>> 5ee9338 (Frozen layers are computed once: networks cut by data flow, boundary tensors cached on disk)
     metrics = score(train_logits, train.labels.numpy(), temperature, "train")
     test = load_or_download(recipe.data.name, "test")
-    pictures = as_array(test, recipe.data.side)
-    metrics += score(run_logits(runtime, pictures), test.labels, temperature, "test")
+    metrics += score(run_logits(runtime, test.images), test.labels, temperature, "test")
     for size in recipe.evaluation.sizes:
-        logits = run_logits(runtime, resized(pictures, size))
+        logits = run_logits(runtime, Resized(test.images, size))
         metrics += score(logits, test.labels, temperature, "test", size)
     return metrics
 

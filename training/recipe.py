@@ -1,4 +1,4 @@
-"""Recipes: YAML files checked against the dataclasses below.
+"""Recipes: YAML files checked against `Recipe` and the settings it is made of.
 
 A file makes one recipe of its own name, or one for each of its variants, `FILE-VARIANT`:
 `variants` lays settings over the file's by name; `grid` names settings and lists their values, and
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from artifacts import VitrineError
+from artifacts import InputPolicy, VitrineError
+from training.settings import Augment, Closed, Data, Evaluation, Loss, Network, Optimizer, Size, Svm
 
 RECIPES = Path(__file__).parent / "recipes"
 Profile = Literal["full", "cpu", "smoke"]
@@ -28,111 +29,8 @@ class RecipeError(VitrineError):
     """A recipe is unknown or malformed."""
 
 
-class _Closed:
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
-
-
 @dataclass(frozen=True)
-class Data(_Closed):
-    """What is learned from."""
-
-    name: str
-    """As `artifacts.datasets.load` takes it: cifar10, image_folder/FOLDER, synthetic/objects."""
-    validation: int
-    """Training pictures held out to validate."""
-    validation_choice: Literal["random", "first-of-class", "last"] = "random"
-    """random: drawn by the recipe's seed. first-of-class: the first of each class in the file's
-    order, equally many. last: the end of the file."""
-    side: int | None = None
-    """Pictures are squashed to a square of this side, px; None keeps arrays as they are."""
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Subtracted per channel (R, G, B) from pictures scaled to 0..1; part of the graph."""
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Divided by, per channel; part of the graph."""
-
-
-@dataclass(frozen=True)
-class Network(_Closed):
-    """Which network, by its name in `training.networks`."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Augment(_Closed):
-    """Random changes of training batches; evaluation never augments."""
-
-    flip: Literal["none", "random", "alternating"] = "none"
-    """alternating: each picture is mirrored in every second epoch (Jordan 2024)."""
-    translate: int = 0
-    """Greatest shift in px each way; the border is filled by reflection."""
-    cutout: int = 0
-    """Side of a grey square put at random, px (DeVries & Taylor 2017)."""
-    jitter: float = 0.0
-    """Brightness, contrast and saturation are each multiplied by up to 1 -/+ this."""
-    rotate: float = 0.0
-    """Greatest rotation each way, degrees."""
-    shift: float = 0.0
-    """Greatest shift each way as a share of the side; what comes in is black."""
-    scale: tuple[float, float] = (1.0, 1.0)
-    """Range of magnification."""
-    sizes: tuple[str, ...] = ()
-    """Each batch is rescaled to one of these WIDTHxHEIGHT, px, drawn at random, and then into the
-    native range as the served model would: it learns what it will be shown."""
-    early: float = 0.0
-    """Share of the run (0..1) that is trained at `early_side`: small pictures cost less, and what
-    is coarse is learned first (progressive resizing, Howard 2018). `sizes` holds for the rest."""
-    early_side: int = 0
-    """Side of the squares that the early pictures are rescaled to, px; 0 for none."""
-
-
-@dataclass(frozen=True)
-class Optimizer(_Closed):
-    """How weights move."""
-
-    name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    lr: float = 1e-3
-    """Peak learning rate, before the schedule's factor; of muon, for convolutions."""
-    lr_rest: float = 1.0
-    """Learning rate of all but convolutions; muon only."""
-    momentum: float = 0.9
-    """Nesterov momentum; sgd and muon only."""
-    weight_decay: float = 0.0
-    """Decoupled for adamw, added to the gradient otherwise; weights of rank 2 and more only."""
-    schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
-    """Factor on lr: constant 1; down to 0 over the run along a half cosine or a line; or
-    gamma ** epochs done."""
-    gamma: float = 1.0
-    """Of the exponential schedule, per epoch."""
-    warmup: float = 0.0
-    """Share of the run (0..1) in which the factor rises from 0 in a line."""
-    ema: float = 0.0
-    """Decay per step of averaged weights, which then are the ones validated and exported."""
-
-
-@dataclass(frozen=True)
-class Loss(_Closed):
-    """What training makes small."""
-
-    name: Literal["cross-entropy", "nll", "nll-on-logits", "doubled-softmax"] = "cross-entropy"
-    """nll: of log-softmax, which is cross-entropy in two steps. nll-on-logits: the same without
-    log-softmax, a bug kept to be looked at. doubled-softmax: cross-entropy of probabilities taken
-    for logits, as where a network ends in softmax; kept to show its cost."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes; cross-entropy only."""
-
-
-@dataclass(frozen=True)
-class Evaluation(_Closed):
-    """What is measured through the exported graph besides the data set's own size."""
-
-    sizes: tuple[str, ...] = ()
-    """WIDTHxHEIGHT in px; test pictures are rescaled (bicubic) before they are shown."""
-
-
-@dataclass(frozen=True)
-class Recipe(_Closed):
+class Recipe(Closed):
     """Everything that decides what a training run makes."""
 
     name: str
@@ -150,12 +48,19 @@ class Recipe(_Closed):
     """Automatic mixed precision."""
     native_side: tuple[int, int] | None = None
     """Range of picture sides shown unscaled when served, px; chosen on validation pictures."""
-    fixed_size: tuple[int, int] | None = None
+    fixed_size: Size | None = None
     """(height, width) of a network that takes one size only, px."""
-    augment: Augment = Augment()
-    optimizer: Optimizer = Optimizer()
-    loss: Loss = Loss()
-    evaluation: Evaluation = Evaluation()
+    cache: Literal["none", "fp32", "bf16", "fp16"] = "none"
+    """Compute what comes before the first layer that trains once, and keep it on disk as numbers
+    of this kind: epochs then cost the rest alone. Of the augmentations it allows flips."""
+    head_from: str | None = None
+    """Recipe whose trained head this one starts from; it is trained first where it is missing."""
+    svm: Svm | None = None
+    """Fit this instead of training; the trunk is frozen, and `epochs` do not count."""
+    augment: Augment = field(default_factory=Augment)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    loss: Loss = field(default_factory=Loss)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     reported: dict[str, float] = field(default_factory=dict)
     """Figures that the source study printed, keyed metric/split as the artifact's metrics."""
     remark: str = ""
@@ -166,6 +71,11 @@ class Recipe(_Closed):
     def artifact_name(self) -> str:
         """Smoke runs learn generated pictures and never take the place of the real model."""
         return f"{self.name}-smoke" if self.profile == "smoke" else self.name
+
+    @property
+    def policy(self) -> InputPolicy:
+        """How pictures of any size are shown to the network, in training as when served."""
+        return InputPolicy(native_side=self.native_side, fixed_size=self.fixed_size)
 
     @property
     def hash(self) -> str:

@@ -17,7 +17,8 @@ from artifacts import Artifact, ArtifactError, DataError
 from artifacts.artifact import artifact_names
 from artifacts.datasets import load
 from training.data import load_splits
-from training.loop import fit, normalise
+from training.inputs import normalise
+from training.loop import fit
 from training.networks import build, code_hash
 from training.publish import publish
 from training.recipe import Recipe, RecipeError

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from training.augment import affine, augment, cutout, flip, jitter, rescale, translate
-from training.recipe import Augment, Data, Network, Recipe
+from training.recipe import Recipe
+from training.settings import Augment, Data, Network
 
 
 def generator(seed: int = 0) -> torch.Generator:

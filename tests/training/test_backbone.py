@@ -13,7 +13,8 @@ from torch import nn
 
 from training.networks import Classifier, build, parameter_counts
 from training.networks.weights import WeightsError, package_state, read_state
-from training.recipe import Network, RecipeError
+from training.recipe import RecipeError
+from training.settings import Network
 
 LITE0 = "tf_efficientnet_lite0"
 

@@ -5,7 +5,7 @@ import torch
 
 from artifacts import DataError
 from training.data import epoch_batches, load_splits
-from training.recipe import Data
+from training.settings import Data
 
 
 def test_splits_are_disjoint_complete_and_seeded() -> None:
@@ -58,4 +58,4 @@ def test_one_small_batch_is_kept() -> None:
 def test_missing_cars_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
     with pytest.raises(DataError, match="stanford_cars"):
-        load_splits(Data("stanford_cars", validation=10, side=32), 0)
+        load_splits(Data("stanford_cars", validation=10, size=(32, 32)), 0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from artifacts import probabilities
-from training.evaluate import fit_temperature, resized, score
+from training.evaluate import Resized, fit_temperature, score
 
 
 def drawn(temperature: float) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +39,14 @@ def test_scores_against_numpy() -> None:
     assert ece > 0.1  # temperature 1 is far too sure here
 
 
-def test_resized_sets_width_and_height() -> None:
+def test_resized_sets_width_and_height_or_the_area() -> None:
     pictures = np.zeros((2, 32, 32, 3), np.uint8)
-    assert [p.shape for p in resized(pictures, "32x20")] == [(20, 32, 3)] * 2
+    assert [p.shape for p in Resized(pictures, "32x20")] == [(20, 32, 3)] * 2
+    wide = [np.zeros((50, 200, 3), np.uint8)]
+    assert Resized(wide, "200")[0].shape == (100, 400, 3)
+
+
+def test_five_of_many_classes() -> None:
+    logits = np.tile(np.arange(20, dtype=np.float32), (4, 1))  # 19 is likeliest, then 18, ...
+    found = {m.name: m.value for m in score(logits, np.array([19, 15, 14, 0]), 1.0, "test")}
+    assert (found["accuracy"], found["accuracy-top5"]) == (0.25, 0.5)

@@ -7,7 +7,7 @@ from onnx import numpy_helper
 from artifacts import InputPolicy, Runtime
 from training.export import ExportError, Served, compare, export
 from training.networks import build
-from training.recipe import Network
+from training.settings import Network
 
 
 def served(rung: str) -> Served:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from training.losses import objective
-from training.recipe import Loss
+from training.settings import Loss
 
 LOGITS = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
 LABELS = torch.tensor([0, 0])

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from training.networks import build, code_hash, parameter_counts
-from training.recipe import Network, RecipeError
+from training.recipe import RecipeError
+from training.settings import Network
 
 
 def rung(name: str) -> Network:

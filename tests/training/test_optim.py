@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from training.optim import make_optimizer, rate_factor
-from training.recipe import Optimizer
+from training.settings import Optimizer
 
 
 def test_rates() -> None:

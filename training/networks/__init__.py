@@ -12,7 +12,8 @@ from training.networks.blocks import blocks
 from training.networks.fast import fast
 from training.networks.ladder import ladder
 from training.networks.mlp import mlp
-from training.recipe import Network, RecipeError
+from training.recipe import RecipeError
+from training.settings import Network
 
 BUILDERS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
     "backbone": backbone,

@@ -193,7 +193,7 @@ def _chosen(model: nn.Module, train: str | list[str]) -> set[str]:
 def _last_group(model: nn.Module, *, coarse: bool) -> set[str]:
     if not hasattr(model, "group_matcher"):
         raise RecipeError("torchvision does not group layers; name the modules to train.")
-    groups = group_parameters(model, model.group_matcher(coarse=coarse))
+    groups = group_parameters(model, model.group_matcher(coarse=coarse))  # type: ignore[operator]
     sizes = {name: weight.ndim for name, weight in model.named_parameters()}
     chosen: set[str] = set()
     for _, names in sorted(groups.items(), reverse=True):
