@@ -44,9 +44,9 @@ class State:
         """Write a checkpoint whole or not at all; `key` says what it continues."""
         content = {
             "key": key,
-            "model": self.model.state_dict(),
+            "model": _moving(self.model),
             "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
+            "average": _moving(self.average) if self.average is not None else None,
             "history": [asdict(epoch) for epoch in self.history],
         }
         partial = path.with_suffix(".partial")
@@ -60,10 +60,10 @@ class State:
         content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         if content["key"] != key:
             return False
-        self.model.load_state_dict(content["model"])
+        self.model.load_state_dict(content["model"], strict=False)
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
-            self.average.load_state_dict(content["average"])
+            self.average.load_state_dict(content["average"], strict=False)
         self.history = [Epoch(**row) for row in content["history"]]
         return True
 
@@ -223,6 +223,12 @@ def _hits(logits: Tensor, labels: Tensor) -> Tensor:
     """1 where the likeliest class is right, else 0; of several heads (N x K x C), their mean's."""
     scores = logits.mean(1) if logits.ndim == 3 else logits  # noqa: PLR2004
     return (scores.argmax(1) == labels.to(scores.device)).float()
+
+
+def _moving(model: nn.Module) -> dict[str, Tensor]:
+    """Weights that train, and buffers: frozen weights are made anew before a run continues."""
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    return {key: value for key, value in model.state_dict().items() if key not in frozen}
 
 
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
