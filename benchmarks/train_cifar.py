@@ -27,7 +27,8 @@ from torchvision.transforms.functional import to_tensor
 from artifacts.commands import run_command
 from artifacts.provenance import code_version, cores, hardware
 from training.data import Split, Splits, load_splits
-from training.loop import fit, normalise
+from training.inputs import normalise
+from training.loop import fit
 from training.networks import build
 from training.recipe import Recipe, load_recipe
 from training.run import INITIAL_PICTURES, make_accelerator

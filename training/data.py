@@ -13,6 +13,7 @@ from torch import Tensor
 
 from artifacts import DataError
 from artifacts.datasets import ImageSet, load
+from artifacts.datasets.base import take
 from training.download import download
 from training.settings import Data, Size
 
@@ -34,6 +35,11 @@ class Split:
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.labels)
+
+    def take(self, indices: Tensor) -> "Split":
+        """The pictures at `indices`, in that order."""
+        originals = take(self.originals, indices.numpy())
+        return Split(self.images[indices], self.labels[indices], originals)
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,12 @@ def load_splits(data: Data, seed: int) -> Splits:
     held_out = _validation(labels, data, seed)
     rest = torch.ones(len(source), dtype=torch.bool)
     rest[held_out] = False
-
-    def taken(chosen: Tensor) -> Split:
-        images = pixels[chosen]
-        originals = images.numpy() if data.size is None else source.take(chosen.numpy()).images
-        return Split(images, labels[chosen], originals)
-
-    return Splits(taken(rest.nonzero().squeeze(1)), taken(held_out), source)
+    everything = Split(pixels, labels, source.images)
+    return Splits(
+        train=everything.take(rest.nonzero().squeeze(1)),
+        validation=everything.take(held_out),
+        source=source,
+    )
 
 
 def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:

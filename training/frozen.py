@@ -10,6 +10,7 @@ from pathlib import Path
 import timm
 import torch
 from accelerate import Accelerator
+from filelock import FileLock
 from rich.progress import track
 from torch import Tensor, fx
 
@@ -86,21 +87,19 @@ class Cached:
         return boundary
 
     def _filled(self, path: Path) -> Tensor:
-        """The table on disk, computed by the first process of this machine if it is not there."""
+        """The table on disk, computed by the first process that wants it."""
         dtype = DTYPES[self.recipe.cache]
         count = len(self.labels)
         shape = (count * len(self.states), sum(s.numel() for s in self.shapes))
-        with self.accelerator.local_main_process_first():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):  # other processes wait for the first one's
             if path.exists():
                 os.utime(path)  # the least recently used is the first to go
             else:
-                partial = path.with_suffix(f".{os.getpid()}.partial")
+                partial = path.with_suffix(".partial")
                 _make_room(path.parent, shape[0] * shape[1] * dtype.itemsize)
-                try:
-                    self._fill(_mapped(partial, shape, dtype, shared=True))
-                    partial.rename(path)
-                finally:
-                    partial.unlink(missing_ok=True)
+                self._fill(_mapped(partial, shape, dtype, shared=True))
+                partial.rename(path)
         return _mapped(path, shape, dtype, shared=False)
 
     def _fill(self, table: Tensor) -> None:
@@ -161,7 +160,6 @@ def _make_room(folder: Path, size: int) -> None:
     Raises:
         DataError: limit or disk is too small.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     limit = float(os.environ.get("VITRINE_CACHE_GB") or DEFAULT_LIMIT) * GIGA
     tables = sorted(folder.glob("prefix-*.bin"), key=lambda path: path.stat().st_mtime)
     held = sum(path.stat().st_size for path in tables)

@@ -3,40 +3,36 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-<<<<<<< HEAD
 import torch
 
-from artifacts import Artifact, InputPolicy, Manifest, Runtime
-=======
 from artifacts import Artifact, Manifest, Runtime
->>>>>>> 5ee9338 (Frozen layers are computed once: networks cut by data flow, boundary tensors cached on disk)
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Metric, Parameters, RecipeRecord, RunRecord
 from artifacts.provenance import code_version, hardware
 from training.card import model_card
-<<<<<<< HEAD
-from training.data import Split, Splits, as_array, load_or_download
-from training.evaluate import fit_temperature, resized, run_logits, score
-=======
-from training.data import Splits, load_or_download
+from training.data import Split, Splits, load_or_download
 from training.evaluate import Resized, fit_temperature, run_logits, score
->>>>>>> 5ee9338 (Frozen layers are computed once: networks cut by data flow, boundary tensors cached on disk)
 from training.export import Served, export
 from training.history import Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
+from training.svm import Tried, kernels_csv, kernels_plot
 
 TRAIN_SAMPLES = 10_000
 """Training pictures that are measured: enough to see over-fitting by."""
 
 
 def publish(
-    recipe: Recipe, network: Classifier, splits: Splits, history: Sequence[Epoch]
+    recipe: Recipe,
+    network: Classifier,
+    splits: Splits,
+    history: Sequence[Epoch],
+    tried: Sequence[Tried] = (),
 ) -> Artifact:
     """Export a network and write its artifact, whole or not at all.
 
     The temperature is fitted on validation pictures; every metric is measured through the
-    exported graph.
+    exported graph. A support-vector machine has no history but kernels that were tried.
 
     Raises:
         ExportError: graph and network differ.
@@ -80,7 +76,11 @@ def publish(
             seed=recipe.seed,
             precision=recipe.precision,
             epochs=len(history),
-            seconds=round(sum(e.train_seconds + e.validation_seconds for e in history), 1),
+            seconds=round(
+                sum(e.train_seconds + e.validation_seconds for e in history)
+                + sum(kernel.seconds for kernel in tried),
+                1,
+            ),
         ),
         metrics=metrics,
         reported=recipe.reported,
@@ -90,21 +90,20 @@ def publish(
     files = {
         MODEL_FILE: graph,
         "history.csv": history_csv(history),
-        "history.png": history_plot(history, _title(manifest)),
         "card.md": model_card(manifest, recipe.title).encode(),
     }
+    if history:
+        files["history.png"] = history_plot(history, _title(manifest))
+    if tried:
+        files["kernels.csv"] = kernels_csv(tried)
+        files["kernels.png"] = kernels_plot(tried, _title(manifest))
     return Artifact.save(manifest, files)
 
 
 def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, temperature: float) -> list[Metric]:
     """Training and test split at their own size, then the test split at the recipe's sizes."""
-<<<<<<< HEAD
     train = _sample(splits.train, recipe.seed)
-    train_logits = run_logits(runtime, train.images.numpy())
-=======
-    train = splits.train
     train_logits = run_logits(runtime, train.originals)
->>>>>>> 5ee9338 (Frozen layers are computed once: networks cut by data flow, boundary tensors cached on disk)
     metrics = score(train_logits, train.labels.numpy(), temperature, "train")
     test = load_or_download(recipe.data.name, "test")
     metrics += score(run_logits(runtime, test.images), test.labels, temperature, "test")

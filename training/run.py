@@ -11,17 +11,20 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
+from onnx import numpy_helper
 from rich.console import Console
 
 from artifacts import Artifact, ArtifactError, DataError
 from artifacts.artifact import artifact_names
 from artifacts.datasets import load
+from artifacts.graph import load_graph
 from training.data import load_splits
 from training.inputs import normalise
 from training.loop import fit
-from training.networks import build, code_hash
+from training.networks import Classifier, build, code_hash
 from training.publish import publish
-from training.recipe import Recipe, RecipeError
+from training.recipe import Recipe, RecipeError, load_recipe
+from training.svm import Tried, fit_svm
 
 RUNS = Path("runs")
 INITIAL_PICTURES = 5000
@@ -72,6 +75,7 @@ def run(recipe: Recipe) -> Artifact | None:
     Raises:
         VitrineError: data or settings that do not work, or an export that is not equal.
     """
+    start = _start(recipe)
     accelerator = make_accelerator(recipe)
     folder = RUNS / recipe.artifact_name
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,13 +84,49 @@ def run(recipe: Recipe) -> Artifact | None:
         torch.manual_seed(recipe.seed)
         network = build(recipe.network, len(splits.classes))
         network.initialise(normalise(splits.train.images[:INITIAL_PICTURES], recipe))
-        trained, history = fit(network, splits, recipe, folder, accelerator)
+        if start is not None:
+            adopt_head(network, start)
+        if recipe.svm is None:
+            trained, history = fit(network, splits, recipe, folder, accelerator)
+            tried: list[Tried] = []
+        else:
+            trained, tried = fit_svm(network, splits, recipe, accelerator)
+            history = []
         if not accelerator.is_main_process:
             return None
         console.print(f"{recipe.artifact_name}: exporting, and measuring through the graph")
-        artifact = publish(recipe, trained, splits, history)
+        artifact = publish(recipe, trained, splits, history, tried)
     shutil.rmtree(folder)  # its checkpoint has become the artifact
     return artifact
+
+
+def _start(recipe: Recipe) -> Artifact | None:
+    """The artifact whose head the recipe starts from, trained first where it is missing."""
+    if recipe.head_from is None:
+        return None
+    before = load_recipe(recipe.head_from, recipe.profile)
+    if before.artifact_name not in artifact_names():
+        console.print(f"{recipe.artifact_name} starts from {before.artifact_name}: training that")
+        run(before)
+    return Artifact.open(before.artifact_name)
+
+
+def adopt_head(network: Classifier, artifact: Artifact) -> None:
+    """Copy the head of an artifact's graph into a network.
+
+    Raises:
+        RecipeError: its head is of another shape.
+    """
+    graph = load_graph(artifact.model_path).graph
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    for key, weight in network.head.state_dict().items():
+        tensor = held.get(f"network.head.{key}")
+        if tensor is None or list(tensor.dims) != list(weight.shape):
+            raise RecipeError(
+                f"{artifact.manifest.name} has no head weight {key!r} of shape "
+                f"{tuple(weight.shape)}; head_from needs a recipe with the same head and classes."
+            )
+        weight.copy_(torch.from_numpy(numpy_helper.to_array(tensor).copy()))
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:

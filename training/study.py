@@ -167,7 +167,7 @@ def _reported(recipe: Recipe) -> tuple[str, float | None]:
 
 def _seconds_per_epoch(manifest: Manifest) -> float | None:
     run = manifest.run
-    return round(run.seconds / run.epochs, 2) if run else None
+    return round(run.seconds / run.epochs, 2) if run and run.epochs else None
 
 
 def _csv(rows: Sequence[Row]) -> str:

@@ -47,14 +47,18 @@ class ImageSet:
 
     def take(self, chosen: npt.NDArray[np.int64]) -> "ImageSet":
         """The pictures at the places `chosen`, in that order; classes stay as they are."""
-        images: Sequence[Picture] | Picture
-        if isinstance(self.images, np.ndarray):
-            images = self.images[chosen]
-        elif isinstance(self.images, FileImages):
-            images = FileImages([self.images.paths[i] for i in chosen])
-        else:
-            images = [self.images[i] for i in chosen]
-        return replace(self, images=images, labels=self.labels[chosen])
+        return replace(self, images=take(self.images, chosen), labels=self.labels[chosen])
+
+
+def take(
+    images: Sequence[Picture] | Picture, chosen: npt.NDArray[np.int64]
+) -> Sequence[Picture] | Picture:
+    """The pictures at the places `chosen`, in that order; files are not decoded yet."""
+    if isinstance(images, np.ndarray):
+        return images[chosen]
+    if isinstance(images, FileImages):
+        return FileImages([images.paths[i] for i in chosen])
+    return [images[i] for i in chosen]
 
 
 def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:

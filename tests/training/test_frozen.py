@@ -70,9 +70,9 @@ def test_averaged_weights_and_alternating_flips_too() -> None:
 
 def test_half_precision_costs_half_the_disk_and_little_accuracy() -> None:
     full, _ = losses(replace(RECIPE, cache="fp32"))
-    size = sum(path.stat().st_size for path in Path("runs/cache").iterdir())
+    size = sum(path.stat().st_size for path in Path("runs/cache").glob("*.bin"))
     half, _ = losses(replace(RECIPE, cache="fp16"))
-    both = sum(path.stat().st_size for path in Path("runs/cache").iterdir())
+    both = sum(path.stat().st_size for path in Path("runs/cache").glob("*.bin"))
     assert both == size * 1.5
     assert half == pytest.approx(full, abs=2e-2)
 
@@ -92,10 +92,10 @@ def test_tables_are_kept_and_keyed_by_what_decides_them() -> None:
     recipe = replace(RECIPE, cache="fp32", epochs=1)
     tables = Path("runs/cache")
     losses(recipe)
-    first = {path.name: path.stat().st_ino for path in tables.iterdir()}
+    first = {path.name: path.stat().st_ino for path in tables.glob("*.bin")}
     assert len(first) == 2
     losses(replace(recipe, optimizer=Optimizer(lr=1e-2), batch_size=20))
-    assert {path.name: path.stat().st_ino for path in tables.iterdir()} == first
+    assert {path.name: path.stat().st_ino for path in tables.glob("*.bin")} == first
     changes = [
         replace(recipe, data=replace(recipe.data, mean=(0.5, 0.5, 0.5))),
         replace(recipe, fixed_size=(32, 32)),
@@ -103,16 +103,16 @@ def test_tables_are_kept_and_keyed_by_what_decides_them() -> None:
     ]
     for place, changed in enumerate(changes, start=2):
         losses(changed)
-        assert len(list(tables.iterdir())) == 2 * place
+        assert len(list(tables.glob("*.bin"))) == 2 * place
 
 
 def test_the_oldest_tables_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(RECIPE, cache="fp32", epochs=1)
     losses(recipe)
-    size = sum(path.stat().st_size for path in Path("runs/cache").iterdir())
+    size = sum(path.stat().st_size for path in Path("runs/cache").glob("*.bin"))
     monkeypatch.setenv("VITRINE_CACHE_GB", str(1.5 * size / 1e9))
     losses(replace(recipe, data=replace(recipe.data, mean=(0.5, 0.5, 0.5))))
-    assert sum(path.stat().st_size for path in Path("runs/cache").iterdir()) <= 1.5 * size
+    assert sum(path.stat().st_size for path in Path("runs/cache").glob("*.bin")) <= 1.5 * size
 
 
 def test_too_small_a_limit_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_too_small_a_limit_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(DataError, match="VITRINE_CACHE_GB allows") as error:
         losses(replace(RECIPE, cache="fp32"))
     assert "\n" not in str(error.value)
-    assert not list(Path("runs/cache").iterdir())
+    assert not list(Path("runs/cache").glob("*.bin"))
 
 
 def test_augmentation_beyond_flips_is_refused() -> None:
