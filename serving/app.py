@@ -3,7 +3,7 @@
 import asyncio
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +39,7 @@ NPY = "application/x-npy"
 SWAGGER_ASSETS = Path(bentoml.__file__).parent / "_internal/server/static_content"
 
 Top = Annotated[int, Query(ge=1, description="number of classes to name")]
+LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
 ModelName = Annotated[str | None, Query(description="another model of this route")]
 
 log = logging.getLogger("vitrine.app")
@@ -75,6 +76,7 @@ def create_app(pool: ThreadPoolExecutor) -> FastAPI:
     _add_problems(app)
     _add_models(app)
     _add_operations(app, pool)
+    _add_routes(app, pool)
     app.include_router(face_routes(pool))
     return app
 
@@ -150,7 +152,11 @@ def _add_models(app: FastAPI) -> None:
         return _models(request).get(name).info
 
 
-def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+def _answerer(
+    pool: ThreadPoolExecutor,
+) -> Callable[[Request, ServedModel, Callable[[list[Any]], Response]], Awaitable[Response]]:
+    """What reads a request's pictures and has the pool answer."""
+
     async def answer(
         request: Request, model: ServedModel, operation: Callable[[list[Any]], Response]
     ) -> Response:
@@ -162,8 +168,11 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
 
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
-    async def classified(request: Request, model: ServedModel, top: int) -> Response:
-        return await answer(request, model, lambda p: _json(operations.classify(model, p, top)))
+    return answer
+
+
+def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+    answer = _answerer(pool)
 
     @app.post(
         "/v1/models/{name}/classify",
@@ -173,7 +182,8 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     )
     async def classify(request: Request, name: str, top: Top = 5) -> Response:
         """Name the most probable classes of each picture."""
-        return await classified(request, _models(request).get(name), top)
+        model = _models(request).get(name)
+        return await answer(request, model, lambda p: _json(operations.classify(model, p, top)))
 
     @app.post(
         "/v1/models/{name}/features",
@@ -198,6 +208,24 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
         model = _models(request).get(name)
         return await answer(request, model, lambda p: _json(operations.inspect(model, p)))
 
+    @app.post(
+        "/v1/models/{name}/maps",
+        tags=["models"],
+        responses={200: {"content": {NPY: {}}, "description": "float32 C x H x W as .npy"}},
+        response_class=Response,
+        openapi_extra=PICTURES,
+    )
+    async def maps(request: Request, name: str, layer: LayerName) -> Response:
+        """Give the feature maps of one activation for one picture, as .npy."""
+        model = _models(request).get(name)
+        return await answer(
+            request, model, lambda p: _npy(model, operations.feature_map(model, p, layer))
+        )
+
+
+def _add_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+    answer = _answerer(pool)
+
     def add_route(route: str) -> None:
         @app.post(
             f"/v1/{route}/classify",
@@ -210,7 +238,8 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
             request: Request, top: Top = 5, model: ModelName = None
         ) -> Response:
             """Name the most probable classes of each picture, by the best model of the route."""
-            return await classified(request, _models(request).choose(route, model), top)
+            best = _models(request).choose(route, model)
+            return await answer(request, best, lambda p: _json(operations.classify(best, p, top)))
 
     for route in ROUTES:
         add_route(route)

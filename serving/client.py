@@ -55,6 +55,9 @@ class Predictor(Protocol):
     def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
         """Shares of exact zeros after each activation, over all pictures."""
 
+    def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
+        """What one activation gives for one picture: float32 C x H x W."""
+
 
 class _Chunked(ABC):
     """Splits long sequences of pictures into requests of bounded size, and joins the answers."""
@@ -149,12 +152,14 @@ class Client(_Chunked):
         return self._server.parse(Classification, self._post(name, f"classify?top={top}", chunk))
 
     def _features(self, name: str, chunk: list[Source]) -> Rows:
-        response = self._post(name, "features", chunk, accept="application/x-npy")
-        rows: Rows = np.load(io.BytesIO(response.content), allow_pickle=False)
-        return rows
+        return _array(self._post(name, "features", chunk, accept="application/x-npy"))
 
     def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
         return self._server.parse(Inspection, self._post(name, "inspect", chunk))
+
+    def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
+        """As `Predictor.feature_map`."""
+        return _array(self._post(name, f"maps?layer={quote(layer, safe='')}", [picture]))
 
     def _post(
         self, name: str, what: str, chunk: list[Source], accept: str = "application/json"
@@ -205,6 +210,17 @@ class LocalPredictor(_Chunked):
     def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
         model = self._model(name)
         return operations.inspect(model, read_pictures(chunk, model.manifest.input))
+
+    def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
+        """As `Predictor.feature_map`."""
+        model = self._model(name)
+        pictures = read_pictures([picture], model.manifest.input)
+        return operations.feature_map(model, pictures, layer)
+
+
+def _array(response: httpx.Response) -> Rows:
+    array: Rows = np.load(io.BytesIO(response.content), allow_pickle=False)
+    return array
 
 
 def connect(url: str | None = None) -> Predictor:

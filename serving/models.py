@@ -10,6 +10,7 @@ import numpy as np
 
 from artifacts import Artifact, ArtifactError, Runtime, artifact_names, artifacts_root
 from artifacts.manifest import Manifest
+from serving.maps import Maps
 from serving.probe import Probe
 from serving.problems import RequestError
 from serving.schemas import ModelInfo, ModelList, Stamp, UnavailableModel
@@ -33,7 +34,7 @@ class ServedModel:
         self.artifact = artifact
         self.threads = threads
         self.runtime = Runtime.open(artifact, threads)
-        self._probe_lock = Lock()
+        self._look_lock = Lock()
         self._warm_up()
 
     @property
@@ -72,12 +73,22 @@ class ServedModel:
     @property
     def probe(self) -> Probe:
         """The same graph with its activations tapped; made when first asked for, and kept."""
-        with self._probe_lock:
+        with self._look_lock:
             return self._probe
+
+    @property
+    def maps(self) -> Maps:
+        """The same graph with its activations as outputs; made when first asked for, and kept."""
+        with self._look_lock:
+            return self._maps
 
     @cached_property
     def _probe(self) -> Probe:
         return Probe(self.artifact, self.threads)
+
+    @cached_property
+    def _maps(self) -> Maps:
+        return Maps(self.artifact, self.threads)
 
     def _warm_up(self) -> None:
         """Answer once, so that the first request is not the one that pays for the set-up."""

@@ -80,6 +80,26 @@ def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
     )
 
 
+def feature_map(
+    model: ServedModel, pictures: Sequence[Picture], layer: str
+) -> npt.NDArray[np.float32]:
+    """What one activation gives for one picture, as `Maps.read` returns it.
+
+    Args:
+        model: any.
+        pictures: exactly one, uint8 H x W x 3.
+        layer: as `inspect` names it.
+
+    Raises:
+        RequestError: more than one picture, or no such layer.
+    """
+    if len(pictures) != 1:
+        raise RequestError(
+            "bad-parameter", f"{len(pictures)} pictures were given; maps are of one at a time."
+        )
+    return model.maps.read(pictures[0], layer)
+
+
 def _classified(
     model: ServedModel, picture: Picture, names: list[str], shares: list[float]
 ) -> ClassifiedPicture:

@@ -38,6 +38,8 @@ class Tap:
 
     name: str
     operator: str
+    tensor: str
+    """What is watched."""
     output: str
 
 
@@ -92,7 +94,8 @@ def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap,
         if tensor not in ranks:
             raise ArtifactError(f"the shape of {tensor!r} in the graph is unknown; cannot look in.")
         unique = bool(origin.name) and names.count(origin.name) == 1
-        tap = Tap(origin.name if unique else tensor, operator, f"vitrine_nonzero_{len(taps)}")
+        output = f"vitrine_nonzero_{len(taps)}"
+        tap = Tap(origin.name if unique else tensor, operator, tensor, output)
         taps.append(tap)
         branch, constants = _branch(tensor, tap.output, ranks[tensor], opset)
         nodes.extend(branch)

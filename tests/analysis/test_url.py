@@ -54,6 +54,23 @@ def test_sparsity_is_the_same(run: Run, url: str, folder: Path) -> None:
             assert one == other
 
 
+def test_feature_maps_are_the_same(run: Run, url: str) -> None:
+    remote, local = both(
+        run, url, "feature-maps", "--model", "tiny", "--dataset", "synthetic/objects"
+    )
+    assert [row["layer"] for row in remote] == ["relu_1", "relu_2"]
+    assert remote == local
+    drawn = {path.name for path in Path("remote").glob("*.png")}
+    assert drawn == {"01-relu_1.png", "02-relu_2.png"}
+    arguments = ("feature-maps", "--model", "tiny", "--dataset", "synthetic/objects", "--layer")
+    one = run(*arguments, "relu_2", "--out", "one")
+    assert one.status == 0
+    assert [path.name for path in Path("one").glob("*.png")] == ["01-relu_2.png"]
+    other = run(*arguments, "nothing")
+    assert (other.status, other.err.count("\n")) == (1, 1)
+    assert "relu_1, relu_2" in other.err
+
+
 def test_map_is_the_same(run: Run, url: str, folder: Path) -> None:
     remote, local = both(run, url, "map", "--model", "ten", "--images", folder, "--perplexity", 8)
     assert len(remote) == len(local) == 40
