@@ -1,11 +1,13 @@
 """From a trained network to the graph that is served, proved equal before anything is written."""
 
+import ast
 import logging
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -82,9 +84,33 @@ def export(served: Served, policy: InputPolicy) -> bytes:
         if program is None:
             raise ExportError("torch.onnx.export gave no program.")
         program.save(path, external_data=False)
-        graph = path.read_bytes()
+        graph = tidy(onnx.load(path)).SerializeToString()
     compare(served, graph, policy)
     return graph
+
+
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Name the nodes by the modules they come from, and drop the exporter's notes in place.
+
+    The notes hold stack traces, with paths of the machine that trained.
+    """
+    graph = model.graph
+    places = [_module_of(node) for node in graph.node]
+    for node, place in zip(graph.node, places, strict=True):
+        if place:
+            node.name = place if places.count(place) == 1 else f"{place}.{node.name}"
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
+
+
+def _module_of(node: onnx.NodeProto) -> str:
+    """Path of the innermost module in the network that a node was traced in; empty if unknown."""
+    notes = {note.key: note.value for note in node.metadata_props}
+    scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+    inside = [scope for scope in scopes if scope.startswith("network.")]
+    return inside[-1].removeprefix("network.") if inside else ""
 
 
 @torch.inference_mode()

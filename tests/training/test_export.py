@@ -54,3 +54,16 @@ def test_a_graph_that_differs_is_refused() -> None:
     weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
     with pytest.raises(ExportError, match="differ"):
         compare(network, model.SerializeToString(), policy)
+
+
+def test_nodes_are_named_by_modules_and_carry_no_notes() -> None:
+    content = export(served("GAP"), InputPolicy())
+    graph = onnx.load_from_string(content).graph
+    names = [node.name for node in graph.node]
+    assert len(set(names)) == len(names)
+    assert [node.name for node in graph.node if node.op_type == "Relu"][:2] == [
+        "trunk.1",
+        "trunk.4",
+    ]
+    assert b"stack_trace" not in content
+    assert b'File "' not in content
