@@ -2,12 +2,11 @@
 
 from urllib.error import URLError
 
-from torchvision import datasets
-
 from artifacts import DataError
 from artifacts.datasets import data_root
 
-FETCHABLE = {"cifar10": datasets.CIFAR10, "mnist": datasets.MNIST}
+FETCHABLE = {"cifar10": "CIFAR10", "mnist": "MNIST"}
+"""Names of torchvision's classes."""
 BY_HAND = (
     "stanford_cars (stanford_cars/{train,test}/CLASS/PICTURE) and faces "
     "(faces/COLLECTION/PERSON/PICTURE) must be asked of their owners and put there by hand"
@@ -20,11 +19,12 @@ def download(name: str) -> bool:
     Raises:
         DataError: no network, or the source does not answer.
     """
-    kind = FETCHABLE.get(name)
-    if kind is None:
+    if name not in FETCHABLE:
         return False
+    from torchvision import datasets  # noqa: PLC0415  takes seconds to import
+
     try:
-        kind(root=data_root(), download=True)
+        getattr(datasets, FETCHABLE[name])(root=data_root(), download=True)
     except (URLError, OSError, RuntimeError) as error:
         raise DataError(
             f"{name} is not under {data_root()} and could not be fetched ({error}). Put it there, "

@@ -5,9 +5,9 @@ import json
 import os
 import shutil
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 
-import timm
 import torch
 from accelerate import Accelerator
 from filelock import FileLock
@@ -118,7 +118,7 @@ class Cached:
         recipe = self.recipe
         settings = (content, asdict(recipe.data), recipe.seed, recipe.policy.model_dump())
         numbers = (recipe.cache, recipe.precision, len(self.states), str(self.accelerator.device))
-        code = (torch.__version__, timm.__version__, self.prefix.code)
+        code = (torch.__version__, version("timm"), self.prefix.code)
         digest = hashlib.sha256(json.dumps([settings, numbers, code]).encode())
         for name, weight in self.prefix.state_dict().items():
             digest.update(name.encode() + weight.detach().cpu().contiguous().numpy().tobytes())

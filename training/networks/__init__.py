@@ -2,26 +2,17 @@
 
 import hashlib
 import inspect
-import sys
-from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
 
 from torch import Tensor, nn
 
-from training.networks.backbone import backbone
-from training.networks.blocks import blocks
-from training.networks.fast import fast
-from training.networks.ladder import ladder
-from training.networks.mlp import mlp
 from training.recipe import RecipeError
 from training.settings import Network
 
-BUILDERS: dict[str, Callable[..., tuple[nn.Module, nn.Module]]] = {
-    "backbone": backbone,
-    "blocks": blocks,
-    "fast": fast,
-    "ladder": ladder,
-    "mlp": mlp,
-}
+NAMES = ("backbone", "blocks", "fast", "ladder", "mlp")
+"""Modules of this package, each with a function of its name that builds trunk and head. They are
+imported when asked for: timm alone takes seconds."""
 
 
 class Classifier(nn.Module):
@@ -59,7 +50,7 @@ def build(network: Network, classes: int) -> Classifier:
     Raises:
         RecipeError: unknown name or option.
     """
-    builder = _builder(network)
+    builder = getattr(_module(network), network.name)
     try:
         trunk, head = builder(classes=classes, **network.options)
     except TypeError as error:
@@ -75,12 +66,12 @@ def parameter_counts(module: nn.Module) -> tuple[int, int]:
 
 def code_hash(network: Network) -> str:
     """sha256 over the source file of the network: a change in it puts artifacts out of date."""
-    source = inspect.getsource(sys.modules[_builder(network).__module__])
+    source = inspect.getsource(_module(network))
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def _builder(network: Network) -> Callable[..., tuple[nn.Module, nn.Module]]:
-    if network.name not in BUILDERS:
-        known = ", ".join(sorted(BUILDERS))
+def _module(network: Network) -> ModuleType:
+    if network.name not in NAMES:
+        known = ", ".join(NAMES)
         raise RecipeError(f"network {network.name!r} is unknown; there are: {known}.")
-    return BUILDERS[network.name]
+    return import_module(f"training.networks.{network.name}")
