@@ -21,6 +21,7 @@ class Row:
 
     system: str
     parameters: int
+    trainable: int | None
     epochs: int
     seconds_per_epoch: float | None
     train: float | None
@@ -31,6 +32,8 @@ class Row:
     reported: float | None
     difference: float | None
     """Ours minus reported, on that split."""
+    paper: float | None
+    """Validation accuracy of the paper that the study follows."""
     overfit_epoch: int | None
     """First epoch whose validation loss rises, counted from 1; None if it never does."""
     remark: str
@@ -88,9 +91,9 @@ def markdown(rows: Sequence[Row], title: str) -> str:
     lines = [
         f"# {title}",
         "",
-        "| system | weights | epochs | s/epoch | train | validation | test | reported | difference "
-        "| over-fits from epoch | remark |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| system | weights | trained | epochs | s/epoch | train | validation | test | reported "
+        "| difference | paper | over-fits from epoch | remark |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         reported = "" if row.reported is None else f"{row.reported:.4f} ({row.reported_on})"
@@ -98,11 +101,13 @@ def markdown(rows: Sequence[Row], title: str) -> str:
         cells = [
             row.system,
             f"{row.parameters:,}",
+            "" if row.trainable is None else f"{row.trainable:,}",
             str(row.epochs),
             "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}",
             *("" if x is None else f"{x:.4f}" for x in (row.train, row.validation, row.test)),
             reported,
             difference,
+            "" if row.paper is None else f"{row.paper:.4f}",
             str(row.overfit_epoch or ""),
             row.remark,
         ]
@@ -128,6 +133,7 @@ def _row(recipe: Recipe, artifact: Artifact) -> Row:
     return Row(
         system=manifest.name,
         parameters=manifest.parameters.total if manifest.parameters else 0,
+        trainable=manifest.parameters.trainable if manifest.parameters else None,
         epochs=manifest.run.epochs if manifest.run else 0,
         seconds_per_epoch=_seconds_per_epoch(manifest),
         train=manifest.metric("accuracy", "train"),
@@ -136,6 +142,7 @@ def _row(recipe: Recipe, artifact: Artifact) -> Row:
         reported_on=split,
         reported=reported,
         difference=difference,
+        paper=recipe.reported.get("paper/validation"),
         overfit_epoch=first_rise(losses),
         remark=recipe.remark,
     )
@@ -146,6 +153,7 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
     return Row(
         system=recipe.artifact_name,
         parameters=error.parameters,
+        trainable=None,
         epochs=error.epoch,
         seconds_per_epoch=None,
         train=None,
@@ -154,6 +162,7 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
         reported_on=split,
         reported=reported,
         difference=None,
+        paper=recipe.reported.get("paper/validation"),
         overfit_epoch=None,
         remark="; ".join(filter(None, [f"diverged in epoch {error.epoch}", recipe.remark])),
     )
