@@ -1,7 +1,6 @@
 """Whether a probability of 0.8 is right in 8 of 10: reliability, before and after temperature."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,9 +9,8 @@ from matplotlib.figure import Figure
 
 from analysis.answers import Classified, Floats, Ints, classify, uncalibrated
 from analysis.figures import COLOURS, new_figure
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
-from serving.client import connect
 
 BINS = 15
 
@@ -117,28 +115,21 @@ def draw(measured: list[Reliability], heading: str, footer: str) -> Figure:
 @click.command("calibration")
 @model_option
 @common_options
-def command(
-    model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
-) -> None:
+def command(model: str, asked: Asked) -> None:
     """Whether probabilities hold, before and after temperature.
 
     Writes calibration.png (reliability diagram), calibration.csv (a row per bin) and
     calibration.json (expected calibration error, negative log likelihood, Brier score).
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     answers = classify(predictor, info, pictures)
     report_skipped(pictures)
     measured = both(answers, info.temperature)
     heading = title("Calibration", [info], pictures)
     write_report(
-        report_folder(out, "calibration", (model,)),
+        asked.folder("calibration", (model,)),
         "calibration",
         {"calibration": rows(measured, synthetic=info.synthetic or pictures.synthetic)},
         {"calibration": draw(measured, heading, this_command())},

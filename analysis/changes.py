@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,10 +14,10 @@ from PIL import Image, ImageEnhance, ImageFilter
 from analysis.answers import classify
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts.datasets.base import Picture
-from serving.client import Predictor, connect
+from serving.client import Predictor
 from serving.schemas import ModelInfo
 
 Change = Callable[[Picture], Picture]
@@ -183,11 +182,7 @@ def parse_sizes(_: click.Context, __: click.Parameter, text: str) -> list[tuple[
 )
 def sizes_command(
     model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
+    asked: Asked,
     sizes: list[tuple[int, int]],
 ) -> None:
     """Accuracy and confidence over picture size and shape.
@@ -195,9 +190,9 @@ def sizes_command(
     Writes sizes.png, sizes.csv and sizes.json. All pictures are rescaled (bicubic) to each size
     before they are asked about; what the model's input policy then does is part of the answer.
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     changes: list[tuple[str, str, Change | None]] = [
         ("size", f"{width}x{height}", partial(resize, width, height)) for width, height in sizes
     ]
@@ -205,7 +200,7 @@ def sizes_command(
     report_skipped(pictures)
     heading = title("Accuracy over picture size", [info], pictures)
     write_report(
-        report_folder(out, "sizes", (model,)),
+        asked.folder("sizes", (model,)),
         "sizes",
         {"sizes": rows(points, synthetic=info.synthetic or pictures.synthetic)},
         {"sizes": draw_sizes(points, heading, this_command())},
@@ -217,22 +212,15 @@ def sizes_command(
 @click.command("robustness")
 @model_option
 @common_options
-def robustness_command(
-    model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
-) -> None:
+def robustness_command(model: str, asked: Asked) -> None:
     """Accuracy under noise, blur, JPEG, brightness and rotation.
 
     Writes robustness.png, robustness.csv and robustness.json: the pictures as they are, then each
     damage at five severities.
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     changes: list[tuple[str, str, Change | None]] = [("none", "0", None)]
     for kind, damage in DAMAGES.items():
         changes += [(kind, str(severity), partial(damage, severity)) for severity in SEVERITIES]
@@ -240,7 +228,7 @@ def robustness_command(
     report_skipped(pictures)
     heading = title("Accuracy under damage", [info], pictures)
     write_report(
-        report_folder(out, "robustness", (model,)),
+        asked.folder("robustness", (model,)),
         "robustness",
         {"robustness": rows(points, synthetic=info.synthetic or pictures.synthetic)},
         {"robustness": draw_damages(points, heading, this_command())},

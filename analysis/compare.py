@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,10 +13,9 @@ from scipy.stats import binomtest
 from analysis.answers import Classified, classify
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
-from analysis.options import common_options, read_pictures, report_folder
+from analysis.options import Asked, common_options
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
-from serving.client import connect
 from serving.schemas import ModelInfo
 
 MOST_BARS = 20
@@ -131,14 +129,7 @@ def _share(right: Any) -> float:
     "--model", "models", required=True, multiple=True, metavar="NAME", help="Give it twice."
 )
 @common_options
-def command(
-    models: tuple[str, ...],
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
-) -> None:
+def command(models: tuple[str, ...], asked: Asked) -> None:
     """Two models on the same pictures.
 
     Writes compare.png (accuracy by class), compare.csv (the pictures they differ on) and
@@ -146,11 +137,11 @@ def command(
     """
     if len(set(models)) != 2:  # noqa: PLR2004
         raise click.UsageError("give --model twice, with two different names.")
-    predictor = connect(url)
+    predictor = asked.predictor()
     infos = [predictor.model_info(name) for name in models]
     if set(infos[0].classes) != set(infos[1].classes):
         raise VitrineError(f"{models[0]} and {models[1]} do not know the same classes.")
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     speeds, answered = [], []
     for info in infos:
         start = time.perf_counter()
@@ -160,7 +151,7 @@ def command(
     answers = _on_common(answered[0], answered[1], infos)
     heading = title("Accuracy by class", infos, pictures)
     write_report(
-        report_folder(out, "compare", models),
+        asked.folder("compare", models),
         "compare",
         {"compare": rows(answers, infos, pictures)},
         {"compare": draw(answers, infos, heading, this_command())},

@@ -1,7 +1,6 @@
 """Which classes a model takes for which: counts, rates, and the pictures behind them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,10 +14,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from analysis.answers import Classified, Floats, Ints, classify
 from analysis.figures import new_figure
 from analysis.inputs import Pictures
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
-from serving.client import connect
 
 NAMED_PAIRS = 10
 SHOWN_PAIRS = 5
@@ -145,23 +143,16 @@ def draw_pairs(
 @click.command("confusion")
 @model_option
 @common_options
-def command(
-    model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
-) -> None:
+def command(model: str, asked: Asked) -> None:
     """Which classes are taken for which.
 
     Writes confusion.png (rates, counts, classes ordered by similarity), pairs.png (the most
     confused pairs with their most confident mistakes), confusion.csv (precision, recall and F1 by
     class), matrix.csv (counts) and confusion.json (findings, model, data).
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     answers = classify(predictor, info, pictures)
     report_skipped(pictures)
     counts = count(answers, len(info.classes))
@@ -174,7 +165,7 @@ def command(
         figures["pairs"] = sheet
     synthetic = info.synthetic or pictures.synthetic
     write_report(
-        report_folder(out, "confusion", (model,)),
+        asked.folder("confusion", (model,)),
         "confusion",
         {
             "confusion": class_rows(answers, counts, info.classes, synthetic=synthetic),

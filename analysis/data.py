@@ -235,7 +235,7 @@ def command(
         report_skipped(pictures)
     names = tuple(pictures.source.replace(":", "-").replace("/", "-") for pictures in sets)
     write_report(
-        report_folder(out, "data", names),
+        out or report_folder("data", names),
         "data",
         {"data": rows(pairs, sets)},
         figures,

@@ -1,7 +1,6 @@
 """How far apart pictures of one class lie, and of two: what a threshold on distance can decide."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -12,10 +11,9 @@ from scipy.stats import norm
 from analysis.answers import Featured, Floats, Ints, features
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import UNKNOWN
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import DataError
-from serving.client import connect
 
 Metric = Literal["euclidean", "cosine"]
 MOST_PAIRS = 200_000
@@ -229,11 +227,7 @@ def _distances(vectors: Floats, first: Ints, second: Ints, metric: Metric) -> Fl
 @click.option("--seed", default=0, show_default=True, help="Of the draw of pairs.")
 def command(
     model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
+    asked: Asked,
     metric: Metric,
     seed: int,
 ) -> None:
@@ -242,9 +236,9 @@ def command(
     Writes distances.png (box plot, histogram, cumulative curves, DET), distances.csv (error rates
     over the threshold) and distances.json (equal error rate with its interval, and more).
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     if (pictures.labels == UNKNOWN).any():
         raise DataError(f"{pictures.source}: distances need classes: a folder of pictures each.")
     found = features(predictor, info, pictures)
@@ -253,7 +247,7 @@ def command(
     rates = trade(pairs.same, pairs.different)
     heading = title(f"Distances ({metric}) of features", [info], pictures)
     write_report(
-        report_folder(out, "distances", (model,)),
+        asked.folder("distances", (model,)),
         "distances",
         {"distances": rows(rates, synthetic=info.synthetic or pictures.synthetic)},
         {"distances": draw(pairs, rates, heading, this_command())},

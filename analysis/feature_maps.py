@@ -2,7 +2,6 @@
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,10 +11,10 @@ from matplotlib.figure import Figure
 
 from analysis.figures import new_figure
 from analysis.inputs import Pictures
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, this_command, write_report
 from artifacts import DataError, VitrineError
-from serving.client import Predictor, connect
+from serving.client import Predictor
 from serving.schemas import Layer
 
 MOST_CHANNELS = 64
@@ -104,11 +103,7 @@ def draw(layer: Layer, maps: Map, heading: str, footer: str) -> Figure:
 )
 def command(
     model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
+    asked: Asked,
     layers: tuple[str, ...],
 ) -> None:
     """What each activation makes of the first picture.
@@ -116,9 +111,9 @@ def command(
     Writes a PNG for each layer, feature-maps.csv (size, range and zeros of each) and
     feature-maps.json.
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit or 1)
+    pictures = asked.pictures(limit=1)
     try:
         found = read(predictor, model, pictures, layers)
     except DataError as error:
@@ -131,5 +126,5 @@ def command(
         for depth, (layer, maps) in enumerate(found, start=1)
     }
     about = record([info], pictures, {"picture": pictures.names[0]})
-    folder = report_folder(out, "feature-maps", (model,))
+    folder = asked.folder("feature-maps", (model,))
     write_report(folder, "feature-maps", {"feature-maps": rows(found)}, figures, about)

@@ -2,17 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from analysis.answers import Classified, classify
 from analysis.inputs import Pictures
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
-from serving.client import connect
 from serving.schemas import ModelInfo
 
 COLUMNS = 8
@@ -63,22 +61,15 @@ def rows(
 @click.command("labels")
 @model_option
 @common_options
-def command(
-    model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
-) -> None:
+def command(model: str, asked: Asked) -> None:
     """Labels that are likely wrong.
 
     Writes labels.csv (the likeliest mistake first), labels.png (the first of them) and labels.json.
     Use pictures that the model has not learned from.
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     answers = classify(predictor, info, pictures)
     report_skipped(pictures)
     doubts = doubtful(answers)
@@ -90,7 +81,7 @@ def command(
     lines = [("", cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
     heading = title("Labels likely wrong", [info], pictures)
     write_report(
-        report_folder(out, "labels", (model,)),
+        asked.folder("labels", (model,)),
         "labels",
         {"labels": table},
         {"labels": draw_sheet(lines, pictures, heading, this_command())} if lines else {},

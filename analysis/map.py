@@ -14,11 +14,11 @@ from analysis import answers
 from analysis.answers import Floats, Ints
 from analysis.inputs import Pictures
 from analysis.mapview import draw, page
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.tsne import INITIALISATION, Vectors, embed, measure, nearest, place
 from artifacts import DataError, VitrineError
-from serving.client import Predictor, connect
+from serving.client import Predictor
 from serving.schemas import ModelInfo
 
 
@@ -138,11 +138,7 @@ def read_parquet(path: Path, info: ModelInfo) -> Earlier:
 )
 def command(
     model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
+    asked: Asked,
     perplexity: float,
     seed: int,
     onto: Path | None,
@@ -157,10 +153,10 @@ def command(
     map.json (settings, model, data, how far to trust the map). Distances between far groups mean
     nothing in such a map; neighbourhoods do.
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
     earlier = read_parquet(onto, info) if onto else None
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     features = collect(predictor, info, pictures)
     report_skipped(pictures)
     if earlier is None:
@@ -178,7 +174,7 @@ def command(
     numbers = measure(features.vectors, points, pictures.labels[features.indices])
     footer = f"{this_command()}   |   " + ", ".join(f"{k} {v}" for k, v in settings.items())
     heading = title("t-SNE of served features", [info], pictures)
-    folder = report_folder(out, "map", (model,))
+    folder = asked.folder("map", (model,))
     old = None if earlier is None else earlier.points
     write_report(
         folder,

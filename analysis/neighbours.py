@@ -1,6 +1,5 @@
 """What a model holds nearest: neighbours of pictures, and labels that neighbours contradict."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -9,13 +8,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from analysis.answers import Featured, Floats, Ints, features
 from analysis.inputs import UNKNOWN, Pictures
-from analysis.options import common_options, model_option, read_pictures, report_folder
+from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
 from artifacts import DataError
 from artifacts.datasets.base import spread
 from artifacts.provenance import cores
-from serving.client import connect
 
 MOST_CONTRADICTED = 8
 
@@ -84,11 +82,7 @@ def rows(
 )
 def command(
     model: str,
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
+    asked: Asked,
     neighbours: int,
     shown: int,
 ) -> None:
@@ -98,9 +92,9 @@ def command(
     all), contradicted.png and contradicted.csv (pictures whose neighbours mostly have another
     label: mistakes of the model, or of the label) and neighbours.json.
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     info = predictor.model_info(model)
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     found = features(predictor, info, pictures)
     report_skipped(pictures)
     places, distances = nearest(found, neighbours)
@@ -130,7 +124,7 @@ def command(
         )
     synthetic = info.synthetic or pictures.synthetic
     write_report(
-        report_folder(out, "neighbours", (model,)),
+        asked.folder("neighbours", (model,)),
         "neighbours",
         {
             "neighbours": rows(found, places, distances, pictures, synthetic=synthetic),

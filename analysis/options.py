@@ -1,6 +1,8 @@
 """Options that every analysis has."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import click
 
 from analysis.inputs import Pictures
 from artifacts.datasets.registry import HELP
+from serving.client import Predictor, connect
 
 OPTIONS = (
     click.option(
@@ -33,27 +36,59 @@ OPTIONS = (
 model_option = click.option("--model", required=True, metavar="NAME", help="Model to look into.")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the common options ask for."""
+
+    images: Path | None
+    dataset: str | None
+    limit: int | None
+    url: str | None
+    out: Path | None
+
+    def predictor(self) -> Predictor:
+        """The server at --url, or the artifacts."""
+        return connect(self.url)
+
+    def pictures(self, limit: int | None = None) -> Pictures:
+        """The pictures that --images or --dataset names; `limit` of them unless --limit is given.
+
+        Raises:
+            UsageError: both or neither are given.
+            DataError: there are no such pictures.
+        """
+        number = self.limit or limit
+        if self.images is not None and self.dataset is None:
+            return Pictures.from_folder(self.images, number)
+        if self.dataset is not None and self.images is None:
+            return Pictures.from_dataset(self.dataset, number)
+        raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
+
+    def folder(self, analysis: str, models: Sequence[str] = ()) -> Path:
+        """Where the report goes: --out, else reports/ANALYSIS-MODEL."""
+        return self.out or report_folder(analysis, models)
+
+
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --images, --dataset, --limit, --url and --out."""
+    """Add --images, --dataset, --limit, --url and --out, which arrive as one `Asked`."""
+
+    @functools.wraps(function)
+    def command(
+        images: Path | None,
+        dataset: str | None,
+        limit: int | None,
+        url: str | None,
+        out: Path | None,
+        **rest: Any,
+    ) -> Any:
+        return function(asked=Asked(images, dataset, limit, url, out), **rest)
+
+    decorated: Callable[..., Any] = command
     for option in reversed(OPTIONS):
-        function = option(function)
-    return function
+        decorated = option(decorated)
+    return decorated
 
 
-def read_pictures(images: Path | None, dataset: str | None, limit: int | None) -> Pictures:
-    """The pictures that --images or --dataset names.
-
-    Raises:
-        UsageError: both or neither are given.
-        DataError: there are no such pictures.
-    """
-    if images is not None and dataset is None:
-        return Pictures.from_folder(images, limit)
-    if dataset is not None and images is None:
-        return Pictures.from_dataset(dataset, limit)
-    raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
-
-
-def report_folder(out: Path | None, analysis: str, models: tuple[str, ...]) -> Path:
-    """Where the report goes: --out, else reports/ANALYSIS-MODEL."""
-    return out or Path("reports") / "-".join((analysis, *models))
+def report_folder(analysis: str, models: Sequence[str] = ()) -> Path:
+    """Where reports go by themselves: reports/ANALYSIS-MODEL."""
+    return Path("reports") / "-".join((analysis, *models))

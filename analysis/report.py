@@ -14,10 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis import calibration, changes, confusion, distances, labels, neighbours, sparsity
 from analysis import map as feature_map
-from analysis.options import common_options, report_folder
+from analysis.options import Asked, common_options
 from artifacts import VitrineError
 from artifacts.provenance import code_version, hardware
-from serving.client import connect
 from serving.schemas import ModelInfo
 
 CLASSIFIER = (
@@ -94,32 +93,26 @@ def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
     "--model", "models", required=True, multiple=True, metavar="NAME", help="A page for each."
 )
 @common_options
-def command(
-    models: tuple[str, ...],
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
-) -> None:
+def command(models: tuple[str, ...], asked: Asked) -> None:
     """All analyses that fit the model, in one page.
 
     Writes NAME/index.html, which opens from disk, and the files of each analysis beside it. What
     stands there from the same command is not made again, so an interrupted report goes on where it
     was. Sizes and robustness use at most 1,000 pictures.
     """
-    if (images is None) == (dataset is None):
+    if (asked.images is None) == (asked.dataset is None):
         raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
-    predictor = connect(url)
+    predictor = asked.predictor()
     infos = [predictor.model_info(name) for name in dict.fromkeys(models)]
     for info in infos:
-        root = (out or report_folder(None, "report", ())) / info.name
+        root = asked.folder("report") / info.name
         arguments = ["--model", info.name]
-        arguments += ["--images", str(images)] if images else ["--dataset", str(dataset)]
-        arguments += ["--url", url] if url else []
+        arguments += ["--images", str(asked.images)] if asked.images else []
+        arguments += ["--dataset", asked.dataset] if asked.dataset else []
+        arguments += ["--url", asked.url] if asked.url else []
         sections = []
         for analysis in CLASSIFIER if info.task == "classification" else EMBEDDING:
-            count = min(limit or FEWER, FEWER) if analysis in MANY_PASSES else limit
+            count = min(asked.limit or FEWER, FEWER) if analysis in MANY_PASSES else asked.limit
             counted = ["--limit", str(count)] if count else []
             sections.append(make_section(analysis, [*arguments, *counted], root))
         words = shlex.join(["python", "-m", "analysis", *sys.argv[1:]])

@@ -1,7 +1,6 @@
 """Activation sparsity: the share of exact zeros after each activation of what is served."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,11 +10,11 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
-from analysis.options import common_options, read_pictures, report_folder
+from analysis.options import Asked, common_options
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
 from serving.chunks import Source, merge
-from serving.client import Predictor, connect
+from serving.client import Predictor
 from serving.schemas import Inspection, Layer
 
 MOST_NAMED_BARS = 24
@@ -114,14 +113,7 @@ def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
     help="Model to look into; repeat it to compare several.",
 )
 @common_options
-def command(
-    models: tuple[str, ...],
-    images: Path | None,
-    dataset: str | None,
-    limit: int | None,
-    url: str | None,
-    out: Path | None,
-) -> None:
+def command(models: tuple[str, ...], asked: Asked) -> None:
     """Zeros after each activation, by layer.
 
     The share of exact zeros, and the number of dead channels: those that are zero everywhere on
@@ -129,14 +121,14 @@ def command(
 
     Writes sparsity.png, sparsity.csv (a row per model and layer) and sparsity.json (models, data).
     """
-    predictor = connect(url)
+    predictor = asked.predictor()
     infos = [predictor.model_info(name) for name in dict.fromkeys(models)]
-    pictures = read_pictures(images, dataset, limit)
+    pictures = asked.pictures()
     measured = measure(predictor, [info.name for info in infos], pictures)
     report_skipped(pictures)
     heading = title("Zeros after each activation", infos, pictures)
     write_report(
-        report_folder(out, "sparsity", tuple(info.name for info in infos)),
+        asked.folder("sparsity", tuple(info.name for info in infos)),
         "sparsity",
         {"sparsity": rows(measured, synthetic=pictures.synthetic)},
         {"sparsity": draw(measured, heading, this_command())},
