@@ -14,6 +14,7 @@ from artifacts import Artifact, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
+from training.face_commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.history import DivergedError
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
 from training.study import REPORTS, compare, study_recipes, write_comparison
@@ -131,6 +132,10 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
         click.echo(path)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):
+    main.add_command(_command)
 
 
 def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]]:

@@ -2,6 +2,8 @@
 
 from artifacts import Manifest
 
+RATES = ("fmr", "fnmr")
+
 
 def model_card(manifest: Manifest, title: str) -> str:
     """Markdown card: what it is, what it learned from, what was measured, where its limits lie."""
@@ -58,3 +60,54 @@ def _input(manifest: Manifest) -> str:
         f"pictures of {low} to {high} px a side, rescaled with their aspect ratio to the area of "
         f"a square of {least} to {greatest} px."
     )
+
+
+def face_card(manifest: Manifest) -> str:
+    """Markdown card of an embedding of faces: thresholds, what they do, where its limits lie."""
+    lines = [f"# {manifest.name}", ""]
+    if manifest.synthetic:
+        lines += ["**Trained on generated pictures: for trying things out, not for use.**", ""]
+    if manifest.parameters:
+        lines.append(f"- Weights: {manifest.parameters.total:,}.")
+    lines += [f"- Reported by its source: {k} {v}." for k, v in manifest.reported.items()]
+    lines.append(f"- Input: {_input(manifest)}")
+    checked = manifest.verification
+    if checked and checked.pairs:
+        pairs = checked.pairs
+        lines += [
+            f"- Thresholds ({checked.metric} distance) chosen on {pairs.dataset}: {pairs.people} "
+            f"people, {pairs.same:,} pairs of one person, {pairs.different:,} of two.",
+            "",
+            "| target FMR | distance | people | FMR (95 % by person) | FNMR (95 % by person) |",
+            "|---|---|---|---|---|",
+        ]
+        for threshold in checked.thresholds:
+            for split in dict.fromkeys(m.split for m in manifest.metrics):
+                cells = [_rate_cell(manifest, kind, threshold.target_fmr, split) for kind in RATES]
+                lines.append(
+                    f"| {threshold.target_fmr:g} | {threshold.distance:.4f} | {split} | "
+                    f"{' | '.join(cells)} |"
+                )
+        lines += ["", "| people | pairs | EER | pictures | face found |", "|---|---|---|---|---|"]
+        for eer, found in zip(
+            (m for m in manifest.metrics if m.name == "eer"),
+            (m for m in manifest.metrics if m.name == "found"),
+            strict=True,
+        ):
+            lines.append(
+                f"| {eer.split} | {eer.samples:,} | {eer.value:.4f} | {found.samples:,} | "
+                f"{found.value:.4f} |"
+            )
+    lines += [
+        "",
+        "Limits: the rates hold for people and pictures like those they were measured on; other "
+        "cameras, ages and peoples have others. It does not tell a face from a picture of one.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _rate_cell(manifest: Manifest, kind: str, target: float, split: str) -> str:
+    name = f"{kind}@{target:g}"
+    value, low, high = (manifest.metric(name + end, split) for end in ("", "/low", "/high"))
+    return "" if value is None else f"{value:.2g} ({low:.2g} to {high:.2g})"

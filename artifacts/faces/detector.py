@@ -1,0 +1,169 @@
+"""Finds faces and their landmarks: MTCNN (Zhang et al. 2016, arXiv 1604.02878) in ONNX Runtime.
+
+Three small networks look at ever fewer places: pnet slides over the picture at several scales,
+rnet looks at what it proposed at 24 x 24 px, onet at what is left at 48 x 48 px.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from artifacts.manifest import InputPolicy
+from artifacts.runtime import Outputs, Picture, Runtime
+
+FOLDER = Path(__file__).parent
+NETWORKS = {"pnet": None, "rnet": 24, "onet": 48}
+"""Side of what each network looks at, px; None: any."""
+CELL, STRIDE = 12, 2
+"""Side of what one output of pnet sees, and the step from one to the next, px."""
+MIN_SIDE = 20
+"""Faces smaller than this are not looked for, px of the picture that is searched."""
+MAX_PICTURE_SIDE = 1024
+"""A larger picture is shrunk to this before it is searched, px."""
+FACTOR = 0.709
+"""From one scale to the next: half the area."""
+THRESHOLDS = {"pnet": 0.6, "rnet": 0.7, "onet": 0.8}
+"""Least probability of a face that passes each network."""
+MARGIN = 0.3
+"""Of the longer side, in black around the picture: faces at its edge are found, too."""
+
+Floats = npt.NDArray[np.float32]
+
+
+class Found(NamedTuple):
+    """A face in a picture; all in pixels of it."""
+
+    box: Floats
+    """Left, top, right, bottom; may reach over the edge."""
+    landmarks: Floats
+    """5 x 2: x and y of the left and right eye as seen, the nose, the corners of the mouth."""
+    probability: float
+
+    @property
+    def side(self) -> float:
+        """Side of the square with the box's area."""
+        return float(np.sqrt(max(self.box[2] - self.box[0], 0) * max(self.box[3] - self.box[1], 0)))
+
+
+class Detector:
+    """The three networks, ready to look.
+
+    Args:
+        threads: ONNX Runtime threads within one call; 0 takes one per core.
+    """
+
+    def __init__(self, threads: int = 0) -> None:
+        self._networks = {
+            name: Runtime((FOLDER / f"{name}.onnx").read_bytes(), InputPolicy(), threads)
+            for name in NETWORKS
+        }
+
+    def find(self, picture: Picture) -> list[Found]:
+        """The faces of a picture (uint8 H x W x 3), the largest first."""
+        height, width = picture.shape[:2]
+        scale = min(1.0, MAX_PICTURE_SIDE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
+        margin = round(MARGIN * max(size))
+        wide = Image.new("RGB", (size[0] + 2 * margin, size[1] + 2 * margin))
+        wide.paste(image, (margin, margin))
+        boxes = self._propose(wide)
+        boxes, _ = self._refine(wide, "rnet", boxes)
+        boxes, landmarks = self._refine(wide, "onet", boxes)
+        back = 1 / scale
+        faces = [
+            Found((box[:4] - margin) * back, (points - margin) * back, float(box[4]))
+            for box, points in zip(boxes, landmarks, strict=True)
+        ]
+        return sorted(faces, key=lambda face: -face.side)
+
+    def _propose(self, image: Image.Image) -> Floats:
+        """Squares that may hold a face: N x 5, left, top, right, bottom, probability."""
+        scale = CELL / MIN_SIDE
+        proposals = [np.empty((0, 5), np.float32)]
+        while min(image.size) * scale >= CELL:
+            size = (round(image.width * scale), round(image.height * scale))
+            small = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+            out = self._networks["pnet"].run_batch(small[None])
+            rows, columns = np.nonzero(out["probability"][0, 1] > THRESHOLDS["pnet"])
+            corner = np.stack([columns, rows], 1) * STRIDE / np.array(size) * image.size
+            cell = CELL / scale
+            boxes = np.concatenate(
+                [corner, corner + cell, out["probability"][0, 1, rows, columns][:, None]], 1
+            ).astype(np.float32)
+            kept = _suppress(boxes, 0.5)
+            offsets = out["offsets"][0][:, rows[kept], columns[kept]].T
+            proposals.append(_shifted(boxes[kept], offsets))
+            scale *= FACTOR
+        boxes = np.concatenate(proposals)
+        return boxes[_suppress(boxes, 0.7)]
+
+    def _refine(self, image: Image.Image, name: str, boxes: Floats) -> tuple[Floats, Floats]:
+        """What a network keeps of the boxes, each shifted to the face, and its landmarks."""
+        side = NETWORKS[name]
+        if not len(boxes) or side is None:
+            return boxes, np.empty((0, 5, 2), np.float32)
+        boxes = _squared(boxes)
+        seen = np.stack([_cut(image, box, side) for box in boxes])
+        out = _in_batches(self._networks[name], seen)
+        probability = out["probability"][:, 1]
+        passed = probability > THRESHOLDS[name]
+        boxes = np.concatenate([boxes[passed, :4], probability[passed, None]], 1)
+        points = out.get("landmarks", np.zeros((len(passed), 10), np.float32))[passed]
+        points = points.reshape(-1, 2, 5).transpose(0, 2, 1)  # (N, 5, 2)
+        sides = boxes[:, 2:4] - boxes[:, :2]
+        points = points * sides[:, None] + boxes[:, None, :2]
+        boxes = _shifted(boxes, out["offsets"][passed])
+        kept = _suppress(boxes, 0.7, of_smaller=name == "onet")
+        return boxes[kept], points[kept]
+
+
+def _cut(image: Image.Image, box: Floats, side: int) -> Picture:
+    left, top, right, bottom = (round(float(edge)) for edge in box[:4])
+    cut = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def _in_batches(network: Runtime, images: Picture, size: int = 256) -> Outputs:
+    parts = [network.run_batch(images[i : i + size]) for i in range(0, len(images), size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _shifted(boxes: Floats, offsets: Floats) -> Floats:
+    """Boxes with their corners moved by shares of their sides."""
+    sides = np.tile(boxes[:, 2:4] - boxes[:, :2], 2)
+    return np.concatenate([boxes[:, :4] + offsets * sides, boxes[:, 4:]], 1)
+
+
+def _squared(boxes: Floats) -> Floats:
+    """Squares around the same centres, their side the longer one."""
+    centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
+    half = (boxes[:, 2:4] - boxes[:, :2]).max(1, keepdims=True) / 2
+    return np.concatenate([centre - half, centre + half, boxes[:, 4:]], 1)
+
+
+def _suppress(boxes: Floats, overlap: float, *, of_smaller: bool = False) -> npt.NDArray[np.int64]:
+    """Places of the boxes that no more probable one overlaps by more than a share.
+
+    Args:
+        boxes: N x 5.
+        overlap: of the union of both; beyond it the less probable one goes.
+        of_smaller: a share of the smaller box instead.
+    """
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(-boxes[:, 4], kind="stable")
+    kept = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        least = np.maximum(boxes[best, :2], boxes[rest, :2])
+        most = np.minimum(boxes[best, 2:4], boxes[rest, 2:4])
+        shared = np.maximum(most - least, 0).prod(1)
+        whole = (
+            np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - shared
+        )
+        order = rest[shared <= overlap * whole]
+    return np.array(kept, np.int64)
