@@ -3,9 +3,11 @@
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 
@@ -34,3 +36,12 @@ def bomb(side: int) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", rows + deflate.flush()), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def portrait_photograph() -> Image.Image:
+    """A photograph of one person, 512 x 600: Grace Hopper (US Navy, public domain).
+
+    Matplotlib brings it along.
+    """
+    with Image.open(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))) as image:
+        return image.convert("RGB")

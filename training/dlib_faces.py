@@ -65,7 +65,13 @@ class Reader:
         self._place = found + len(wanted)
 
     def integer(self) -> int:
-        """The next value, an integer."""
+        """The next value, an integer.
+
+        Raises:
+            ArtifactError: the file ends before.
+        """
+        if self._place >= len(self._content):
+            raise ArtifactError("it ends in the middle of a layer: not dlib's face network.")
         head = self._content[self._place]
         count = head & 0x0F
         start = self._place + 1

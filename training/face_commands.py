@@ -94,16 +94,19 @@ def calibrate_command(
 
 
 def _table(manifest: Manifest) -> Table:
-    """Measured rates with their intervals, a line for each set of people."""
-    thresholds = manifest.verification.thresholds if manifest.verification else ()
-    columns = [f"{k} at {t.target_fmr:g}" for t in thresholds for k in ("FMR", "FNMR")]
-    table = Table(Column("people", no_wrap=True), "EER", "face found", *columns, box=box.SIMPLE)
+    """Measured rates (the card has their intervals): a line for each threshold and set of people."""
+    heads = ("target", "distance", "FMR", "FNMR", "EER", "face found")
+    table = Table(Column("people", no_wrap=True), *heads, box=box.SIMPLE)
     for split in dict.fromkeys(metric.split for metric in manifest.metrics):
         values = {m.name: m.value for m in manifest.metrics if m.split == split}
-        cells = [
-            f"{values[key]:.2g} ({values[f'{key}/low']:.2g} to {values[f'{key}/high']:.2g})"
-            for t in thresholds
-            for key in (f"fmr@{t.target_fmr:g}", f"fnmr@{t.target_fmr:g}")
-        ]
-        table.add_row(split, f"{values['eer']:.4f}", f"{values['found']:.3f}", *cells)
+        for t in manifest.verification.thresholds if manifest.verification else ():
+            keys = (f"fmr@{t.target_fmr:g}", f"fnmr@{t.target_fmr:g}")
+            table.add_row(
+                split,
+                f"{t.target_fmr:g}",
+                f"{t.distance:.4f}",
+                *(f"{values[k]:.2g}" for k in keys),
+                f"{values['eer']:.4f}",
+                f"{values['found']:.3f}",
+            )
     return table

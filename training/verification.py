@@ -104,8 +104,9 @@ def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
     people, numbers = np.unique(measured.people, return_inverse=True)
     count = len(people)
     cell = numbers.reshape(-1, 2) @ (count, 1)
-    failures = np.bincount(cell, wrong, count**2).reshape(count, count)
-    pairs = np.bincount(cell, minlength=count**2).reshape(count, count).astype(np.float64)
+    shape = (count, count)
+    failures: Floats = np.bincount(cell, wrong, count**2).reshape(shape).astype(np.float64)
+    pairs: Floats = np.bincount(cell, minlength=count**2).reshape(shape).astype(np.float64)
     draws = np.random.default_rng(seed).multinomial(count, [1 / count] * count, RESAMPLES)
     drawn = draws.astype(np.float64)  # (RESAMPLES, people)
     return _different_rate(failures, pairs, drawn), _same_rate(failures, pairs, drawn)
@@ -150,13 +151,13 @@ def _different_rate(failures: Floats, pairs: Floats, drawn: Floats) -> Rate:
     """Of pairs of two people: cells off the diagonal, weighted by both people's draws."""
     wrong, all_ = (m - np.diag(np.diag(m)) for m in (failures, pairs))
     resampled = _shares(((drawn @ wrong) * drawn).sum(1), ((drawn @ all_) * drawn).sum(1))
-    return _rate(wrong.sum() / max(all_.sum(), 1), resampled)
+    return _rate(wrong.sum(), all_, resampled)
 
 
 def _same_rate(failures: Floats, pairs: Floats, drawn: Floats) -> Rate:
     """Of pairs of one person: cells on the diagonal."""
     wrong, all_ = np.diag(failures), np.diag(pairs)
-    return _rate(wrong.sum() / max(all_.sum(), 1), _shares(drawn @ wrong, drawn @ all_))
+    return _rate(wrong.sum(), all_, _shares(drawn @ wrong, drawn @ all_))
 
 
 def _shares(wrong: Floats, all_: Floats) -> Floats:
@@ -165,6 +166,12 @@ def _shares(wrong: Floats, all_: Floats) -> Floats:
     return shares
 
 
-def _rate(value: float, resampled: Floats) -> Rate:
+def _rate(wrong: float, pairs: Floats, resampled: Floats) -> Rate:
+    """Where nothing failed, resampling says nothing: the upper end is then by the rule of three.
+
+    It takes each person, or each two people, for one trial (ISO/IEC 19795-1, annex B).
+    """
     low, high = np.percentile(resampled, INTERVAL) if len(resampled) else (0.0, 1.0)
-    return Rate(float(value), (float(low), float(high)))
+    if not wrong:
+        high = min(1.0, 3 / max(np.count_nonzero(pairs), 1))
+    return Rate(float(wrong / max(pairs.sum(), 1)), (float(low), float(high)))

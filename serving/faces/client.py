@@ -26,6 +26,7 @@ from serving.faces.schemas import (
     PersonList,
     PersonSummary,
     Receipt,
+    Several,
     Verified,
 )
 
@@ -36,8 +37,9 @@ class FaceClient:
     """Asks a running server about faces.
 
     Pictures are encoded files, or uint8 H x W x 3 RGB arrays. With `aligned`, each is the aligned
-    crop of one face. Every method raises a `VitrineError` (one line) where it gets no answer:
-    `RequestError` for what the server refuses.
+    crop of one face; else the face is found, and of `several` the largest taken or none.
+    Every method raises a `VitrineError` (one line) where it gets no answer: `RequestError`
+    for what the server refuses.
 
     Args:
         url: such as http://127.0.0.1:3000.
@@ -64,20 +66,26 @@ class FaceClient:
         second: Source,
         *,
         aligned: bool = False,
+        several: Several = "largest",
         fmr: float | None = None,
         model: str | None = None,
     ) -> Verified:
         """Whether two pictures show one person, at a target false-match rate of the model."""
         files = [("first", ("first", encode(first))), ("second", ("second", encode(second)))]
-        options = _options(aligned=aligned, fmr=fmr, model=model)
+        options = _options(aligned=aligned, several=several, fmr=fmr, model=model)
         response = self._server.send("POST", f"{BASE}/verify", params=options, files=files)
         return self._server.parse(Verified, response)
 
     def embed(
-        self, pictures: Sequence[Source], *, aligned: bool = False, model: str | None = None
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "largest",
+        model: str | None = None,
     ) -> Embedded:
         """The embedding of the face on each picture."""
-        options = _options(aligned=aligned, model=model)
+        options = _options(aligned=aligned, several=several, model=model)
         response = self._server.send(
             "POST", f"{BASE}/embed", params=options, files=_files(pictures)
         )
@@ -88,11 +96,12 @@ class FaceClient:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
+        several: Several = "largest",
         fmr: float | None = None,
         top: int = 5,
     ) -> Identified:
         """The `top` people enrolled who are nearest to the face on each picture."""
-        options = _options(aligned=aligned, fmr=fmr, top=top)
+        options = _options(aligned=aligned, several=several, fmr=fmr, top=top)
         response = self._server.send(
             "POST", f"{BASE}/identify", params=options, files=_files(pictures)
         )
@@ -104,6 +113,7 @@ class FaceClient:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
+        several: Several = "largest",
         idempotency_key: str | None = None,
     ) -> EnrolledPictures:
         """Add pictures of a person.
@@ -112,13 +122,14 @@ class FaceClient:
             person: id, 1 to 200 characters without control characters and `/`.
             pictures: at least one.
             aligned: as above.
+            several: as above.
             idempotency_key: give the same one to repeat an enrolment whose answer did not come;
                 a new one by default.
         """
         response = self._server.send(
             "PUT",
             f"{_path(person)}/pictures",
-            params=_options(aligned=aligned),
+            params=_options(aligned=aligned, several=several),
             files=_files(pictures),
             headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
         )

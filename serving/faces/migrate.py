@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, delete, func, insert, select
 
 from serving.faces.database import Change, Database
-from serving.faces.operations import check_usable, embed
+from serving.faces.operations import check_usable, embed, vectors_of
 from serving.faces.store import remove_pictures
 from serving.faces.tables import changes, embeddings, gallery, people, pictures
 from serving.models import ServedModel
@@ -111,7 +111,7 @@ def _embedded(rows: list[Any], model: ServedModel) -> list[dict[str, Any]]:
             raise RequestError(
                 error.code, f"picture {row.id} of {row.name!r}: {error.reason} Remove it first."
             ) from None
-        vector = faces[0].vector.astype("<f4").tobytes()
+        vector = vectors_of(faces)[0].astype("<f4").tobytes()
         values.append({"picture": row.number, "model": model.artifact.hash, "vector": vector})
     return values
 

@@ -10,16 +10,19 @@ import numpy.typing as npt
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import Threshold, Verification
 from artifacts.runtime import Picture
-from serving.faces.crops import Face, find_faces
+from serving.faces.crops import Face, find_face
 from serving.faces.gallery import Gallery
 from serving.faces.index import distances, usable
 from serving.faces.schemas import (
     Candidate,
     FaceBox,
+    FaceQuality,
     FoundFace,
     Identified,
     IdentifiedPicture,
+    Metric,
     Search,
+    Several,
     Verified,
 )
 from serving.models import Models, ServedModel
@@ -37,8 +40,10 @@ class EmbeddedFace(NamedTuple):
     """One face of one picture."""
 
     found: FoundFace
-    vector: npt.NDArray[np.float32]
-    """D."""
+    vector: npt.NDArray[np.float32] | None
+    """D; None where there is a problem."""
+    problem: RequestError | None = None
+    """Why the picture has no face to embed."""
 
 
 def face_model(models: Models, name: str | None = None, hash_: str | None = None) -> ServedModel:
@@ -91,34 +96,49 @@ def threshold_of(model: ServedModel, fmr: float | None) -> Threshold | None:
     return thresholds[fmr]
 
 
-def embed(model: ServedModel, pictures: Sequence[Picture], *, aligned: bool) -> list[EmbeddedFace]:
-    """Embed the one face of each picture (uint8 H x W x 3, of any mix of sizes).
+def embed(
+    model: ServedModel,
+    pictures: Sequence[Picture],
+    *,
+    aligned: bool,
+    several: Several = "largest",
+) -> list[EmbeddedFace]:
+    """Embed the one face of each picture (uint8 H x W x 3, of any mix of sizes), if it has one."""
+    faces = [find_face(picture, aligned=aligned, several=several) for picture in pictures]
+    crops = [face.crop for face in faces if face.crop is not None]
+    output = OUTPUTS["embedding"]
+    vectors = iter(model.runtime.run(crops, [output])[output] if crops else [])  # (N, D)
+    return [
+        EmbeddedFace(
+            _found(picture, face), None if face.crop is None else next(vectors), face.problem
+        )
+        for picture, face in zip(pictures, faces, strict=True)
+    ]
+
+
+def vectors_of(faces: Sequence[EmbeddedFace]) -> list[npt.NDArray[np.float32]]:
+    """The embeddings, where every picture has one.
 
     Raises:
-        RequestError: as `find_faces`, naming the picture.
+        RequestError: naming the first picture without a face to embed, and why.
     """
-    faces = []
-    for index, picture in enumerate(pictures):
-        try:
-            faces.append(find_faces(picture, aligned=aligned)[0])
-        except RequestError as error:
-            raise error.at(index) from None
-    output = OUTPUTS["embedding"]
-    vectors = model.runtime.run([face.crop for face in faces], [output])[output]  # (N, D)
-    return [
-        EmbeddedFace(_found(picture, face), vector)
-        for picture, face, vector in zip(pictures, faces, vectors, strict=True)
-    ]
+    vectors: list[npt.NDArray[np.float32]] = []
+    for index, face in enumerate(faces):
+        if face.vector is None:
+            problem = face.problem or RequestError("no-embedding", NOT_COMPARABLE)
+            raise problem.at(index)
+        vectors.append(face.vector)
+    return vectors
 
 
 def check_usable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:
     """Let only embeddings into the gallery that can be compared.
 
     Raises:
-        RequestError: naming the first picture whose embedding cannot.
+        RequestError: naming the first picture whose embedding cannot, or that has none.
     """
-    for index, face in enumerate(faces):
-        if not usable(face.vector, verification(model).metric):
+    for index, vector in enumerate(vectors_of(faces)):
+        if not usable(vector, verification(model).metric):
             raise RequestError("no-embedding", f"{NOT_COMPARABLE}; send another.", index)
 
 
@@ -127,8 +147,8 @@ def verify(
 ) -> Verified:
     """Whether two faces are of one person, at a threshold."""
     metric = verification(model).metric
-    distance, result, reason = None, "cannot_say", NOT_COMPARABLE
-    if usable(first.vector, metric) and usable(second.vector, metric):
+    distance, result, reason = None, "cannot_say", _why_not(first, second, metric)
+    if first.vector is not None and second.vector is not None and reason is None:
         distance = float(distances(first.vector, second.vector[None], metric)[0])
         reason = NOT_CALIBRATED
         if threshold is not None:
@@ -176,10 +196,9 @@ def _identify(
     model: ServedModel, gallery: Gallery, face: EmbeddedFace, threshold: Threshold | None, top: int
 ) -> IdentifiedPicture:
     metric = verification(model).metric
-    if not usable(face.vector, metric):
-        return IdentifiedPicture(
-            face=face.found, result="cannot_say", reason=NOT_COMPARABLE, people=()
-        )
+    if face.vector is None or not usable(face.vector, metric):
+        reason = face.problem.reason if face.problem else NOT_COMPARABLE
+        return IdentifiedPicture(face=face.found, result="cannot_say", reason=reason, people=())
     limit = -1.0 if threshold is None else threshold.distance
     people = tuple(
         Candidate(**neighbour._asdict(), within=neighbour.distance <= limit)
@@ -195,6 +214,22 @@ def _identify(
     )
 
 
+def _why_not(first: EmbeddedFace, second: EmbeddedFace, metric: Metric) -> str | None:
+    """Why two pictures cannot be compared; None where they can."""
+    for name, face in (("first", first), ("second", second)):
+        if face.problem is not None:
+            return f"{name} picture: {face.problem.reason}"
+        if face.vector is None or not usable(face.vector, metric):
+            return f"{name} picture: {NOT_COMPARABLE}"
+    return None
+
+
 def _found(picture: Picture, face: Face) -> FoundFace:
     height, width = picture.shape[:2]
-    return FoundFace(size=Size(width=width, height=height), box=FaceBox(**asdict(face.box)))
+    return FoundFace(
+        size=Size(width=width, height=height),
+        box=None if face.box is None else FaceBox(**asdict(face.box)),
+        found=tuple(FaceBox(**asdict(box)) for box in face.found),
+        quality=None if face.quality is None else FaceQuality(**face.quality._asdict()),
+        problem=None if face.problem is None else face.problem.code,
+    )

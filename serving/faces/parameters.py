@@ -10,6 +10,7 @@ from serving.access import Access
 from serving.faces.gallery import Gallery
 from serving.faces.names import check_path, check_person
 from serving.faces.operations import face_model
+from serving.faces.schemas import Several
 from serving.models import Models, ServedModel
 
 bearer = HTTPBearer(auto_error=False, description="not needed where no API keys are set")
@@ -22,7 +23,19 @@ def person_of(request: Request, person: Annotated[str, Path(min_length=1)]) -> s
 
 
 PersonId = Annotated[str, Depends(person_of)]
-Aligned = Annotated[bool, Query(description="each picture is the aligned crop of one face")]
+Aligned = Annotated[
+    bool,
+    Query(
+        description="each picture is the aligned crop of one face: none is looked for, and nothing "
+        "is checked"
+    ),
+]
+SeveralFaces = Annotated[
+    Several,
+    Query(
+        alias="several", description="of several faces in a picture take the largest, or refuse it"
+    ),
+]
 ModelName = Annotated[str | None, Query(description="another embedding model of this server")]
 Fmr = Annotated[
     float | None,

@@ -20,13 +20,14 @@ from serving.faces.parameters import (
     Key,
     ModelName,
     PersonId,
+    SeveralFaces,
     access_of,
     bearer,
     gallery_model,
     gallery_of,
     models_of,
 )
-from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Verified
+from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Several, Verified
 from serving.faces.store import NewPicture, Retry, fingerprint
 from serving.forms import picture_body, read_contents, read_pair
 from serving.models import ServedModel
@@ -51,11 +52,15 @@ def face_routes(pool: ThreadPoolExecutor) -> APIRouter:
 
 
 async def _embed(
-    pool: ThreadPoolExecutor, model: ServedModel, contents: Sequence[bytes], aligned: bool
+    pool: ThreadPoolExecutor,
+    model: ServedModel,
+    contents: Sequence[bytes],
+    aligned: bool,
+    several: Several,
 ) -> list[EmbeddedFace]:
     def work() -> list[EmbeddedFace]:
         pictures = read_pictures(contents, model.manifest.input)
-        return operations.embed(model, pictures, aligned=aligned)
+        return operations.embed(model, pictures, aligned=aligned, several=several)
 
     return await asyncio.get_running_loop().run_in_executor(pool, work)
 
@@ -68,30 +73,39 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         **FACES,
     )
     async def verify(
-        request: Request, *, aligned: Aligned = False, fmr: Fmr = None, model: ModelName = None
+        request: Request,
+        *,
+        aligned: Aligned = False,
+        several: SeveralFaces = "largest",
+        fmr: Fmr = None,
+        model: ModelName = None,
     ) -> Response:
         """Say whether two pictures show one person: match, no match, or why it cannot be said."""
         access_of(request).check(request, "read", "verify")
         served = operations.face_model(models_of(request), model)
         threshold = operations.threshold_of(served, fmr)
-        first, second = await _embed(pool, served, await read_pair(request), aligned)
+        first, second = await _embed(pool, served, await read_pair(request), aligned, several)
         return _json(operations.verify(served, first, second, threshold))
 
     @router.post("/embed", response_model=Embedded, openapi_extra=picture_body(("image",)), **FACES)
     async def embed(
-        request: Request, *, aligned: Aligned = False, model: ModelName = None
+        request: Request,
+        *,
+        aligned: Aligned = False,
+        several: SeveralFaces = "largest",
+        model: ModelName = None,
     ) -> Response:
         """Give the embedding of the face on each picture."""
         access_of(request).check(request, "read", "embed")
         served = operations.face_model(models_of(request), model)
-        faces = await _embed(pool, served, await read_contents(request), aligned)
+        faces = await _embed(pool, served, await read_contents(request), aligned, several)
         return _json(
             Embedded(
                 model=served.stamp,
                 provider=served.runtime.provider,
                 metric=operations.verification(served).metric,
                 faces=tuple(face.found for face in faces),
-                embeddings=[face.vector.tolist() for face in faces],
+                embeddings=[vector.tolist() for vector in operations.vectors_of(faces)],
             )
         )
 
@@ -102,6 +116,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         request: Request,
         *,
         aligned: Aligned = False,
+        several: SeveralFaces = "largest",
         fmr: Fmr = None,
         top: Annotated[int, Query(ge=1, le=1000, description="number of people to name")] = 5,
     ) -> Response:
@@ -109,7 +124,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         access_of(request).check(request, "read", "identify")
         served = await gallery_model(request)
         threshold = operations.threshold_of(served, fmr)
-        faces = await _embed(pool, served, await read_contents(request), aligned)
+        faces = await _embed(pool, served, await read_contents(request), aligned, several)
         gallery = gallery_of(request)
         return _json(
             await run_in_threadpool(operations.identify, served, gallery, faces, threshold, top)
@@ -124,19 +139,24 @@ def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         **GALLERY,
     )
     async def enrol(
-        request: Request, person: PersonId, *, aligned: Aligned = False, key: Key = None
+        request: Request,
+        person: PersonId,
+        *,
+        aligned: Aligned = False,
+        several: SeveralFaces = "largest",
+        key: Key = None,
     ) -> Response:
         """Add pictures of a person. When this is answered they are on disk, and found by all."""
         actor = access_of(request).check(request, "write")
         served = await gallery_model(request)
         contents = await read_contents(request)
-        retry = _retry(key, person, str(aligned), *contents)
-        faces = await _embed(pool, served, contents, aligned)
+        retry = _retry(key, person, str(aligned), several, *contents)
+        faces = await _embed(pool, served, contents, aligned, several)
         operations.check_usable(served, faces)
         kept = request.app.state.keeps_pictures
         new = [
-            NewPicture(person, face.vector, aligned, content if kept else None, uuid.uuid4().hex)
-            for face, content in zip(faces, contents, strict=True)
+            NewPicture(person, vector, aligned, content if kept else None, uuid.uuid4().hex)
+            for vector, content in zip(operations.vectors_of(faces), contents, strict=True)
         ]
         store = gallery_of(request).store
         done = await run_in_threadpool(store.enrol, person, served.artifact.hash, new, actor, retry)

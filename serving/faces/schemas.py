@@ -9,6 +9,8 @@ from artifacts.manifest import Threshold
 from serving.schemas import Answer, Share, Size, Stamp
 
 Metric = Literal["euclidean", "cosine"]
+Several = Literal["largest", "error"]
+"""What is done about several faces in a picture."""
 
 
 class FaceBox(Answer):
@@ -20,11 +22,31 @@ class FaceBox(Answer):
     height: int
 
 
+class FaceQuality(Answer):
+    """What was measured of a found face."""
+
+    probability: Share = Field(description="that it is a face, says the detector")
+    side: float = Field(description="of the square with the area of its box, px")
+    sharpness: float = Field(
+        description="standard deviation of the Laplacian over the aligned face, in grey levels"
+    )
+    roll: float = Field(description="degrees by which it is turned clockwise")
+
+
 class FoundFace(Answer):
     """The face that a picture was taken for."""
 
     size: Size = Field(description="of the picture, turned upright")
-    box: FaceBox = Field(description="the whole picture where it was sent with aligned=true")
+    box: FaceBox | None = Field(
+        description="of the face; the whole picture where it was sent with aligned=true, null "
+        "where no face was chosen"
+    )
+    found: tuple[FaceBox, ...] = Field(description="all faces of the picture, the largest first")
+    quality: FaceQuality | None = Field(description="null where nothing was looked for or chosen")
+    problem: (
+        Literal["no-face", "several-faces", "face-too-small", "face-blurred", "face-not-upright"]
+        | None
+    ) = Field(description="why the picture has no face to embed; null where it has")
 
 
 class Verified(Answer):
