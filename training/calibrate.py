@@ -35,8 +35,10 @@ def measure_people(
         aligned: the pictures are aligned faces; else these are found in them.
 
     Raises:
+        ArtifactError: not an embedding.
         DataError: no such data, or the model was trained on it.
     """
+    metric = _metric(artifact)
     collection, _, split = name.partition(":")
     _check_unseen(artifact, collection, split)
     sets = [load(collection, each) for each in (("train", "test") if split == "all" else (split,))]
@@ -52,7 +54,7 @@ def measure_people(
     numbers = np.array(people)[found]
     return Measured(
         source=name,
-        distances=_distances(vectors, first, second, _metric(artifact)),
+        distances=_distances(vectors, first, second, metric),
         people=np.stack([numbers[first], numbers[second]], 1),
         pictures=len(found),
         missed=len(images) - len(found),
@@ -69,8 +71,10 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
         aligned: as `measure_people`.
 
     Raises:
+        ArtifactError: not an embedding.
         DataError: the file or a picture cannot be read.
     """
+    metric = _metric(artifact)
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
@@ -92,7 +96,7 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
     people = [[everybody[name] for name in names[i]] for i in kept]
     return Measured(
         source=file.name,
-        distances=_distances(vectors, first, second, _metric(artifact)),
+        distances=_distances(vectors, first, second, metric),
         people=np.array(people, np.int64).reshape(-1, 2),
         pictures=len(found),
         missed=len(paths) - len(found),

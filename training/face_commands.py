@@ -94,7 +94,7 @@ def calibrate_command(
 
 
 def _table(manifest: Manifest) -> Table:
-    """Measured rates (the card has their intervals): a line for each threshold and set of people."""
+    """Measured rates, of which the card has the intervals: a line for each threshold and set."""
     heads = ("target", "distance", "FMR", "FNMR", "EER", "face found")
     table = Table(Column("people", no_wrap=True), *heads, box=box.SIMPLE)
     for split in dict.fromkeys(metric.split for metric in manifest.metrics):

@@ -173,5 +173,5 @@ def _rate(wrong: float, pairs: Floats, resampled: Floats) -> Rate:
     """
     low, high = np.percentile(resampled, INTERVAL) if len(resampled) else (0.0, 1.0)
     if not wrong:
-        high = min(1.0, 3 / max(np.count_nonzero(pairs), 1))
+        high = min(1.0, 3 / max(int(np.count_nonzero(pairs)), 1))
     return Rate(float(wrong / max(pairs.sum(), 1)), (float(low), float(high)))

@@ -1,8 +1,8 @@
 """The typed client of faces: verify two, enrol people, identify one among them.
 
 faces = FaceClient("http://127.0.0.1:3000", key="...")
-faces.enrol("Ada Lovelace", [Path("ada.png").read_bytes()], aligned=True)
-answer = faces.identify([Path("who.png").read_bytes()], aligned=True)
+faces.enrol("Ada Lovelace", [Path("ada.png").read_bytes()])
+answer = faces.identify([Path("who.png").read_bytes()])
 print(answer.pictures[0].people[0].person)
 """
 

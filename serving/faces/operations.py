@@ -107,7 +107,8 @@ def embed(
     faces = [find_face(picture, aligned=aligned, several=several) for picture in pictures]
     crops = [face.crop for face in faces if face.crop is not None]
     output = OUTPUTS["embedding"]
-    vectors = iter(model.runtime.run(crops, [output])[output] if crops else [])  # (N, D)
+    rows = model.runtime.run(crops, [output])[output] if crops else ()  # (N, D)
+    vectors = iter(rows)
     return [
         EmbeddedFace(
             _found(picture, face), None if face.crop is None else next(vectors), face.problem

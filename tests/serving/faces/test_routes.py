@@ -114,17 +114,6 @@ def test_what_has_no_distance_cannot_be_said_or_enrolled(
         assert list(client.people()) == []
 
 
-def test_photographs_are_refused_as_long_as_there_is_no_detector(http: httpx.Client) -> None:
-    pair = {"first": portrait(1), "second": portrait(2)}
-    for response in (
-        http.post("/v1/faces/verify", files=pair),
-        http.post("/v1/faces/embed", content=portrait(1)),
-        http.post("/v1/faces/identify", content=portrait(1)),
-        http.put("/v1/faces/people/p/pictures", content=portrait(1)),
-    ):
-        assert "aligned=true" in refused(response, "no-face-detector")
-
-
 def test_enrolled_people_are_identified(faces: FaceClient) -> None:
     for seed in range(6):
         enrolled = faces.enrol(f"p{seed}", [portrait(seed), portrait(100 + seed)], aligned=True)
@@ -291,7 +280,12 @@ def test_openapi_knows_all_of_it(http: httpx.Client) -> None:
         "/v1/faces/import": {"post"},
     }
     put = described["paths"]["/v1/faces/people/{person}/pictures"]["put"]
-    assert {p["name"] for p in put["parameters"]} == {"person", "aligned", "Idempotency-Key"}
+    assert {p["name"] for p in put["parameters"]} == {
+        "person",
+        "aligned",
+        "several",
+        "Idempotency-Key",
+    }
     assert put["security"]
     verify = described["paths"]["/v1/faces/verify"]["post"]["requestBody"]["content"]
     assert verify["multipart/form-data"]["schema"]["required"] == ["first", "second"]

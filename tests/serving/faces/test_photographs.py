@@ -1,0 +1,154 @@
+"""Whole photographs, asked over HTTP with the model that is served by default."""
+
+import shutil
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from PIL import Image, ImageFilter
+
+from artifacts import Artifact, artifacts_root
+from serving.faces.client import FaceClient
+from serving.problems import RequestError
+from tests.pictures import encoded, photograph, portrait_photograph
+from tests.server import running_server
+from tests.serving.test_service import form, refused
+
+MODEL = "faces-dlib"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("photographs")
+    shutil.copytree(artifacts_root() / MODEL, root / "models" / MODEL)
+    with running_server(root / "models", root / "log") as address:
+        yield address
+
+
+@pytest.fixture
+def faces(address: str) -> Iterator[FaceClient]:
+    with FaceClient(address) as client:
+        for person in list(client.people()):
+            client.remove_person(person.person)
+        yield client
+
+
+def hopper() -> Image.Image:
+    return portrait_photograph()
+
+
+def together(*sides: int) -> bytes:
+    """The same face several times on one picture, so many pixels wide each."""
+    wide = Image.new("RGB", (sum(sides), max(sides)), "grey")
+    for place, side in enumerate(sides):
+        wide.paste(hopper().resize((side, side)), (sum(sides[:place]), 0))
+    return encoded(wide)
+
+
+def small() -> Image.Image:
+    return hopper().resize((64, 75))
+
+
+def blurred() -> Image.Image:
+    return hopper().filter(ImageFilter.GaussianBlur(8))
+
+
+REFUSED = {
+    "no-face": encoded(photograph(300, 200)),
+    "face-too-small": encoded(small()),
+    "face-blurred": encoded(blurred()),
+    "face-not-upright": encoded(hopper().rotate(180)),
+}
+
+
+def test_one_person_on_two_photographs_matches(faces: FaceClient) -> None:
+    other = hopper().convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((300, 350))
+    answer = faces.verify(encoded(hopper()), encoded(other.rotate(10), "JPEG"))
+    assert (answer.result, answer.reason) == ("match", None)
+    assert answer.model.name == MODEL
+    assert answer.threshold is not None
+    assert answer.threshold.target_fmr == 1e-3
+    assert answer.distance is not None
+    assert 0 < answer.distance < answer.threshold.distance
+    box, quality = answer.first.box, answer.first.quality
+    assert box is not None
+    assert quality is not None
+    assert answer.first.found == (box,)
+    assert box.left == pytest.approx(175, abs=20)
+    assert quality.probability > 0.9
+    assert quality.side == pytest.approx(200, abs=30)
+    turned = answer.second.quality
+    assert turned is not None
+    assert abs(turned.roll - -quality.roll) == pytest.approx(10, abs=6)
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_has_no_usable_face_cannot_be_said(faces: FaceClient, code: str) -> None:
+    answer = faces.verify(encoded(hopper()), REFUSED[code])
+    assert (answer.result, answer.distance) == ("cannot_say", None)
+    assert answer.reason is not None
+    assert answer.reason.startswith("second picture: ")
+    assert (answer.first.problem, answer.second.problem) == (None, code)
+    (known, nobody) = faces.identify([encoded(hopper()), REFUSED[code]]).pictures
+    assert (known.result, nobody.result) == ("unknown", "cannot_say")
+    assert (nobody.face.problem, nobody.people) == (code, ())
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_has_no_usable_face_is_not_embedded_or_enrolled(
+    faces: FaceClient, address: str, code: str
+) -> None:
+    pictures = form(encoded(hopper()), REFUSED[code])
+    with httpx.Client(base_url=address, timeout=30) as http:
+        for response in (
+            http.post("/v1/faces/embed", files=pictures),
+            http.put("/v1/faces/people/p/pictures", files=pictures),
+        ):
+            assert refused(response, code).startswith("picture 1: ")
+    assert list(faces.people()) == []
+
+
+def test_of_several_faces_the_largest_is_taken_or_none(faces: FaceClient) -> None:
+    crowd = together(150, 300, 200)
+    answer = faces.verify(encoded(hopper()), crowd)
+    assert answer.result == "match"
+    assert len(answer.second.found) == 3
+    assert answer.second.box == answer.second.found[0]
+    assert 150 < answer.second.found[0].left < 450, "the one in the middle"
+    strict = faces.verify(encoded(hopper()), crowd, several="error")
+    assert (strict.result, strict.second.problem) == ("cannot_say", "several-faces")
+    assert (strict.second.box, len(strict.second.found)) == (None, 3)
+    with pytest.raises(RequestError) as caught:
+        faces.enrol("p", [crowd], several="error")
+    assert (caught.value.code, caught.value.picture) == ("several-faces", 0)
+
+
+def test_a_photograph_is_enrolled_and_identified(faces: FaceClient) -> None:
+    faces.enrol("Grace Hopper", [encoded(hopper())])
+    (picture,) = faces.identify([encoded(hopper().resize((256, 300)))]).pictures
+    assert (picture.result, picture.people[0].person) == ("known", "Grace Hopper")
+    assert not faces.person("Grace Hopper").pictures[0].aligned
+
+
+def test_an_aligned_face_is_taken_as_it_is(faces: FaceClient) -> None:
+    embedded = faces.embed([encoded(photograph(150, 150))], aligned=True)
+    assert len(embedded.embeddings[0]) == 128
+    (face,) = embedded.faces
+    assert (face.quality, face.problem) == (None, None)
+    assert face.box is not None
+    assert (face.box.width, face.box.height) == (150, 150)
+
+
+def test_tiny_and_odd_pictures_get_an_answer(faces: FaceClient) -> None:
+    tiny = encoded(hopper().crop((150, 50, 390, 290)).resize((40, 40)))
+    for picture in (tiny, encoded(photograph(40, 40)), encoded(photograph(2000, 8))):
+        answer = faces.verify(picture, picture)
+        assert answer.result in {"match", "cannot_say"}
+        assert (answer.result == "cannot_say") == (answer.first.problem is not None)
+
+
+def test_the_default_model_is_the_calibrated_one() -> None:
+    manifest = Artifact.open(MODEL).manifest
+    assert manifest.default
+    assert manifest.verification is not None
+    assert manifest.verification.thresholds

@@ -1,0 +1,124 @@
+"""`python -m training calibrate-faces`, on people that are made up."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from artifacts import Artifact
+from tests.graphs import face_artifact, tiny_artifact
+from tests.pictures import photograph
+
+PEOPLE, PICTURES = 30, 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`faces/made`: a folder per person, whose pictures differ by noise."""
+    root = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    for person in range(PEOPLE):
+        folder = root / "faces" / "made" / f"p{person:02}"
+        folder.mkdir(parents=True)
+        for number in range(PICTURES):
+            noise = random.normal(0, 40, (48, 48, 3))
+            pixels = np.clip(np.asarray(photograph(48, 48, person)) + noise, 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return root
+
+
+def run(data: Path, models: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training", "calibrate-faces", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "VITRINE_DATA": str(data), "VITRINE_ARTIFACTS": str(models)},
+    )
+
+
+def test_thresholds_are_set_by_the_people_of_a_data_set(data: Path, tmp_path: Path) -> None:
+    before = face_artifact(tmp_path, verification={"metric": "cosine"})
+    options = ("--dataset", "faces/made:all", "--check", "faces/made:test", "--fmr", "0.01")
+    done = run(data, tmp_path, "faces", *options, "--aligned", "--per-person", "3")
+    assert done.returncode == 0, done.stderr
+    after = Artifact.open("faces", tmp_path)
+    assert after.hash == before.hash, "galleries stay valid"
+    verification = after.manifest.verification
+    assert verification is not None
+    assert verification.metric == "cosine"
+    (threshold,) = verification.thresholds
+    assert threshold.target_fmr == 0.01
+    assert threshold.fmr == pytest.approx(0.01, abs=0.001)
+    assert threshold.fmr_interval[0] <= threshold.fmr <= threshold.fmr_interval[1]
+    pairs = verification.pairs
+    assert pairs is not None
+    assert (pairs.dataset, pairs.people, pairs.same) == ("faces/made:all", PEOPLE, 3 * PEOPLE)
+    assert pairs.different == 9 * PEOPLE * (PEOPLE - 1) // 2
+    assert after.manifest.metric("eer", "faces/made:test") is not None
+    assert "faces/made:test" in (after.path / "card.md").read_text()
+
+
+def test_thresholds_are_set_by_listed_pairs(data: Path, tmp_path: Path) -> None:
+    face_artifact(tmp_path / "models", verification={"metric": "euclidean"})
+    people = [f"p{person:02}" for person in range(PEOPLE)]
+    rows = [(p, f"{p}/0.png", q, f"{q}/1.png") for p in people for q in people]
+    file = data / "faces" / "made" / "pairs.csv"
+    with file.open("w", newline="") as lines:
+        writer = csv.writer(lines)
+        writer.writerows([("first_person", "first", "second_person", "second"), *rows])
+    options = ("--pairs", str(file), "--aligned", "--fmr", "0.05")
+    done = run(data, tmp_path / "models", "faces", *options)
+    assert done.returncode == 0, done.stderr
+    verification = Artifact.open("faces", tmp_path / "models").manifest.verification
+    assert verification is not None
+    assert verification.pairs is not None
+    assert verification.pairs.same == PEOPLE
+    assert verification.pairs.different == PEOPLE * (PEOPLE - 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "either --dataset or --pairs"),
+        (("--dataset", "faces/none:test"), "no pictures found"),
+        (("--dataset", "cifar9"), "unknown"),
+        (("--dataset", "faces/made:all", "--aligned", "--fmr", "0.0001"), "are needed"),
+        (("--dataset", "faces/made:test"), "no face was found"),
+        (("--pairs", __file__), "not a list of pairs"),
+    ],
+)
+def test_mistakes_get_one_line(
+    data: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    face_artifact(tmp_path)
+    done = run(data, tmp_path, "faces", *options)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_people_a_model_has_seen_set_no_thresholds(data: Path, tmp_path: Path) -> None:
+    seen = {
+        "name": "faces/made",
+        "fingerprint": "0" * 64,
+        "synthetic": False,
+        "train_samples": 1,
+        "validation_samples": 1,
+    }
+    face_artifact(tmp_path, dataset=seen)
+    done = run(data, tmp_path, "faces", "--dataset", "faces/made:all", "--aligned")
+    assert done.returncode != 0
+    assert "was trained on people" in done.stderr
+
+
+def test_a_classifier_has_no_thresholds(data: Path, tmp_path: Path) -> None:
+    tiny_artifact(tmp_path)
+    done = run(data, tmp_path, "tiny", "--dataset", "faces/made:all", "--aligned")
+    assert done.returncode != 0
+    assert "only embeddings" in done.stderr
