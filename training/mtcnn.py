@@ -6,6 +6,8 @@ import-mtcnn FOLDER` writes the graphs to `artifacts/faces`. Zhang, Zhang, Li an
 arXiv 1604.02878.
 """
 
+import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from artifacts.graph import INPUT
 from training.builder import Builder
 
 MEAN, SCALE = 127.5, 128.0
+BROKEN = (OSError, EOFError, KeyError, RuntimeError, struct.error, pickle.UnpicklingError)
+"""What reading a file of weights may raise that holds none, or others."""
 POOLS = {"pnet": (2, None, None), "rnet": (3, 3, None), "onet": (3, 3, 2, None)}
 """Side of the pooling (stride 2) behind each convolution."""
 HEADS = {
@@ -91,7 +95,7 @@ def import_mtcnn(folder: Path, target: Path = FOLDER) -> None:
         try:
             state = torch.load(file, weights_only=True)
             graph = build_graph(name, state)
-        except (OSError, KeyError, RuntimeError) as error:
+        except BROKEN as error:
             raise ArtifactError(
                 f"{file}: not the weights of {name} ({error}); give the folder "
                 "facenet_pytorch/data of the package facenet-pytorch."

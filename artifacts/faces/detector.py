@@ -30,6 +30,9 @@ THRESHOLDS = {"pnet": 0.6, "rnet": 0.7, "onet": 0.8}
 MARGIN = 0.3
 """Of the longer side, in black around the picture: faces at its edge are found, too."""
 
+MAX_BOXES = 500
+"""The most probable ones that a network passes on, so that no picture takes long."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -99,7 +102,7 @@ class Detector:
             proposals.append(_shifted(boxes[kept], offsets))
             scale *= FACTOR
         boxes = np.concatenate(proposals)
-        return boxes[_suppress(boxes, 0.7)]
+        return boxes[_suppress(boxes, 0.7)[:MAX_BOXES]]
 
     def _refine(self, image: Image.Image, name: str, boxes: Floats) -> tuple[Floats, Floats]:
         """What a network keeps of the boxes, each shifted to the face, and its landmarks."""
