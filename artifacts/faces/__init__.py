@@ -7,8 +7,9 @@ predictor, for which the embedding was trained: on 500 pictures of 25 people of 
 face in 0.992 of them (dlib, enlarged twice: 0.926), on 200 of ORL in 1.000 (0.995), and on those in
 which both find one, the embedding `faces-dlib` has an equal error rate of 0.0346 on CelebA (dlib:
 0.0348) and 0.0033 on ORL (0.0034). It takes 2.1 times as long as dlib's on pictures of 112 px
-(10 to 5 ms of one core, side by side), but needs nothing besides ONNX Runtime, 2 MB of graphs instead of
-a compiled library with a predictor of 9 MB, and finds faces of 20 px where dlib's stop at 40.
+(10 to 5 ms of one core, side by side), but needs nothing besides ONNX Runtime, 2 MB of graphs
+instead of a compiled library with a predictor of 9 MB, and finds faces of 20 px where dlib's stop
+at 40.
 """
 
 from artifacts.faces.alignment import align
