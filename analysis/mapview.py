@@ -1,6 +1,5 @@
 """How a map is shown: a figure, and a page that shows the picture under the pointer."""
 
-import base64
 import io
 import math
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +15,7 @@ from PIL import Image
 
 from analysis.answers import Floats
 from analysis.figures import STYLES, new_figure, styles
+from analysis.output import data_url, render_page
 from artifacts.datasets.base import Picture
 
 MOST_LEGEND_CLASSES = 20
@@ -99,12 +98,8 @@ def page(
         "columns": columns,
         "thumbnail": THUMBNAIL,
     }
-    environment = Environment(
-        loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined
-    )
-    template = environment.get_template("map.html.j2")
     sprite = _sprite(pixels, columns) if shown else ""
-    return template.render(heading=heading, data=data, sprite=sprite)
+    return render_page("map.html.j2", heading=heading, data=data, sprite=sprite)
 
 
 def _key(table: list[dict[str, Any]]) -> str:
@@ -120,7 +115,7 @@ def _sprite(pixels: Sequence[Picture], columns: int) -> str:
         sheet.paste(image, (place % columns * THUMBNAIL, place // columns * THUMBNAIL))
     file = io.BytesIO()
     sheet.save(file, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_url("image/jpeg", file.getvalue())
 
 
 def _name_groups(axes: Axes, names: npt.NDArray[np.str_], points: npt.NDArray[np.float64]) -> None:

@@ -1,5 +1,6 @@
 """The files of a report: table for programs, figure for people, record of how both were made."""
 
+import base64
 import csv
 import json
 import shlex
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from analysis.inputs import Pictures
@@ -95,6 +97,19 @@ def write_report(
         ) from None
     for line in (*findings, *written, sidecar):
         click.echo(line)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Fill a template of this package: an HTML page that needs nothing from outside."""
+    environment = Environment(
+        loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template(template).render(**values)
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """A picture of a MIME type, such as image/png, as an address that holds it."""
+    return f"data:{kind};base64," + base64.b64encode(content).decode()
 
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,6 +1,5 @@
 """Everything that fits a model in one HTML file that opens without a network."""
 
-import base64
 import json
 import shlex
 import sys
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis import calibration, changes, confusion, distances, labels, neighbours, sparsity
 from analysis import map as feature_map
 from analysis.options import Asked, common_options
+from analysis.output import data_url, render_page
 from artifacts import VitrineError
 from artifacts.provenance import code_version, hardware
 from serving.schemas import ModelInfo
@@ -68,18 +67,18 @@ def make_section(analysis: click.Command, arguments: Sequence[str], root: Path) 
             return Section(name, about, command, error=str(error))
         finally:
             sys.argv = before
-    figures = [(path.stem, _data_url(path)) for path in sorted(folder.glob("*.png"))]
+    figures = [
+        (path.stem, data_url("image/png", path.read_bytes()))
+        for path in sorted(folder.glob("*.png"))
+    ]
     tables = [str(path.relative_to(root)) for path in sorted(folder.glob("*.csv"))]
     return Section(name, about, command, _read(sidecar)["findings"], figures, tables)
 
 
 def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
     """The page: contents, the model, and a section for each analysis."""
-    environment = Environment(
-        loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(
+    return render_page(
+        "report.html.j2",
         info=info,
         sections=sections,
         command=command,
@@ -130,7 +129,3 @@ def command(models: tuple[str, ...], asked: Asked) -> None:
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-def _data_url(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
