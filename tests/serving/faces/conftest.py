@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.faces.client import FaceClient
 from serving.faces.gallery import Gallery
 from tests.databases import MISSING, new_database, postgresql_programs, running_postgresql
 from tests.graphs import face_artifact
@@ -45,3 +46,12 @@ def gallery(database_url: str) -> Iterator[Gallery]:
     gallery = Gallery(database_url)
     yield gallery
     gallery.database.close()
+
+
+@pytest.fixture
+def faces(address: str) -> Iterator[FaceClient]:
+    """The server at the test module's `address`, with an empty gallery."""
+    with FaceClient(address) as client:
+        for person in list(client.people()):
+            client.remove_person(person.person)
+        yield client

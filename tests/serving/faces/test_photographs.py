@@ -25,14 +25,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def faces(address: str) -> Iterator[FaceClient]:
-    with FaceClient(address) as client:
-        for person in list(client.people()):
-            client.remove_person(person.person)
-        yield client
-
-
 def hopper() -> Image.Image:
     return portrait_photograph()
 

@@ -41,15 +41,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def faces(address: str) -> Iterator[FaceClient]:
-    """The server with an empty gallery."""
-    with FaceClient(address) as client:
-        for person in list(client.people()):
-            client.remove_person(person.person)
-        yield client
-
-
-@pytest.fixture
 def http(address: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=address, timeout=30) as client:
         yield client
