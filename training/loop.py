@@ -17,6 +17,7 @@ from torchmetrics import MeanMetric
 
 from training.cut import cut
 from training.data import Splits, epoch_batches
+from training.depthwise import FastDepthwise
 from training.frozen import frozen_sources
 from training.history import DivergedError, Epoch
 from training.inputs import Pictures, Source
@@ -190,7 +191,7 @@ def _train(
         factor = rate_factor(settings, epoch + done, recipe.epochs)
         set_rate(state.optimizer, settings.lr * factor)
         inputs, targets = source.training(indices, generator, epoch)
-        with accelerator.autocast():
+        with accelerator.autocast(), FastDepthwise():
             logits = model(*inputs)
         loss = objective(logits.float(), targets, recipe.loss)
         accelerator.backward(loss)
