@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from artifacts import InputPolicy, Runtime, VitrineError
 from training.networks import Classifier
+from training.same_padding import OPERATOR_SET, same_padding_as_attribute
 
-OPSET = 20
 TOLERANCE = 1e-4
 """Greatest difference of logits, relative to the largest logit where that exceeds 1."""
 
@@ -65,7 +65,11 @@ def export(served: Served, policy: InputPolicy) -> bytes:
         shapes |= {1: dim.DYNAMIC, 2: dim.DYNAMIC}
     height, width = policy.fixed_size or (40, 48)  # odd ones out, so that no size is baked in
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        same_padding_as_attribute(served),
+    ):
         # the exporter warns about its own internals
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -74,7 +78,7 @@ def export(served: Served, policy: InputPolicy) -> bytes:
             (example,),
             dynamo=True,
             external_data=False,
-            opset_version=OPSET,
+            opset_version=OPERATOR_SET,
             input_names=["images"],
             output_names=["logits", "features"],
             dynamic_shapes=(shapes,),
