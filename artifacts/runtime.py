@@ -18,7 +18,7 @@ from artifacts.artifact import Artifact
 from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
 from artifacts.manifest import InputPolicy
-from artifacts.provenance import has_gpu
+from artifacts.provenance import cores, has_gpu
 
 Picture = npt.NDArray[np.uint8]
 """H x W x 3, RGB."""
@@ -53,7 +53,8 @@ class Runtime:
 
     def __init__(self, graph: bytes, policy: InputPolicy, threads: int = 0) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use
+        options.intra_op_num_threads = threads or cores()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.policy = policy

@@ -17,7 +17,7 @@ from artifacts.provenance import has_gpu
 from training.face_commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.history import DivergedError
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
-from training.study import REPORTS, compare, study_recipes, write_comparison
+from training.study import REPORTS, compare, origin, study_recipes, write_comparison
 
 CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
 
@@ -126,7 +126,9 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
     title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
     rows = compare(made, diverged)
     folder = out or REPORTS / "studies" / name
-    write_comparison(rows, title, folder)
+    command = f"python -m training study {study} --profile {profile}"
+    there = [recipe for recipe in made if recipe.name not in diverged]
+    write_comparison(rows, title, [f"Command: `{command}`.", *origin(there)], folder)
     write_study_figures(study, recipes, rows, folder)
     for path in sorted(folder.iterdir()):
         click.echo(path)

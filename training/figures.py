@@ -1,5 +1,6 @@
 """Pictures that single studies ask for, besides the comparison that all have."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
+from artifacts import Artifact
+from artifacts.artifact import artifact_names
 from training.augment import augment
 from training.data import Splits, load_splits
 from training.history import png
@@ -42,8 +45,34 @@ def write_study_figures(
         content["validation-classes.png"] = class_distribution(splits)
     if study == "mnist":
         content["test-error.png"] = error_map(rows)
+    trained = [r.artifact_name for r in recipes if r.artifact_name in artifact_names()]
+    if trained:
+        content["curves.png"] = curves([Artifact.open(name) for name in trained])
     for name, data in content.items():
         (out / name).write_bytes(data)
+
+
+def curves(artifacts: Sequence[Artifact]) -> bytes:
+    """PNG: loss and accuracy over the epochs, training and validation, a line per system."""
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    for place, artifact in enumerate(artifacts):
+        text = (artifact.path / "history.csv").read_text(encoding="utf-8")
+        history = list(csv.DictReader(text.splitlines()))
+        epochs = [int(row["epoch"]) for row in history]
+        style = {"color": f"C{place % 10}", "linestyle": ("-", "--", ":")[place // 10 % 3]}
+        for line, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+            for axes, split in zip(line, ("train", "validation"), strict=True):
+                values = [float(row[f"{split}_{quantity}"]) for row in history]
+                # one epoch is a point, which a line does not show
+                axes.plot(epochs, values, marker=".", label=artifact.manifest.name, **style)
+                axes.set(ylabel=f"{split} {quantity}")
+                axes.grid(alpha=0.3)
+    for axes in panels[1]:
+        axes.set_xlabel("epoch")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return png(figure)
 
 
 def augmented_samples(recipe: Recipe, splits: Splits) -> bytes:

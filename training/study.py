@@ -73,11 +73,33 @@ def compare(
     ]
 
 
-def write_comparison(rows: Sequence[Row], title: str, folder: Path) -> list[Path]:
-    """Write comparison.md, .csv and .png; returns their paths."""
+def origin(recipes: Sequence[Recipe]) -> list[str]:
+    """What the figures of these systems' artifacts rest on, a line each."""
+    manifests = [Artifact.open(recipe.artifact_name).manifest for recipe in recipes]
+    samples = {
+        f"{metric.samples:,} {metric.split}"
+        for manifest in manifests
+        for metric in manifest.metrics
+        if metric.name == "accuracy" and metric.size is None
+    }
+    runs = [manifest.run for manifest in manifests if manifest.run]
+    datasets = sorted({m.dataset.name for m in manifests if m.dataset})
+    return [
+        f"Pictures: {', '.join(sorted(samples))}; {', '.join(datasets)}. Accuracies are measured "
+        "through the served graphs.",
+        f"Seed: {', '.join(sorted({str(run.seed) for run in runs}))}.",
+        *(f"Trained on: {hardware}." for hardware in sorted({run.hardware for run in runs})),
+        "Seconds per epoch are wall time, and say as much about what else the machine did.",
+    ]
+
+
+def write_comparison(
+    rows: Sequence[Row], title: str, about: Sequence[str], folder: Path
+) -> list[Path]:
+    """Write comparison.md (with `about`, a line each), .csv and .png; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "comparison.md": markdown(rows, title).encode(),
+        "comparison.md": markdown(rows, title, about).encode(),
         "comparison.csv": _csv(rows).encode(),
         "comparison.png": _plot(rows, title),
     }
@@ -86,10 +108,12 @@ def write_comparison(rows: Sequence[Row], title: str, folder: Path) -> list[Path
     return [folder / name for name in content]
 
 
-def markdown(rows: Sequence[Row], title: str) -> str:
+def markdown(rows: Sequence[Row], title: str, about: Sequence[str] = ()) -> str:
     """The comparison as a table."""
     lines = [
         f"# {title}",
+        "",
+        *(f"- {line}" for line in about),
         "",
         "| system | weights | trained | epochs | s/epoch | train | validation | test | reported "
         "| difference | paper | over-fits from epoch | remark |",

@@ -9,7 +9,7 @@ from training.__main__ import train
 from training.figures import write_study_figures
 from training.history import DivergedError
 from training.recipe import Recipe, RecipeError, load_recipe
-from training.study import compare, first_rise, study_recipes, write_comparison
+from training.study import compare, first_rise, origin, study_recipes, write_comparison
 
 Trained = tuple[Path, Recipe, set[str], dict[str, DivergedError]]
 
@@ -43,7 +43,7 @@ def test_comparison_sets_ours_beside_the_reported(
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
     recipe = replace(good, reported={"accuracy/validation": 0.5}, remark="as printed")
     rows = compare([recipe, replace(good, name="wild")], diverged)
-    paths = write_comparison(rows, "a title", folder / "out")
+    paths = write_comparison(rows, "a title", origin([recipe]), folder / "out")
     assert [path.suffix for path in paths] == [".md", ".csv", ".png"]
     ours = Artifact.open(good.artifact_name).manifest.metric("accuracy", "validation")
     assert ours is not None
@@ -53,7 +53,10 @@ def test_comparison_sets_ours_beside_the_reported(
     assert wild["parameters"] == "84060"
     assert float(written["difference"]) == pytest.approx(ours - 0.5, abs=1e-4)
     assert int(written["parameters"]) == 84_060
-    assert "0.5000 (validation)" in paths[0].read_text()
+    text = paths[0].read_text()
+    assert "0.5000 (validation)" in text
+    assert "Seed: 0." in text
+    assert "200 validation, 500 test, 800 train; synthetic/digits" in text
     assert paths[2].read_bytes().startswith(b"\x89PNG")
 
 
@@ -80,4 +83,5 @@ def test_a_study_draws_what_it_shows(
     write_study_figures("mnist", [good, wild], rows, tmp_path)
     write_study_figures("blocks", [load_recipe("blocks-plain", "smoke")], [], tmp_path)
     drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == {"augmented.png", "draws.png", "test-error.png", "validation-classes.png"}
+    augmented = {"augmented.png", "draws.png", "validation-classes.png"}
+    assert drawn == augmented | {"test-error.png", "curves.png"}
