@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test lint train-all constraints clean
+.PHONY: help run setup test lint train-all results constraints clean
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=…]"
@@ -32,6 +32,9 @@ lint: $(DEV)/.installed  ## Check style, format and types
 
 train-all: $(DEV)/.installed  ## Train every recipe that is out of date [PROFILE=full|cpu|smoke]
 	$(DEV)/bin/python -m training all $(if $(PROFILE),--profile $(PROFILE))
+
+results: $(DEV)/.installed  ## Write RESULTS.md from the tables of the studies
+	$(DEV)/bin/python -m training results
 
 # onnxruntime stands in for onnxruntime-gpu where that has no wheel; both are pinned everywhere.
 constraints:  ## Pin in constraints.txt what the ranges of pyproject.toml resolve to today

@@ -17,6 +17,7 @@ from artifacts.provenance import has_gpu
 from training.face_commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.history import DivergedError
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
+from training.results import results
 from training.study import REPORTS, compare, origin, study_recipes, write_comparison
 
 CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
@@ -134,6 +135,20 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
         click.echo(path)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+@main.command("results")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("RESULTS.md"),
+    show_default=True,
+    help="The page to write.",
+)
+def results_command(out: Path) -> None:
+    """Put the comparisons of all studies on one page."""
+    out.write_text(results(), encoding="utf-8")
+    click.echo(out)
 
 
 for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):

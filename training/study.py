@@ -38,6 +38,13 @@ class Row:
     """First epoch whose validation loss rises, counted from 1; None if it never does."""
     remark: str
     """What the study said in words, or that the training diverged."""
+    profile: str = ""
+    changes: str = ""
+    """What the profile sets otherwise than the study did."""
+    samples: int | None = None
+    """Pictures that the figure beside the reported one was measured on."""
+    seed: int | None = None
+    hardware: str = ""
 
 
 def study_recipes(study: str, profile: Profile) -> list[Recipe]:
@@ -169,7 +176,25 @@ def _row(recipe: Recipe, artifact: Artifact) -> Row:
         paper=recipe.reported.get("paper/validation"),
         overfit_epoch=first_rise(losses),
         remark=recipe.remark,
+        profile=recipe.profile,
+        changes=profile_changes(recipe),
+        samples=next((m.samples for m in manifest.metrics if m.split == split), None),
+        seed=manifest.run.seed if manifest.run else None,
+        hardware=manifest.run.hardware if manifest.run else "",
     )
+
+
+def profile_changes(recipe: Recipe) -> str:
+    """Settings that a recipe's profile changes from `full`, as "epochs 6 for 300; ..."."""
+    here, full = asdict(recipe), asdict(load_recipe(recipe.name))
+    changes = []
+    for key in here.keys() - {"profile"}:
+        now, was = here[key], full[key]
+        parts = [(key, now, was)]
+        if isinstance(now, dict):
+            parts = [(f"{key}.{k}", now.get(k), was.get(k)) for k in sorted({**now, **was})]
+        changes += [f"{name} {a} for {b}" for name, a, b in parts if a != b]
+    return "; ".join(sorted(changes))
 
 
 def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
@@ -189,6 +214,9 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
         paper=recipe.reported.get("paper/validation"),
         overfit_epoch=None,
         remark="; ".join(filter(None, [f"diverged in epoch {error.epoch}", recipe.remark])),
+        profile=recipe.profile,
+        changes=profile_changes(recipe),
+        seed=recipe.seed,
     )
 
 

@@ -1,0 +1,44 @@
+"""The page of all studies: figures come from the comparisons, and gaps are said to be gaps."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from training.__main__ import main
+from training.recipe import recipe_names
+from training.results import STUDIES, results
+
+
+def test_every_system_of_every_study_has_a_line() -> None:
+    page = results()
+    missing = [name for name in recipe_names() if f"| {name} |" not in page]
+    assert missing == ["cifar10-fast"], "which rebuilds no study"
+
+
+def test_figures_are_those_of_the_comparison(tmp_path: Path) -> None:
+    table = (STUDIES / "ladder" / "comparison.csv").read_text(encoding="utf-8")
+    (tmp_path / "ladder").mkdir()
+    (tmp_path / "ladder" / "comparison.csv").write_text(table, encoding="utf-8")
+    page = results(tmp_path)
+    line = next(line for line in page.splitlines() if line.startswith("| ladder-g |"))
+    row = next(row for row in table.splitlines() if row.startswith("ladder-g,"))
+    test = f"{float(row.split(',')[7]):.4f}"
+    assert f"| 0.8300 | {test} (test) | -" in line
+    assert "epochs 6 for 50" in line
+
+
+def test_a_study_that_did_not_run_says_so(tmp_path: Path) -> None:
+    page = results(tmp_path)
+    assert page.count("Not run yet.") == page.count("\n## ")
+    assert "| cars-frozen | 0.3575 | not run |" in page
+    assert "rebuilt" in page
+    assert "(test)" not in page
+
+
+def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    out = tmp_path / "RESULTS.md"
+    done = CliRunner().invoke(main, ["results", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert out.read_text(encoding="utf-8") == results()
