@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from artifacts.manifest import Manifest
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+STAGING = ".writing-"
+REPLACED = ".replaced"
+ABANDONED = 3600.0
+"""Seconds after which what is being written is taken for left behind; writing takes some."""
 
 
 def artifacts_root() -> Path:
@@ -98,9 +103,10 @@ class Artifact:
             ArtifactError: the graph breaks the contract. Nothing is left behind then.
         """
         root = root or artifacts_root()
+        _clear_up(root)
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
         manifest = manifest.model_copy(update={"files": hashes}).sealed()
-        staging = root / f".writing-{os.getpid()}" / manifest.name
+        staging = root / f"{STAGING}{os.getpid()}" / manifest.name
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
@@ -114,12 +120,24 @@ class Artifact:
         return cls(root / manifest.name, manifest)
 
 
+def _clear_up(root: Path) -> None:
+    """Remove what a process left behind that ended while it wrote, and finish its exchange."""
+    for staging in root.glob(f"{STAGING}*"):
+        if time.time() - staging.stat().st_mtime < ABANDONED:
+            continue
+        if (staging / REPLACED).exists():  # the new one was verified before
+            for new in staging.glob(f"[!.]*/{MANIFEST_FILE}"):
+                if not (root / new.parent.name).exists():
+                    new.parent.rename(root / new.parent.name)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
 def _exchange(new: Path, place: Path) -> None:
     """Put `new` in `place`; what stood there is put back if that fails."""
     if not place.exists():
         new.rename(place)
         return
-    old = new.parent / ".replaced"
+    old = new.parent / REPLACED
     place.rename(old)
     try:
         new.rename(place)

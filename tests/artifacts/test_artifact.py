@@ -143,3 +143,19 @@ def test_names_are_sorted_and_hidden_folders_left_out(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     assert artifact_names(tmp_path) == ["b", "c"]
     assert artifact_names(tmp_path / "nowhere") == []
+
+
+def test_what_was_left_behind_is_cleared_up_and_an_exchange_finished(tmp_path: Path) -> None:
+    saved = tiny_artifact(tmp_path, "tiny")
+    half, swapped, fresh = (tmp_path / f".writing-{i}" for i in (1, 2, 3))
+    for folder in (half / "half", fresh):
+        folder.mkdir(parents=True)
+    swapped.mkdir()
+    saved.path.rename(swapped / "tiny")
+    (swapped / ".replaced").mkdir()
+    for folder in (half, swapped):
+        os.utime(folder, (0, 0))
+    tiny_artifact(tmp_path, "other")
+    assert artifact_names(tmp_path) == ["other", "tiny"]
+    assert Artifact.open("tiny", tmp_path).hash == saved.hash
+    assert [path.name for path in tmp_path.glob(".*")] == [fresh.name]
