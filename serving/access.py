@@ -43,10 +43,12 @@ class Access:
 
     keys: tuple[Key, ...] = ()
     opened: frozenset[str] = frozenset()
+    closed: tuple[str, ...] = ()
+    """Addresses that need a key with the scope `read`, with all below them."""
 
     @classmethod
     def from_environment(cls) -> Self:
-        """What `VITRINE_API_KEYS` and `VITRINE_OPEN` say.
+        """What `VITRINE_API_KEYS`, `VITRINE_OPEN` and `VITRINE_CLOSED` say.
 
         Raises:
             VitrineError: an entry cannot be read.
@@ -62,7 +64,25 @@ class Access:
                 f"VITRINE_OPEN names {', '.join(sorted(opened - set(OPENABLE)))}; what can be "
                 f"opened is {', '.join(OPENABLE)}."
             )
-        return cls(keys, opened)
+        closed = tuple(os.environ.get("VITRINE_CLOSED", "").replace(",", " ").split())
+        if not all(address.startswith("/") for address in closed):
+            raise VitrineError(
+                "VITRINE_CLOSED lists addresses such as /v1/models or /metrics, split by spaces; "
+                "/ closes all."
+            )
+        if closed and not keys:
+            raise VitrineError("VITRINE_CLOSED needs VITRINE_API_KEYS: no key could open them.")
+        return cls(keys, opened, closed)
+
+    def check_address(self, request: Request) -> None:
+        """Let a request pass, or not, by its address alone.
+
+        Raises:
+            RequestError: the address is closed, and no key with the scope `read` was sent.
+        """
+        path = request.scope["path"].rstrip("/") + "/"
+        if any(path.startswith(address.rstrip("/") + "/") for address in self.closed):
+            self.check(request, "read")
 
     def check(self, request: Request, scope: Scope, operation: str | None = None) -> str:
         """Let a request pass, or not.

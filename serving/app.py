@@ -1,29 +1,30 @@
 """The HTTP surface: a typed ASGI application. `serving.service` mounts it in BentoML."""
 
-import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
 import numpy as np
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from serving import operations
+from serving import metrics, operations
+from serving.entrance import admit, run_in
 from serving.faces.names import check_path
+from serving.faces.parameters import bearer
 from serving.faces.routes import face_routes
 from serving.forms import FIELD, picture_body, read_contents
 from serving.models import ROUTES, Models, ServedModel
-from serving.pictures import read_pictures
+from serving.pictures import decode_pictures
 from serving.problems import MEDIA_TYPE, RequestError
 from serving.schemas import (
     Classification,
@@ -33,6 +34,7 @@ from serving.schemas import (
     ModelList,
     ProblemDocument,
 )
+from serving.traffic import passage_of, problem_response
 
 NPY = "application/x-npy"
 # BentoML ships these for its own page: no network is needed to show ours.
@@ -94,6 +96,13 @@ def _add_pages(app: FastAPI) -> None:
             swagger_favicon_url="/docs/assets/favicon-light-32x32.png",
         )
 
+    @app.get("/metrics", include_in_schema=False)
+    def metrics_page(request: Request) -> Response:
+        if _models(request).of_route("faces"):
+            with suppress(RequestError):  # the database is down: what it held last still stands
+                metrics.gallery.set(request.app.state.gallery.lookup.state()[3])
+        return Response(metrics.text(), media_type=metrics.MEDIA_TYPE)
+
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
         return RedirectResponse("/docs")
@@ -104,14 +113,13 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestError)
     async def problem(_: Request, problem: RequestError) -> Response:
-        headers = {"WWW-Authenticate": "Bearer"} if problem.code == "no-key" else None
-        return _respond(problem, headers)
+        return problem_response(problem)
 
     @app.exception_handler(RequestValidationError)
     async def validation(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = first["loc"][-1]
-        return _respond(
+        return problem_response(
             RequestError("bad-parameter", f"{where} = {first['input']!r}: {first['msg']}.")
         )
 
@@ -122,28 +130,34 @@ def _add_problems(app: FastAPI) -> None:
             try:
                 check_path(request.scope)
             except RequestError as problem:
-                return _respond(problem)
+                return problem_response(problem)
         if error.status_code == 405:  # noqa: PLR2004
             detail = f"{where} is not possible; /docs lists the methods of each address."
-            return _respond(RequestError("method-not-allowed", detail), error.headers)
-        return _respond(
+            return problem_response(RequestError("method-not-allowed", detail), error.headers)
+        return problem_response(
             RequestError("not-found", f"{where}: nothing is here; /docs lists what is.")
         )
 
     @app.exception_handler(Exception)
-    async def failure(_: Request, error: Exception) -> Response:
-        log.error("a request failed", exc_info=error)
-        return _respond(RequestError("internal-error", "the server failed; its log says more."))
-
-
-def _respond(problem: RequestError, headers: Any = None) -> Response:
-    return Response(to_json(problem.content()), problem.status, headers, MEDIA_TYPE)
+    async def failure(request: Request, error: Exception) -> Response:
+        entry = {"request_id": passage_of(request).id}
+        log.error("a request failed", exc_info=error, extra=entry)
+        return problem_response(
+            RequestError("internal-error", "the server failed; its log says more.")
+        )
 
 
 def _add_models(app: FastAPI) -> None:
     @app.get("/v1/models", tags=["models"])
     async def models(request: Request) -> ModelList:
         """List the models, and the artifacts that could not be loaded."""
+        return _models(request).list()
+
+    @app.post("/v1/models:reload", tags=["models"], dependencies=[Depends(bearer)])
+    async def reload(request: Request) -> ModelList:
+        """Load new and changed artifacts in all workers; requests are answered meanwhile."""
+        request.app.state.access.check(request, "write")
+        await request.app.state.lifecycle.reload()
         return _models(request).list()
 
     @app.get("/v1/models/{name}", tags=["models"])
@@ -160,13 +174,8 @@ def _answerer(
     async def answer(
         request: Request, model: ServedModel, operation: Callable[[list[Any]], Response]
     ) -> Response:
-        contents = await read_contents(request)
-        policy = model.manifest.input
-
-        def work() -> Response:
-            return operation(read_pictures(contents, policy))
-
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        opened = await admit(request, await read_contents(request), model)
+        return await run_in(pool, lambda: operation(decode_pictures(opened)))
 
     return answer
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FIELD = "image"
+MAX_PARTS = 1000
+"""Parts of a form. Each costs time to take apart, and a body has room for millions."""
 
 
 def picture_body(fields: Sequence[str]) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def form_pictures(body: bytes, boundary: bytes, field: str) -> list[bytes]:
     """Contents of the parts of a multipart form that have the name `field`, in order.
 
     Raises:
-        RequestError: not a form, or without such a part.
+        RequestError: not a form, one of too many parts, or without such a part.
     """
     reader = _FormReader()
     try:
@@ -156,6 +158,11 @@ class _FormReader:
         }
 
     def _begin(self) -> None:
+        if len(self.parts) == MAX_PARTS:
+            raise RequestError(
+                "too-many-parts",
+                f"the form has more than {MAX_PARTS} parts; send fewer pictures in a request.",
+            )
         self._name, self._chunks = b"", []
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:

@@ -107,17 +107,21 @@ class Models:
     unavailable: dict[str, str]
 
     @classmethod
-    def load(cls, root: Path | None = None, threads: int = 0) -> Self:
+    def load(cls, root: Path | None = None, threads: int = 0, keep: "Models | None" = None) -> Self:
         """Open every artifact under `root` (`artifacts_root()` by default).
 
-        A broken artifact is left out, with its reason: it does not stop the others.
+        A broken artifact is left out, with its reason: it does not stop the others. What is in
+        `keep` with the same manifest, which has the hashes of all files, is not opened again.
         """
         root = root or artifacts_root()
         served: dict[str, ServedModel] = {}
         unavailable: dict[str, str] = {}
         for name in artifact_names(root):
             try:
-                served[name] = ServedModel(Artifact.open(name, root), threads)
+                artifact = Artifact.open(name, root)
+                old = keep.served.get(name) if keep else None
+                same = old is not None and old.manifest == artifact.manifest
+                served[name] = old if same and old else ServedModel(artifact, threads)
             except ArtifactError as error:
                 unavailable[name] = str(error).replace(f"{root}/", "")  # answers tell no paths
         return cls(served, unavailable)

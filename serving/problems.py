@@ -20,8 +20,10 @@ KINDS = {
     "no-picture": Kind(400, "The request carries no picture"),
     "body-too-large": Kind(413, "The request body is too large"),
     "too-many-pixels": Kind(413, "The pictures of the request are too large together"),
+    "too-many-parts": Kind(413, "The multipart form has too many parts"),
     "unsupported-format": Kind(415, "Not a picture in an accepted format"),
     "damaged-picture": Kind(422, "The picture cannot be decoded"),
+    "too-many-scans": Kind(422, "The JPEG has too many scans"),
     "picture-too-small": Kind(422, "The picture is too small"),
     "picture-too-large": Kind(413, "The picture is too large"),
     "unknown-model": Kind(404, "There is no such model"),
@@ -44,6 +46,11 @@ KINDS = {
     "bad-gallery-file": Kind(422, "The file cannot be imported into the gallery"),
     "gallery-unavailable": Kind(503, "The gallery's database does not answer"),
     "model-unavailable": Kind(503, "The model could not be loaded"),
+    "overloaded": Kind(429, "The server has as much to do as it takes on"),
+    "request-too-slow": Kind(408, "The request did not arrive in time"),
+    "answer-too-late": Kind(503, "The answer was not ready in time"),
+    "server-starting": Kind(503, "The server is starting"),
+    "server-stopping": Kind(503, "The server is stopping"),
     "not-found": Kind(404, "There is nothing at this address"),
     "method-not-allowed": Kind(405, "The address does not take this method"),
     "internal-error": Kind(500, "The server failed"),
@@ -58,10 +65,14 @@ class RequestError(VitrineError):
         code: key of `KINDS`.
         reason: one line: what was wrong, what is accepted, what to do.
         picture: index of the picture at fault within the request, where one is.
+
+    Raises:
+        KeyError: the code is not in the table.
     """
 
     def __init__(self, code: str, reason: str, picture: int | None = None) -> None:
         self.code = code
+        self.kind = KINDS[code]
         self.reason = reason
         self.picture = picture
         super().__init__(self.detail)
@@ -74,7 +85,7 @@ class RequestError(VitrineError):
     @property
     def status(self) -> int:
         """HTTP status."""
-        return KINDS[self.code].status
+        return self.kind.status
 
     def at(self, picture: int) -> "RequestError":
         """The same, about the picture with that index (from 0)."""
@@ -82,11 +93,10 @@ class RequestError(VitrineError):
 
     def content(self) -> dict[str, Any]:
         """Members of the problem document."""
-        kind = KINDS[self.code]
         members: dict[str, Any] = {
             "type": f"urn:vitrine:problem:{self.code}",
-            "title": kind.title,
-            "status": kind.status,
+            "title": self.kind.title,
+            "status": self.kind.status,
             "detail": self.detail,
             "code": self.code,
         }

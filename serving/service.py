@@ -11,12 +11,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
+from serving import metrics
 from serving.access import Access
 from serving.app import create_app
+from serving.connections import bound_connections
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
+from serving.lifecycle import Lifecycle, Siblings
+from serving.logs import configure as configure_logs
 from serving.models import ROUTES, Models
 from serving.problems import RequestError
+from serving.traffic import PROBES, Traffic
 
 
 def _workers() -> int:
@@ -26,6 +31,11 @@ def _workers() -> int:
     return int(given)
 
 
+# Workers inherit these. Without them the C library keeps what large pictures took, in pieces that
+# nothing large fits into again: memory grew by half under mixed load.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
+
 WORKERS = _workers()
 THREADS = max(1, cores() // WORKERS)
 """ONNX Runtime threads within one call; calls run in parallel across workers."""
@@ -33,24 +43,34 @@ SAMPLE = Path(__file__).parent / "sample.jpg"
 
 # One thread more than inference fills, so that decoding goes on meanwhile.
 app = create_app(ThreadPoolExecutor(max_workers=2, thread_name_prefix="vitrine"))
+traffic = Traffic.from_environment(app)
+bound_connections(traffic.seconds)
 
 # a child of BentoML's logger: shares its handler and format
 log = logging.getLogger("bentoml.vitrine")
 
 
-async def surface(scope: Scope, receive: Receive, send: Send) -> None:
-    """Pass everything on to the application.
+class Entrance:
+    """Takes every request but those of orchestrators past BentoML, whose answers have other forms.
 
-    BentoML looks into Starlette applications and keeps what they do not know for itself, with
-    answers of its own form; into a function it cannot look.
+    BentoML would keep what the application does not know for itself, and count requests by their
+    address, of which there is no end.
     """
-    await app(scope, receive, send)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.bentoml = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        probe = scope["type"] != "http" or scope["path"] in PROBES
+        await (self.bentoml if probe else traffic)(scope, receive, send)
 
 
-@bentoml.asgi_app(surface, path="/")
+@bentoml.asgi_app(traffic, path="/")
 @bentoml.service(
     workers=WORKERS,
-    traffic={"timeout": 3600},  # seconds: importing a gallery of a million faces takes minutes
+    traffic={"timeout": 10**6},  # seconds; ours is `serving.traffic`'s, which answers as all else
+    metrics={"enabled": False},  # ours are `serving.metrics`
     # Each costs more than a small model takes to answer; measured: tracing 0.4 ms a request.
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
@@ -59,17 +79,41 @@ class Vitrine:
     """Vision models: what they answer, and what goes on inside."""
 
     def __init__(self) -> None:
-        app.state.models = Models.load(threads=THREADS)
+        configure_logs()
+        metrics.forget_the_dead()
+        app.state.models = Models({}, {})
         app.state.access = Access.from_environment()
+        if app.state.access.closed:
+            traffic.check = app.state.access.check_address
         app.state.keeps_pictures = _keeps_pictures()
         app.state.gallery = Gallery.from_environment(threads=THREADS)
-        _load_gallery(app.state.models, app.state.gallery)
-        if bentoml.server_context.worker_index in {None, 1}:
-            _announce(app.state.models)
+        index = bentoml.server_context.worker_index or 1
+        siblings = Siblings(metrics.FOLDER, index, WORKERS)
+        app.state.lifecycle = Lifecycle(siblings, traffic, _load)
+        app.state.lifecycle.start()
 
     def __is_ready__(self) -> bool:
-        """Whether there is a model to answer: what /readyz says."""
-        return bool(app.state.models.served)
+        """Whether all models are warm, the gallery is read, and requests are taken: /readyz."""
+        return traffic.closed is None and bool(app.state.models.served)
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def end(self) -> None:
+        """Take back what this worker had under way."""
+        metrics.forget_this()
+
+
+service: Any = Vitrine  # the decorators made a bentoml.Service of the class
+service.add_asgi_middleware(Entrance)
+
+
+def _load() -> None:
+    """Load what has changed among the artifacts, warm it up, and let it answer from now on."""
+    known = app.state.models.served
+    models = Models.load(threads=THREADS, keep=app.state.models)
+    _load_gallery(models, app.state.gallery)
+    app.state.models = models
+    if bentoml.server_context.worker_index in {None, 1} and not known:
+        _announce(models)
 
 
 def _keeps_pictures() -> bool:
@@ -88,24 +132,6 @@ def _load_gallery(models: Models, gallery: Gallery) -> None:
         gallery.load(model.artifact.hash, verification(model).metric)
     except RequestError as error:  # the other routes answer nevertheless
         log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all
-
-
-class Newlines:
-    """Takes addresses with a newline in them past BentoML, whose routes do not match them.
-
-    Without it they get a 404 of another form than every refusal has.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.bentoml = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        await (app if "\n" in scope.get("path", "") else self.bentoml)(scope, receive, send)
-
-
-service: Any = Vitrine  # the decorators made a bentoml.Service of the class
-service.add_asgi_middleware(Newlines)
 
 
 def _announce(models: Models) -> None:

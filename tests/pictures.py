@@ -23,19 +23,20 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of these chunks: kinds and data."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
 def bomb(side: int) -> bytes:
     """A valid black PNG of side x side pixels, a few kB long."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
     deflate = zlib.compressobj(9)
     rows = b"".join(deflate.compress(bytes(side // 8 + 1)) for _ in range(side))
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", rows + deflate.flush()), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    return png((b"IHDR", header), (b"IDAT", rows + deflate.flush()), (b"IEND", b""))
 
 
 def portrait_photograph() -> Image.Image:

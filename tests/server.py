@@ -74,7 +74,8 @@ def start_server(models: Path, log: Path, until: str = "/readyz", **environment:
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
             env={
-                **os.environ,
+                # a server has a folder of its own, as this process has if it imports one's modules
+                **{name: v for name, v in os.environ.items() if name != "VITRINE_RUN"},
                 "VITRINE_ARTIFACTS": str(models),
                 "VITRINE_WORKERS": str(WORKERS),
                 "VITRINE_DATABASE": str(log.with_suffix(".sqlite3")),

@@ -1,6 +1,5 @@
 """The HTTP surface of faces: `/v1/faces/…`."""
 
-import asyncio
 import re
 import uuid
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from serving.entrance import admit, run_in
 from serving.faces import operations
 from serving.faces.gallery_routes import GALLERY, add_gallery_routes
 from serving.faces.operations import EmbeddedFace
@@ -31,7 +31,7 @@ from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Severa
 from serving.faces.store import NewPicture, Retry, fingerprint
 from serving.forms import picture_body, read_contents, read_pair
 from serving.models import ServedModel
-from serving.pictures import read_pictures
+from serving.pictures import decode_pictures
 from serving.problems import RequestError
 from serving.schemas import Answer
 
@@ -52,17 +52,19 @@ def face_routes(pool: ThreadPoolExecutor) -> APIRouter:
 
 
 async def _embed(
+    request: Request,
     pool: ThreadPoolExecutor,
     model: ServedModel,
     contents: Sequence[bytes],
     aligned: bool,
     several: Several,
 ) -> list[EmbeddedFace]:
-    def work() -> list[EmbeddedFace]:
-        pictures = read_pictures(contents, model.manifest.input)
-        return operations.embed(model, pictures, aligned=aligned, several=several)
+    opened = await admit(request, contents, model)
 
-    return await asyncio.get_running_loop().run_in_executor(pool, work)
+    def work() -> list[EmbeddedFace]:
+        return operations.embed(model, decode_pictures(opened), aligned=aligned, several=several)
+
+    return await run_in(pool, work)
 
 
 def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
@@ -84,7 +86,9 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         access_of(request).check(request, "read", "verify")
         served = operations.face_model(models_of(request), model)
         threshold = operations.threshold_of(served, fmr)
-        first, second = await _embed(pool, served, await read_pair(request), aligned, several)
+        first, second = await _embed(
+            request, pool, served, await read_pair(request), aligned, several
+        )
         return _json(operations.verify(served, first, second, threshold))
 
     @router.post("/embed", response_model=Embedded, openapi_extra=picture_body(("image",)), **FACES)
@@ -98,7 +102,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         """Give the embedding of the face on each picture."""
         access_of(request).check(request, "read", "embed")
         served = operations.face_model(models_of(request), model)
-        faces = await _embed(pool, served, await read_contents(request), aligned, several)
+        faces = await _embed(request, pool, served, await read_contents(request), aligned, several)
         return _json(
             Embedded(
                 model=served.stamp,
@@ -124,7 +128,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         access_of(request).check(request, "read", "identify")
         served = await gallery_model(request)
         threshold = operations.threshold_of(served, fmr)
-        faces = await _embed(pool, served, await read_contents(request), aligned, several)
+        faces = await _embed(request, pool, served, await read_contents(request), aligned, several)
         gallery = gallery_of(request)
         return _json(
             await run_in_threadpool(operations.identify, served, gallery, faces, threshold, top)
@@ -151,7 +155,7 @@ def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         served = await gallery_model(request)
         contents = await read_contents(request)
         retry = _retry(key, person, str(aligned), several, *contents)
-        faces = await _embed(pool, served, contents, aligned, several)
+        faces = await _embed(request, pool, served, contents, aligned, several)
         operations.check_usable(served, faces)
         kept = request.app.state.keeps_pictures
         new = [

@@ -86,11 +86,15 @@ def test_without_keys_this_machine_may_do_everything(monkeypatch: pytest.MonkeyP
         (f"{ENTRIES} ada:admin:{'0' * 64}", "", "entry 4 of"),
         (f"ada:read:{'0' * 64},ada:write:{'1' * 64}", "", "two keys of one name"),
         ("", "verify delete", "VITRINE_OPEN names delete"),
+        ("", "", "VITRINE_CLOSED needs VITRINE_API_KEYS"),
+        (ENTRIES, "", "VITRINE_CLOSED lists addresses"),
     ],
 )
 def test_settings_that_make_no_sense(
     monkeypatch: pytest.MonkeyPatch, keys: str, opened: str, message: str
 ) -> None:
+    closed = {"VITRINE_CLOSED needs": "/metrics", "VITRINE_CLOSED lists": "metrics"}
+    monkeypatch.setenv("VITRINE_CLOSED", closed.get(message[:20], ""))
     with pytest.raises(VitrineError, match=message) as caught:
         access(monkeypatch, keys, opened)
     assert "my-secret" not in str(caught.value)
@@ -100,7 +104,11 @@ def test_settings_that_make_no_sense(
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("keys")
     face_artifact(root / "models")
-    settings = {"VITRINE_API_KEYS": ENTRIES, "VITRINE_OPEN": "verify"}
+    settings = {
+        "VITRINE_API_KEYS": ENTRIES,
+        "VITRINE_OPEN": "verify",
+        "VITRINE_CLOSED": "/metrics /v1/models/faces",
+    }
     with running_server(root / "models", root / "log", **settings) as address:
         yield address
 
@@ -142,6 +150,17 @@ def test_every_route_asks_for_the_key_it_needs(address: str) -> None:
                 else:
                     refused(response, "scope-missing")
         assert http.get("/v1/models").status_code == 200
+
+
+def test_addresses_can_be_closed(address: str) -> None:
+    key = {"Authorization": f"Bearer {KEYS['read'][0]}"}
+    for path in ("/metrics", "/metrics/", "/v1/models/faces", "/v1/models/faces/features"):
+        refused(httpx.get(address + path), "no-key")
+        assert httpx.get(address + path, headers=key).status_code not in {401, 403}
+    for path in ("/v1/models", "/v1/models/other", "/livez", "/readyz", "/docs"):
+        assert httpx.get(address + path).status_code not in {401, 403}
+    refused(httpx.post(f"{address}/v1/models:reload"), "no-key")
+    refused(httpx.post(f"{address}/v1/models:reload", headers=key), "scope-missing")
 
 
 def test_the_log_names_the_key(address: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from artifacts import InputPolicy
-from serving.pictures import read_pictures
+from serving.pictures import MAX_SCAN_PIXELS, ORIENTATION, SCAN, read_pictures
 from serving.problems import RequestError
 from tests.pictures import bomb, encoded, photograph
 
@@ -59,6 +59,8 @@ def test_every_mode_becomes_rgb() -> None:
     assert np.array_equal(read(encoded(palette)), np.asarray(palette.convert("RGB")))
     bits = picture.convert("1")
     assert np.array_equal(read(encoded(bits)), np.asarray(bits.convert("RGB")))
+    for mode, colour in (("LA", (9, 0)), ("RGBA", (9, 9, 9, 0))):
+        assert (read(encoded(Image.new(mode, (9, 9), colour))) == 255).all()
     cmyk = read(encoded(picture.convert("CMYK"), "JPEG", quality=95)).astype(int)
     assert np.abs(cmyk - np.asarray(picture).astype(int)).mean() < 10
 
@@ -84,8 +86,11 @@ def test_alpha_lies_over_white() -> None:
 
 def test_an_animation_gives_its_first_frame() -> None:
     first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
-    content = encoded(first, "GIF", save_all=True, append_images=[second])
-    assert (read(content) == [255, 0, 0]).all()
+    for kind, options in (("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True})):
+        content = encoded(first, kind, save_all=True, append_images=[second], **options)
+        assert (read(content) == [255, 0, 0]).all()
+    several = encoded(first, "MPO", save_all=True, append_images=[second], quality=95)
+    assert np.abs(read(several).astype(int) - [255, 0, 0]).max() <= 4
 
 
 def test_a_bomb_is_refused_undecoded() -> None:
@@ -93,6 +98,42 @@ def test_a_bomb_is_refused_undecoded() -> None:
     start = time.perf_counter()
     assert refusal(content).code == "picture-too-large"
     assert time.perf_counter() - start < 0.1
+
+
+def test_a_jpeg_of_many_scans_is_refused_undecoded() -> None:
+    content = encoded(photograph(1000, 1000), "JPEG", progressive=True)
+    scans = SCAN.findall(content)
+    assert 2 < len(scans) < 20
+    assert read(content).shape == (1000, 1000, 3)
+    last = content.rindex(b"\xff\xda")
+    endless = content[:last] + content[last:-2] * (MAX_SCAN_PIXELS // 1_000_000) + b"\xff\xd9"
+    assert refusal(endless).code == "too-many-scans"
+
+
+def test_no_policy_takes_more_than_fifty_megapixels() -> None:
+    with pytest.raises(RequestError, match="50 megapixels") as caught:
+        read(bomb(7072), InputPolicy(accepted_side=(8, 30_000)))
+    assert caught.value.code == "picture-too-large"
+
+
+def test_a_picture_with_malformed_exif_is_taken_as_it_lies() -> None:
+    picture = photograph(40, 24)
+    for exif in (b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"):
+        assert read(encoded(picture, exif=exif)).shape == (24, 40, 3)
+    exif = Image.Exif()
+    for orientation in (0, 9, 65535):
+        exif[ORIENTATION] = orientation
+        assert read(encoded(picture, exif=exif.tobytes())).shape == (24, 40, 3)
+
+
+def test_turning_upright_keeps_transparency() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    palette = Image.new("P", (12, 8), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    found = read(encoded(palette, transparency=1, exif=exif.tobytes()))
+    assert found.shape == (12, 8, 3)
+    assert (found == 255).all()
 
 
 def test_the_limit_is_on_all_pictures_together() -> None:

@@ -1,0 +1,144 @@
+"""Loads a server for a while, and says how it bore it: answers, times, memory over time.
+
+`python benchmarks/soak.py --minutes 30` is the soak, `--minutes 1 --connections 256` the overload.
+The load is mixed: pictures of 32 to 2,048 px in JPEG and PNG, several in a request, damaged ones,
+and clients that go away. It starts a server of its own on the artifacts, and needs no other.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import click
+import httpx
+import numpy as np
+import psutil
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Record:
+    """What came of the load."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    """Of requests that were answered with 200."""
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    """(hours, MB) over time."""
+
+
+def make_requests() -> list[tuple[list[bytes], float]]:
+    """(pictures, seconds after which the client goes away; 0: it stays)."""
+    noise = np.random.default_rng(0)
+
+    def picture(width: int, height: int, kind: str) -> bytes:
+        coarse = Image.fromarray(noise.integers(0, 256, (9, 9, 3), np.uint8))
+        file = BytesIO()
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(file, kind)
+        return file.getvalue()
+
+    small = [picture(32, 32, "PNG"), picture(97, 131, "JPEG"), picture(32, 20, "PNG")]
+    large = picture(2048, 1536, "JPEG")
+    alone = [([content], 0.0) for content in (*small, picture(640, 480, "JPEG"), large)]
+    return [*alone, (small * 20, 0.0), ([large[:5000]], 0.0), ([b"text"], 0.0), ([large] * 4, 0.02)]
+
+
+def start(port: int) -> subprocess.Popen[bytes]:
+    """A server on the artifacts; ready when this returns."""
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"VITRINE_DATABASE": "/tmp/vitrine-soak.sqlite3"}  # noqa: S108
+    process = subprocess.Popen(  # noqa: S603
+        [*command, *address], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).is_success:
+                return process
+        except httpx.TransportError:
+            pass
+        time.sleep(0.5)
+    raise click.ClickException("the server did not start.")
+
+
+async def ask(address: str, until: float, record: Record, seed: int) -> None:
+    """One client, which asks again as soon as it is answered."""
+    choose = random.Random(seed)
+    async with httpx.AsyncClient(base_url=address, timeout=120) as http:
+        while time.monotonic() < until:
+            pictures, patience = choose.choice(REQUESTS)
+            files = [("image", ("picture", content)) for content in pictures]
+            begun = time.monotonic()
+            try:
+                response = await http.post(
+                    "/v1/cifar10/classify", files=files, timeout=patience or 120
+                )
+            except httpx.TransportError as error:
+                record.statuses["went away" if patience else type(error).__name__] += 1
+                continue
+            record.statuses[str(response.status_code)] += 1
+            if response.status_code == 200:  # noqa: PLR2004
+                record.seconds.append(time.monotonic() - begun)
+            elif "retry-after" in response.headers:
+                await asyncio.sleep(float(response.headers["retry-after"]))
+
+
+async def watch(process: subprocess.Popen[bytes], until: float, record: Record) -> None:
+    """Note the memory of all the server's processes every few seconds."""
+    begun = time.monotonic()
+    every = (until - begun) / 60
+    while time.monotonic() < until:
+        family = psutil.Process(process.pid).children(recursive=True)
+        used = sum(member.memory_full_info().uss for member in family) / 1e6
+        record.memory.append(((time.monotonic() - begun) / 3600, used))
+        await asyncio.sleep(every)
+
+
+REQUESTS = make_requests()
+
+
+@click.command()
+@click.option("--minutes", default=30.0, show_default=True)
+@click.option("--connections", default=16, show_default=True)
+def main(minutes: float, connections: int) -> None:
+    """Load a server, and print a table."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = start(port)
+    record = Record()
+
+    async def load() -> None:
+        until = time.monotonic() + 60 * minutes
+        clients = (
+            ask(f"http://127.0.0.1:{port}", until, record, n) for n in range(1, connections + 1)
+        )
+        await asyncio.gather(watch(process, until, record), *clients)
+
+    try:
+        asyncio.run(load())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    hours, used = np.array(record.memory[len(record.memory) // 5 :]).T  # warm by then
+    slope = float(np.polyfit(hours, used, 1)[0])
+    times = np.array(record.seconds)
+    print(f"{connections} connections, {minutes:g} minutes: {dict(record.statuses)}")
+    print(f"answered: {len(times) / minutes / 60:.1f}/s, p50 {np.median(times):.3f} s, ", end="")
+    print(f"p99 {np.quantile(times, 0.99):.3f} s")
+    print(f"memory: {used[0]:.0f} MB early, {used[-1]:.0f} MB at the end, {slope:+.1f} MB/hour")
+
+
+if __name__ == "__main__":
+    main()

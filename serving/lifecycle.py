@@ -1,0 +1,164 @@
+"""How a server starts, takes up new artifacts, and stops, over all of its workers.
+
+Workers agree through small files in a folder of the server's own: worker 1 writes `started` once
+its models are loaded; `generation` tells when new artifacts were last asked for; each worker writes
+the generation it has loaded to `worker-INDEX`.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from serving.problems import RequestError
+from serving.traffic import Traffic
+
+POLL = 0.2
+"""Seconds between two looks."""
+STOPPING = RequestError("server-stopping", "the server is stopping; what it took on it answers.")
+
+log = logging.getLogger("bentoml.vitrine")
+
+
+class Siblings:
+    """What the workers of one server tell each other.
+
+    Args:
+        folder: of this server alone.
+        index: of this worker, from 1.
+        workers: how many there are.
+    """
+
+    def __init__(self, folder: Path, index: int, workers: int) -> None:
+        self._folder = folder
+        self._index = index
+        self._workers = workers
+
+    @property
+    def first(self) -> bool:
+        """Whether this worker is the one to answer while none has its models."""
+        return self._index == 1 and not self._started.exists()
+
+    def wait_for_first(self) -> None:
+        """Until worker 1 has its models: it must be the last to say that the server is starting."""
+        while self._index != 1 and not self._started.exists():
+            time.sleep(POLL)
+
+    def loaded(self, generation: int) -> None:
+        """Tell that this worker has the artifacts of a generation."""
+        _write(self._folder / f"worker-{self._index}", generation)
+        if self._index == 1:
+            self._started.touch()
+
+    def generation(self) -> int:
+        """Which artifacts are asked for."""
+        return _read(self._folder / "generation")
+
+    def next_generation(self) -> int:
+        """Ask all workers to load what is there now."""
+        generation = time.time_ns()
+        _write(self._folder / "generation", generation)
+        return generation
+
+    def all_have(self, generation: int) -> bool:
+        """Whether every worker has loaded a generation, or a later one."""
+        numbers = range(1, self._workers + 1)
+        return all(_read(self._folder / f"worker-{i}") >= generation for i in numbers)
+
+    @property
+    def _started(self) -> Path:
+        return self._folder / "started"
+
+
+class Lifecycle:
+    """Starts and stops a worker.
+
+    Args:
+        siblings: as above.
+        traffic: that is let in and held off.
+        load: loads the artifacts, warms them up and puts them in place; called in any thread.
+    """
+
+    def __init__(self, siblings: Siblings, traffic: Traffic, load: Callable[[], None]) -> None:
+        self.siblings = siblings
+        self._traffic = traffic
+        self._load = load
+        self._has = -1
+
+    def start(self) -> None:
+        """Load, and keep to what is asked for from then on.
+
+        The first worker of a server loads while it answers that it is starting; all others are
+        connected to only when they have their models.
+        """
+        _at_the_end(self._traffic)
+        if not self.siblings.first:
+            self._catch_up()
+            self.siblings.wait_for_first()
+        threading.Thread(target=self._follow, name="vitrine-artifacts", daemon=True).start()
+
+    async def reload(self) -> None:
+        """Have all workers load what is there now; returns when all answer with it."""
+        generation = self.siblings.next_generation()
+        while not self.siblings.all_have(generation):  # noqa: ASYNC110 - they are processes
+            await asyncio.sleep(POLL)
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                self._catch_up()
+            except Exception:
+                log.exception("the artifacts could not be loaded")
+                if self._has < 0:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
+            time.sleep(POLL)
+
+    def _catch_up(self) -> None:
+        generation = self.siblings.generation()
+        if generation == self._has:
+            return
+        self._load()
+        if self._has < 0 and self._traffic.closed is not STOPPING:
+            self._traffic.closed = None
+        self._has = generation
+        self.siblings.loaded(generation)
+
+
+def _at_the_end(traffic: Traffic) -> None:
+    """On SIGTERM refuse what is new and finish what was taken on; only then let uvicorn end."""
+    loop = asyncio.get_running_loop()
+    ends = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    async def drain(number: int) -> None:
+        while traffic.under_way:  # noqa: ASYNC110 - counted where an event would cost as much
+            await asyncio.sleep(POLL / 4)
+        end = ends[signal.Signals(number)]
+        if callable(end):
+            end(number, None)
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if traffic.closed is not STOPPING:
+            traffic.closed = STOPPING
+            asyncio.run_coroutine_threadsafe(drain(number), loop)
+
+    for number in ends:
+        signal.signal(number, stop)
+
+
+def _read(file: Path) -> int:
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0 if file.name == "generation" else -1
+
+
+def _write(file: Path, number: int) -> None:
+    fresh = file.with_suffix(f".{os.getpid()}")
+    fresh.write_text(str(number))
+    fresh.replace(file)
