@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test lint train-all results constraints clean
+.PHONY: help run setup test hostile fuzz lint train-all results constraints clean
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=…]"
@@ -24,6 +24,14 @@ setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, a
 
 test: $(DEV)/.installed $(SERVE)/.installed  ## Run all tests
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile  # two processes, a core each
+
+hostile: $(DEV)/.installed  ## Send a server the whole hostile corpus (some minutes)
+	VITRINE_HOSTILE=full OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest tests/hostile
+
+fuzz: $(DEV)/.installed  ## Fuzz the decoder of pictures [SECONDS=3600]
+	mkdir -p runs/fuzz
+	cd runs/fuzz && PYTHONPATH=$(CURDIR) $(CURDIR)/$(DEV)/bin/python \
+	  $(CURDIR)/tests/hostile/fuzz_pictures.py -max_total_time=$(or $(SECONDS),3600) .
 
 lint: $(DEV)/.installed  ## Check style, format and types
 	$(DEV)/bin/ruff check

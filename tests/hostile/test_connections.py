@@ -1,0 +1,118 @@
+"""Clients that do not keep to HTTP, or to its pace: raw bytes on a socket."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import httpx
+import pytest
+
+from tests.graphs import tiny_artifact
+from tests.pictures import encoded, photograph
+from tests.server import Server, start_server
+
+PATH = "/v1/models/tiny/classify"
+PICTURE = encoded(photograph(40, 30))
+SECONDS = 3
+"""That the server of these tests gives a request."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("connections")
+    tiny_artifact(root / "models", "tiny")
+    server = start_server(root / "models", root / "log.txt", VITRINE_TIMEOUT=str(SECONDS))
+    yield server
+    server.stop()
+
+
+def connect(server: Server) -> socket.socket:
+    host, port = server.address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def answer(server: Server, *pieces: bytes) -> bytes:
+    """What comes back, up to the end of the connection, or of the first answer."""
+    with connect(server) as client:
+        with suppress(ConnectionError):
+            for piece in pieces:
+                client.sendall(piece)
+        received = b""
+        with suppress(ConnectionError):
+            while b"\r\n\r\n" not in received:
+                piece = client.recv(65536)
+                if not piece:
+                    break
+                received += piece
+        return received
+
+
+def head(*lines: str, path: str = PATH) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("request_", "statuses"),
+    [
+        (head(f"Content-Length: {len(PICTURE)}") + PICTURE, {200}),
+        (head(f"Content-Length: {len(PICTURE) // 2}") + PICTURE, {400, 422}),
+        (head("Content-Length: 99") + b"abc", {408}),
+        (head("Content-Length: 99999999999999") + b"abc", {413}),
+        (head("Content-Length: " + "9" * 400), {400, 413}),
+        (head("Content-Length: -1"), {400}),
+        (head("Content-Length: 3", "Content-Length: 4") + b"abcd", {400}),
+        (head("Content-Length: 3", "Transfer-Encoding: chunked") + b"0\r\n\r\n", {400}),
+        (head("Transfer-Encoding: chunked") + b"zz\r\nabc", {400}),
+        (head("Transfer-Encoding: chunked") + b"3\r\nab", {408}),
+        (head("Transfer-Encoding: chunked") + b"f" * 40 + b"\r\n", {400}),
+        (head("Transfer-Encoding: gzip") + b"abc", {400}),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100), {400}),
+        (b"GET / HTTP/9.9\r\n\r\n", {400}),
+        (b"\r\n" * 100 + b"nonsense\r\n\r\n", {400}),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nA: b\r\n\tc\r\n\r\n", {200, 400}),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nNul: a\0b\r\n\r\n", {400}),
+        (
+            b"GET /docs HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            {200, 400},
+        ),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 404, 405}),
+        (head("Expect: 100-continue", f"Content-Length: {len(PICTURE)}") + PICTURE, {100, 200}),
+    ],
+)
+def test_what_is_no_http_gets_a_client_error(
+    server: Server, request_: bytes, statuses: set[int]
+) -> None:
+    received = answer(server, request_)
+    assert received.startswith(b"HTTP/1.1 ")
+    assert int(received[9:12]) in statuses
+    assert httpx.get(server.address + "/readyz").status_code == 200
+
+
+def test_headers_without_end_are_cut_off(server: Server) -> None:
+    """Without a limit they would fill the memory."""
+    sent = 0
+    with connect(server) as client, suppress(ConnectionError, TimeoutError):
+        client.settimeout(10)
+        client.sendall(b"GET /livez HTTP/1.1\r\n")
+        while sent < 50_000_000:
+            client.sendall(b"A: " + b"b" * 10_000 + b"\r\n")
+            sent += 10_000
+    assert sent < 20_000_000
+
+
+def test_slow_clients_are_cut_off_and_hold_up_nobody(server: Server) -> None:
+    with ExitStack() as stack:
+        idle = [stack.enter_context(connect(server)) for _ in range(300)]
+        for number, client in enumerate(idle):
+            if number % 3:
+                client.sendall(b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: x\r\nA")
+        assert httpx.post(server.address + PATH, content=PICTURE, timeout=30).status_code == 200
+        deadline = time.monotonic() + 20 * SECONDS
+        for client in idle:
+            client.settimeout(max(0.1, deadline - time.monotonic()))
+            with suppress(ConnectionError):
+                while client.recv(65536):
+                    pass
+    assert httpx.post(server.address + PATH, content=PICTURE).status_code == 200

@@ -1,0 +1,126 @@
+"""The hostile corpus against a real server: nothing fails, hangs or leaks, and answers stay right.
+
+A share by default; `VITRINE_HOSTILE=full` (`make hostile`) sends all.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from serving.problems import KINDS, MEDIA_TYPE
+from tests.graphs import tiny_artifact
+from tests.hostile.case import ANSWERED, Case
+from tests.hostile.corpus import cases, samples, share
+from tests.pictures import bomb, encoded, photograph
+from tests.server import Server, start_server
+
+FULL = os.environ.get("VITRINE_HOSTILE") == "full"
+EVERY = 1 if FULL else 25
+AT_ONCE = 8
+TIMEOUT = 30
+"""Seconds; a busy machine, and pictures that take long, have time enough."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("hostile")
+    tiny_artifact(root / "models", "tiny", route="cifar10", default=True)
+    server = start_server(root / "models", root / "log.txt")
+    yield server
+    server.stop()
+
+
+def memory(server: Server) -> int:
+    """Bytes of all its processes that are not shared with others."""
+    family = psutil.Process(server.process.pid).children(recursive=True)
+    return sum(process.memory_full_info().uss for process in family)
+
+
+async def ask(http: httpx.AsyncClient, case: Case) -> str | None:
+    """Send a case; says what is wrong, if anything is."""
+    headers = dict(case.headers)
+    if case.content_type is not None:
+        headers["Content-Type"] = case.content_type
+    raw = {name.encode(): value.encode("utf-8") for name, value in headers.items()}
+    try:
+        response = await http.post(case.path, content=case.body, headers=raw)
+    except httpx.TransportError as error:
+        if len(case.body) > 10_000_000:  # it need not be read to its end
+            return None
+        return f"{error!r}"
+    return complaint(case, response)
+
+
+def complaint(case: Case, response: httpx.Response) -> str | None:
+    """What is wrong with an answer, if anything is."""
+    if response.status_code not in case.statuses:
+        return f"{response.status_code} {response.text[:200]}"
+    if response.status_code == 200:
+        size = response.json()["pictures"][0]["size"] if case.size else None
+        wanted = case.size and {"width": case.size[0], "height": case.size[1]}
+        return None if size == wanted else f"size {size}"
+    problem = response.headers.get("content-type") == MEDIA_TYPE and response.json()["code"]
+    if problem not in KINDS and response.status_code != 400:  # 400: not HTTP, none of ours
+        return f"no problem document: {response.text[:200]}"
+    if any(word in response.text for word in ("Traceback", "/tmp/", "site-packages")):  # noqa: S108
+        return f"tells too much: {response.text[:200]}"
+    return None
+
+
+async def ask_all(address: str, chosen: list[Case]) -> list[str]:
+    waiting = iter(chosen)
+    wrong = []
+
+    async def take(http: httpx.AsyncClient) -> None:
+        for case in waiting:
+            found = await ask(http, case)
+            if found:
+                wrong.append(f"{case.kind}: {case.name}: {found}")
+
+    async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT) as http:
+        await asyncio.gather(*(take(http) for _ in range(AT_ONCE)))
+    return wrong
+
+
+def warm(address: str) -> None:
+    """Let the server's memory reach what large pictures and bodies take, in each worker."""
+    large = Case("large", "large", bomb(4096))
+    heavy = Case("large", "heavy", bytes(19_000_000))
+    asyncio.run(ask_all(address, [large, heavy] * 20))
+
+
+@pytest.mark.timeout(1800)
+def test_nothing_hurts(server: Server) -> None:
+    chosen = share(EVERY)
+    picture = encoded(photograph(48, 40, seed=1))
+    before_answer = httpx.post(f"{server.address}/v1/cifar10/classify", content=picture).json()
+    warm(server.address)
+    asyncio.run(ask_all(server.address, chosen[:: 1 if FULL else 4]))
+    before = memory(server)
+    wrong = asyncio.run(ask_all(server.address, chosen))
+    assert wrong == []
+    warm(server.address)
+    after = memory(server)
+    assert after <= 1.1 * before, f"{before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after"
+    assert (
+        httpx.post(f"{server.address}/v1/cifar10/classify", content=picture).json() == before_answer
+    )
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_the_corpus_is_large() -> None:
+    counts = Counter(case.kind for case in cases())
+    assert counts.total() >= 5000
+    assert all(count >= 10 for count in counts.values())
+    assert {case.kind for case in share(EVERY)} == set(counts)
+
+
+def test_samples_are_answered(server: Server) -> None:
+    """The corpus starts from good pictures: else it would prove nothing."""
+    good = [Case("good", name, body, ANSWERED) for name, body in samples().items()]
+    assert asyncio.run(ask_all(server.address, good)) == []
