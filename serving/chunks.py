@@ -26,6 +26,10 @@ class ServerError(VitrineError):
     """No Vitrine server answers as one is expected to."""
 
 
+class UnreachableError(ServerError):
+    """No server answers at all: it may be back soon."""
+
+
 def encode(source: Source) -> bytes:
     """A picture as a file, without loss; what is encoded already stays as it is.
 
