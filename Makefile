@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test hostile fuzz lint train-all results constraints clean
+.PHONY: help run setup test hostile fuzz lint train-all results report constraints clean
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=…]"
@@ -43,6 +43,10 @@ train-all: $(DEV)/.installed  ## Train every recipe that is out of date [PROFILE
 
 results: $(DEV)/.installed  ## Write RESULTS.md from the tables of the studies
 	$(DEV)/bin/python -m training results
+
+report: $(DEV)/.installed  ## Look into every model; the default's page goes to docs/reports
+	$(DEV)/bin/python -m analysis report
+	$(DEV)/bin/python -m analysis report --model cifar10-fast --pages docs/reports
 
 # onnxruntime stands in for onnxruntime-gpu where that has no wheel; both are pinned everywhere.
 constraints:  ## Pin in constraints.txt what the ranges of pyproject.toml resolve to today

@@ -14,6 +14,7 @@ from analysis import (
     neighbours,
     report,
     sparsity,
+    transfer,
 )
 from analysis import map as feature_map
 from artifacts.commands import run_command
@@ -34,6 +35,7 @@ def main() -> None:
 
 for command in (
     sparsity.command,
+    transfer.command,
     feature_map.command,
     confusion.command,
     calibration.command,

@@ -58,7 +58,7 @@ def compare(first: Classified, second: Classified) -> Comparison:
 
 
 def findings(found: Comparison, infos: Sequence[ModelInfo], speeds: Sequence[float]) -> list[str]:
-    """The comparison in words."""
+    """The comparison in words; `speeds` are 0 where answers were kept from an earlier run."""
     one, two = (info.name for info in infos)
     total = found.pictures
     lines = [
@@ -70,7 +70,8 @@ def findings(found: Comparison, infos: Sequence[ModelInfo], speeds: Sequence[flo
     ]
     for info, speed in zip(infos, speeds, strict=True):
         weights = f"{info.parameters.total:,} weights" if info.parameters else "weights not known"
-        lines.append(f"{info.name}: {speed:.0f} pictures/s in this run, {weights}")
+        pace = f"{speed:.0f} pictures/s in this run, " if speed else ""
+        lines.append(f"{info.name}: {pace}{weights}")
     return lines
 
 
@@ -146,7 +147,8 @@ def command(models: tuple[str, ...], asked: Asked) -> None:
     for info in infos:
         start = time.perf_counter()
         answered.append(classify(predictor, info, pictures))
-        speeds.append(len(answered[-1].indices) / (time.perf_counter() - start))
+        seconds = time.perf_counter() - start
+        speeds.append(0.0 if asked.answers else len(answered[-1].indices) / seconds)
     report_skipped(pictures)
     answers = _on_common(answered[0], answered[1], infos)
     heading = title("Accuracy by class", infos, pictures)

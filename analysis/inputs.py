@@ -1,10 +1,12 @@
 """The pictures an analysis looks at: a data set by name, or a folder, asked about in chunks."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
+import click
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
@@ -13,13 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from artifacts import DataError, datasets
 from artifacts.datasets.base import FileImages, Picture, spread
 from artifacts.datasets.folders import class_folders, picture_files
-from serving.chunks import Source
+from serving.chunks import Source, UnreachableError
 from serving.problems import RequestError
 
 UNKNOWN = -1
 """Label of a picture whose class is not known."""
 CHUNK_PICTURES = 1024
 CHUNK_BYTES = 16_000_000
+WAITS = (1, 2, 4, 8, 16)
+"""Seconds before a server that went away is asked again, each time."""
 TOO_LARGE = ("body-too-large", "too-many-pixels")
 """What a request is refused for as a whole: with one picture in it, that is at fault."""
 
@@ -126,7 +130,8 @@ class Pictures:
     ) -> Iterator[tuple[list[int], Answer]]:
         """Put a question about all pictures, in chunks of bounded memory, showing progress.
 
-        Pictures that are refused are left out, and stand in `skipped` with the reason.
+        Pictures that are refused are left out, and stand in `skipped` with the reason. A server
+        that goes away meanwhile is asked again for half a minute.
 
         Args:
             work: what is being done, shown beside the progress bar on stderr.
@@ -137,6 +142,7 @@ class Pictures:
 
         Raises:
             DataError: not one of the pictures was accepted.
+            UnreachableError: the server stayed away.
         """
         self.skipped.clear()
         with _progress() as progress:
@@ -159,7 +165,7 @@ class Pictures:
         """Ask, taking out of `images` what is refused, until the rest is answered."""
         while images:
             try:
-                return question(list(images.values()))
+                return _patiently(question, list(images.values()))
             except RequestError as error:
                 place = 0 if error.code in TOO_LARGE and len(images) == 1 else error.picture
                 if place is None:
@@ -196,6 +202,17 @@ class Pictures:
             except DataError as error:
                 self.skipped[self.names[index]] = str(error)
         return images
+
+
+def _patiently(question: Callable[[list[Source]], Answer], images: list[Source]) -> Answer:
+    """Ask, and ask again after each of `WAITS` while the server is away."""
+    for seconds in WAITS:
+        try:
+            return question(images)
+        except UnreachableError as error:
+            click.echo(f"{error} Trying again in {seconds} s.", err=True)
+            time.sleep(seconds)
+    return question(images)
 
 
 def _relative(files: Sequence[Path], root: Path) -> list[str]:

@@ -16,7 +16,7 @@ from analysis.inputs import Pictures
 from analysis.mapview import draw, page
 from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
-from analysis.tsne import INITIALISATION, Vectors, embed, measure, nearest, place
+from analysis.tsne import INITIALISATION, Vectors, embed, measure, nearest, place, usual_perplexity
 from artifacts import DataError, VitrineError
 from serving.client import Predictor
 from serving.schemas import ModelInfo
@@ -126,9 +126,8 @@ def read_parquet(path: Path, info: ModelInfo) -> Earlier:
 @click.option(
     "--perplexity",
     type=click.FloatRange(min=1),
-    default=30.0,
-    show_default=True,
-    help="About how many neighbours a picture has; a third of the pictures at most.",
+    help="About how many neighbours a picture has, a third of the pictures at most; 30 or, of few "
+    "pictures, that third by default.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same map.")
 @click.option(
@@ -139,7 +138,7 @@ def read_parquet(path: Path, info: ModelInfo) -> Earlier:
 def command(
     model: str,
     asked: Asked,
-    perplexity: float,
+    perplexity: float | None,
     seed: int,
     onto: Path | None,
 ) -> None:
@@ -160,6 +159,7 @@ def command(
     features = collect(predictor, info, pictures)
     report_skipped(pictures)
     if earlier is None:
+        perplexity = perplexity or usual_perplexity(len(features.vectors))
         points = embed(features.vectors, perplexity, seed)
     else:
         perplexity, seed = earlier.settings["perplexity"], earlier.settings["seed"]

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from analysis.inputs import Pictures
+from analysis.kept import Kept
 from artifacts.datasets.registry import HELP
 from serving.client import Predictor, connect
 
@@ -30,6 +31,11 @@ OPTIONS = (
         type=click.Path(file_okay=False, path_type=Path),
         help="Folder for the report; reports/ANALYSIS-MODEL by default.",
     ),
+    click.option(
+        "--answers",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Keep the model's answers in this folder; what it has is not asked again.",
+    ),
 )
 
 
@@ -45,10 +51,12 @@ class Asked:
     limit: int | None
     url: str | None
     out: Path | None
+    answers: Path | None
 
     def predictor(self) -> Predictor:
-        """The server at --url, or the artifacts."""
-        return connect(self.url)
+        """The server at --url, or the artifacts; with --answers, what is known is not asked."""
+        predictor = connect(self.url)
+        return Kept(predictor, self.answers) if self.answers else predictor
 
     def pictures(self, limit: int | None = None) -> Pictures:
         """The pictures that --images or --dataset names; `limit` of them unless --limit is given.
@@ -70,7 +78,7 @@ class Asked:
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --images, --dataset, --limit, --url and --out, which arrive as one `Asked`."""
+    """Add `OPTIONS`, which arrive as one `Asked`."""
 
     @functools.wraps(function)
     def command(
@@ -79,9 +87,10 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
         limit: int | None,
         url: str | None,
         out: Path | None,
+        answers: Path | None,
         **rest: Any,
     ) -> Any:
-        return function(asked=Asked(images, dataset, limit, url, out), **rest)
+        return function(asked=Asked(images, dataset, limit, url, out, answers), **rest)
 
     decorated: Callable[..., Any] = command
     for option in reversed(OPTIONS):

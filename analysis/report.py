@@ -1,19 +1,21 @@
 """Everything that fits a model in one HTML file that opens without a network."""
 
+import io
 import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+from PIL import Image
 
 from analysis import calibration, changes, confusion, distances, labels, neighbours, sparsity
 from analysis import map as feature_map
 from analysis.options import Asked, common_options
-from analysis.output import data_url, render_page
+from analysis.output import data_url, render_page, this_command
 from artifacts import VitrineError
 from artifacts.provenance import code_version, hardware
 from serving.schemas import ModelInfo
@@ -44,9 +46,9 @@ class Section:
     command: str
     findings: Sequence[str] = ()
     figures: Sequence[tuple[str, str]] = ()
-    """(title, data URL of the PNG)."""
-    tables: Sequence[str] = ()
-    """Paths of the CSV files, relative to the report."""
+    """(title, data URL of the picture)."""
+    files: Sequence[str] = ()
+    """Paths of tables and pages, relative to the report."""
     error: str = ""
 
 
@@ -67,12 +69,13 @@ def make_section(analysis: click.Command, arguments: Sequence[str], root: Path) 
             return Section(name, about, command, error=str(error))
         finally:
             sys.argv = before
-    figures = [
-        (path.stem, data_url("image/png", path.read_bytes()))
-        for path in sorted(folder.glob("*.png"))
+    figures = [(path.stem, _embedded(path)) for path in sorted(folder.glob("*.png"))]
+    files = [
+        path.relative_to(root).as_posix()
+        for kind in ("html", "csv")
+        for path in sorted(folder.glob(f"*.{kind}"))
     ]
-    tables = [str(path.relative_to(root)) for path in sorted(folder.glob("*.csv"))]
-    return Section(name, about, command, _read(sidecar)["findings"], figures, tables)
+    return Section(name, about, command, _read(sidecar)["findings"], figures, files)
 
 
 def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
@@ -89,41 +92,108 @@ def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
 
 @click.command("report")
 @click.option(
-    "--model", "models", required=True, multiple=True, metavar="NAME", help="A page for each."
+    "--model", "models", multiple=True, metavar="NAME", help="A page for each; else for all models."
 )
 @common_options
-def command(models: tuple[str, ...], asked: Asked) -> None:
+@click.option(
+    "--pages",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also write each page, NAME.html, into this folder, without links to files.",
+)
+def command(models: tuple[str, ...], asked: Asked, pages: Path | None) -> None:
     """All analyses that fit the model, in one page.
 
     Writes NAME/index.html, which opens from disk, and the files of each analysis beside it. What
-    stands there from the same command is not made again, so an interrupted report goes on where it
-    was. Sizes and robustness use at most 1,000 pictures.
+    stands there from the same command is not made again, and what the model answered is kept in
+    NAME/answers: an interrupted report goes on where it was. Without --images and --dataset a model
+    is shown the test split of the data it was trained on. Sizes and robustness use at most 1,000
+    pictures.
     """
-    if (asked.images is None) == (asked.dataset is None):
+    if asked.images and asked.dataset:
         raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
     predictor = asked.predictor()
-    infos = [predictor.model_info(name) for name in dict.fromkeys(models)]
+    infos = [predictor.model_info(name) for name in dict.fromkeys(models)] or predictor.models()
+    if asked.images is None and asked.dataset is None:
+        infos = _with_data(infos)
+    failed = []
     for info in infos:
-        root = asked.folder("report") / info.name
-        arguments = ["--model", info.name]
-        arguments += ["--images", str(asked.images)] if asked.images else []
-        arguments += ["--dataset", asked.dataset] if asked.dataset else []
-        arguments += ["--url", asked.url] if asked.url else []
-        sections = []
-        for analysis in CLASSIFIER if info.task == "classification" else EMBEDDING:
-            count = min(asked.limit or FEWER, FEWER) if analysis in MANY_PASSES else asked.limit
-            counted = ["--limit", str(count)] if count else []
-            sections.append(make_section(analysis, [*arguments, *counted], root))
-        words = shlex.join(["python", "-m", "analysis", *sys.argv[1:]])
-        root.mkdir(parents=True, exist_ok=True)
-        page = root / "index.html"
-        page.write_text(render(info, sections, words), encoding="utf-8")
-        for section in sections:
-            if section.error:
-                click.echo(f"{section.name} could not be made: {section.error}", err=True)
-        if all(section.error for section in sections):
-            raise VitrineError(f"nothing of the report on {info.name} could be made.")
-        click.echo(page)
+        try:
+            make_report(info, asked, pages)
+        except VitrineError as error:
+            if len(infos) == 1:
+                raise
+            failed.append(info.name)
+            click.echo(f"{info.name}: {error}", err=True)
+    if failed:
+        raise VitrineError(f"there is no report on {', '.join(failed)}; the lines above say why.")
+
+
+def make_report(info: ModelInfo, asked: Asked, pages: Path | None) -> None:
+    """Make the sections of a model's report that are missing, and its page.
+
+    Raises:
+        VitrineError: no pictures are named for it, or not one section could be made.
+    """
+    root = asked.folder("report") / info.name
+    arguments = ["--model", info.name, *_pictures(info, asked)]
+    arguments += ["--url", asked.url] if asked.url else []
+    arguments += ["--answers", str(asked.answers or root / "answers")]
+    sections = []
+    for analysis in CLASSIFIER if info.task == "classification" else EMBEDDING:
+        count = min(asked.limit or FEWER, FEWER) if analysis in MANY_PASSES else asked.limit
+        counted = ["--limit", str(count)] if count else []
+        sections.append(make_section(analysis, [*arguments, *counted], root))
+    for section in sections:
+        if section.error:
+            click.echo(f"{section.name} could not be made: {section.error}", err=True)
+    if all(section.error for section in sections):
+        raise VitrineError(f"nothing of the report on {info.name} could be made.")
+    _write_page(root / "index.html", render(info, sections, this_command()))
+    if pages is not None:
+        alone = [replace(section, files=()) for section in sections]
+        _write_page(pages / f"{info.name}.html", render(info, alone, this_command()))
+
+
+def _pictures(info: ModelInfo, asked: Asked) -> list[str]:
+    if asked.images is not None:
+        return ["--images", str(asked.images)]
+    own = f"{info.dataset.name}:test" if info.dataset else ""
+    return ["--dataset", asked.dataset or own]
+
+
+def _with_data(infos: Sequence[ModelInfo]) -> list[ModelInfo]:
+    """The models that say what they were trained on; the others are named on stderr.
+
+    Raises:
+        VitrineError: none does.
+    """
+    known = [info for info in infos if info.dataset]
+    for info in infos:
+        if not info.dataset:
+            click.echo(
+                f"{info.name} does not say what it was trained on; give --images or --dataset.",
+                err=True,
+            )
+    if not known:
+        raise VitrineError("no report can be made; give --images DIR or --dataset NAME:SPLIT.")
+    return known
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise VitrineError(f"{path}: cannot be written ({error}).") from None
+    click.echo(path)
+
+
+def _embedded(path: Path) -> str:
+    """A figure as a data URL, a tenth of its size as PNG."""
+    content = io.BytesIO()
+    with Image.open(path) as image:
+        image.save(content, "WEBP", quality=80, method=6)
+    return data_url("image/webp", content.getvalue())
 
 
 def _read(path: Path) -> dict[str, Any]:

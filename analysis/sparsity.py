@@ -64,6 +64,8 @@ def rows(measured: Sequence[Inspection], *, synthetic: bool) -> list[dict[str, A
             "zeros": layer.zeros,
             "channels": layer.channels,
             "dead": dead(layer),
+            "small": "" if layer.small is None else layer.small,
+            "epsilon": "" if layer.small is None else each.epsilon,
             "pictures": each.pictures,
             "synthetic": synthetic or each.model.synthetic,
         }
@@ -86,6 +88,10 @@ def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
         label = f"{each.model.name} (dead channels: {sum(numbers)})"
         shares = [100 * layer.zeros for layer in each.layers]
         tops = upper.bar(x, shares, width, color=colour, label=label)
+        smooth = [(at, 100 * y.small) for at, y in zip(x, each.layers, strict=True) if y.small]
+        if smooth:
+            label = f"{each.model.name}: nearer to zero than {each.epsilon:g}"
+            upper.plot(*zip(*smooth, strict=True), "D", color=colour, mec="black", label=label)
         counts = lower.bar(x, numbers, width, color=colour)
         if bars <= MOST_NAMED_BARS:
             upper.bar_label(tops, fmt="%.0f", fontsize=8)
@@ -117,7 +123,7 @@ def command(models: tuple[str, ...], asked: Asked) -> None:
     """Zeros after each activation, by layer.
 
     The share of exact zeros, and the number of dead channels: those that are zero everywhere on
-    every picture.
+    every picture. Of smooth activations, such as GELU, also the share of values near zero.
 
     Writes sparsity.png, sparsity.csv (a row per model and layer) and sparsity.json (models, data).
     """

@@ -17,11 +17,17 @@ from artifacts.datasets.base import spread
 from artifacts.provenance import cores
 
 INITIALISATION = "pca"
+PERPLEXITY = 30
 NEIGHBOURS = 10
 MOST_COMPARED = 2000
 """Points that trustworthiness and silhouette are measured on: both take memory by the square."""
 
 Vectors = npt.NDArray[np.float32]
+
+
+def usual_perplexity(count: int) -> float:
+    """`PERPLEXITY`, or as much as `count` vectors allow; 1 at the least."""
+    return float(min(PERPLEXITY, max(1, (count - 1) // 3)))
 
 
 def embed(vectors: Vectors, perplexity: float, seed: int) -> Floats:

@@ -26,6 +26,10 @@ class ServerError(VitrineError):
     """No Vitrine server answers as one is expected to."""
 
 
+class UnreachableError(ServerError):
+    """No server answers at all: it may be back soon."""
+
+
 def encode(source: Source) -> bytes:
     """A picture as a file, without loss; what is encoded already stays as it is.
 
@@ -50,14 +54,19 @@ def merge(answers: Sequence[Inspection]) -> Inspection:
     for parts in zip(*(answer.layers for answer in answers), strict=True):
         table = np.array([part.channel_zeros for part in parts])  # (chunks, C)
         by_channel = weights @ table / weights.sum()
-        layers.append(_layer(parts[0], by_channel))
+        layers.append(_layer(parts[0], by_channel, _mean([part.small for part in parts], weights)))
     total = sum(answer.pictures for answer in answers)
     return answers[0].model_copy(update={"pictures": total, "layers": tuple(layers)})
 
 
-def _layer(layer: Layer, by_channel: npt.NDArray[np.float64]) -> Layer:
-    shares = {"zeros": float(by_channel.mean()), "channel_zeros": tuple(by_channel.tolist())}
-    return layer.model_copy(update=shares)
+def _layer(layer: Layer, by_channel: npt.NDArray[np.float64], small: float | None) -> Layer:
+    zeros = {"zeros": float(by_channel.mean()), "channel_zeros": tuple(by_channel.tolist())}
+    return layer.model_copy(update={**zeros, "small": small})
+
+
+def _mean(shares: Sequence[float | None], weights: npt.NDArray[np.float64]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return float(np.average(known, weights=weights)) if known else None
 
 
 def check_same_model(stamps: Sequence[Stamp]) -> None:

@@ -9,7 +9,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from artifacts import VitrineError
-from serving.chunks import ServerError
+from serving.chunks import ServerError, UnreachableError
 from serving.problems import KINDS, MEDIA_TYPE, RequestError
 from serving.schemas import ProblemDocument
 
@@ -39,7 +39,8 @@ class Connection:
 
         Raises:
             RequestError: the server refuses.
-            ServerError: none answers, or none that is ours.
+            UnreachableError: none answers.
+            ServerError: one answers that is not ours.
         """
         with self._failures():
             response = self._http.request(method, self.url + path, **content)
@@ -62,15 +63,17 @@ class Connection:
         try:
             yield
         except httpx.ConnectError as error:
-            raise ServerError(
+            raise UnreachableError(
                 f"no server answers at {self.url} ({error}); start one with `make run`."
             ) from None
         except httpx.TimeoutException:
             seconds = self._http.timeout.read
-            raise ServerError(f"{self.url} gave no answer within {seconds:g} s.") from None
+            raise UnreachableError(f"{self.url} gave no answer within {seconds:g} s.") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            away = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
             reason = str(error) or type(error).__name__
-            raise ServerError(f"the request to {self.url} failed: {reason}.") from None
+            kind = UnreachableError if away else ServerError
+            raise kind(f"the request to {self.url} failed: {reason}.") from None
 
     def _refusal(self, response: httpx.Response) -> VitrineError:
         if response.headers.get("content-type") == MEDIA_TYPE:

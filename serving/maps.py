@@ -8,7 +8,7 @@ from onnx.inliner import inline_local_functions
 from artifacts import Artifact, Runtime
 from artifacts.graph import load_graph
 from artifacts.runtime import Picture
-from serving.probe import tap_activations
+from serving.activations import find_activations
 from serving.problems import RequestError
 
 NAMED = 10
@@ -22,14 +22,11 @@ class Maps:
     Args:
         artifact: verified.
         threads: ONNX Runtime threads within one call; 0 takes one per core.
-
-    Raises:
-        ArtifactError: the rank of an activation cannot be told from the graph.
     """
 
     def __init__(self, artifact: Artifact, threads: int = 0) -> None:
         model = inline_local_functions(load_graph(artifact.model_path))
-        self._tensors = {tap.name: tap.tensor for tap in tap_activations(model)[1]}
+        self._tensors = {each.name: each.tensor for each in find_activations(model.graph)}
         known = {output.name for output in model.graph.output}
         model.graph.output.extend(
             helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None)

@@ -9,6 +9,7 @@ from artifacts import probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.runtime import Picture
 from serving.models import ServedModel
+from serving.probe import EPSILON
 from serving.problems import RequestError
 from serving.schemas import Classification, ClassifiedPicture, Inspection, Prediction, Size
 
@@ -76,6 +77,7 @@ def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
         model=model.stamp,
         provider=model.runtime.provider,
         pictures=len(pictures),
+        epsilon=EPSILON,
         layers=model.probe.layers(pictures),
     )
 

@@ -111,6 +111,9 @@ class Layer(Answer):
     channel_zeros: tuple[Share, ...] = Field(
         description="the same by channel; exactly 1 is a channel that is dead on every picture"
     )
+    small: Share | None = Field(
+        description="share of values nearer to zero than epsilon; null where zeros are exact"
+    )
 
 
 class Inspection(Answer):
@@ -122,6 +125,7 @@ class Inspection(Answer):
     model: Stamp
     provider: str
     pictures: int = Field(description="number of pictures the shares are over")
+    epsilon: float = Field(description="values nearer to zero count as small in smooth layers")
     layers: tuple[Layer, ...]
 
 

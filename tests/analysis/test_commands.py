@@ -67,7 +67,11 @@ def test_unusable_pictures_are_listed_and_counted(run: Run, folder: Path) -> Non
         (("sparsity", "--model", "tiny", "--images", "nowhere"), "nowhere"),
         (("sparsity", "--model", "tiny", "--images", "."), "no pictures found"),
         (("sparsity", "--model", "tiny", *DATA, "--limit", 0), "--limit"),
-        (("map", "--model", "tiny", *DATA), "20 pictures are too few for perplexity 30"),
+        (
+            ("map", "--model", "tiny", *DATA, "--perplexity", 30),
+            "20 pictures are too few for perplexity 30",
+        ),
+        (("map", "--model", "tiny", *DATA[:3], 3), "4 is the least for any map"),
         (("map", "--model", "tiny", *DATA, "--perplexity", 0), "--perplexity"),
         (("map", "--model", "headless", *DATA), "features"),
         (("map", "--model", "tiny", *DATA, "--url", "http://127.0.0.1:9"), "127.0.0.1:9"),

@@ -57,11 +57,11 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
     ]
     pictures = page.all("img", "src")
     assert len(pictures) >= len(SECTIONS)
-    assert all(source.startswith("data:image/png;base64,") for source in pictures)
+    assert all(source.startswith("data:image/webp;base64,") for source in pictures)
     assert not page.all("link", "href") + page.all("script", "src")
-    tables = [link for link in page.all("a", "href") if not link.startswith("#")]
-    assert tables
-    assert all((root / link).is_file() for link in tables)
+    files = [link for link in page.all("a", "href") if not link.startswith("#")]
+    assert {Path(link).suffix for link in files} == {".csv", ".html"}
+    assert all((root / link).is_file() for link in files)
     command = json.loads((root / "sparsity" / "sparsity.json").read_text())["command"]
     assert command.startswith("python -m analysis sparsity --model one --dataset synthetic/objects")
 
@@ -69,15 +69,56 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
     (root / "map" / "map.json").unlink()  # as if it had been interrupted there
     assert look(*ARGUMENTS).status == 0
     made = {path.parent.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
-    assert made == {"map"}
+    assert made == {"map"}  # out of answers that were kept: none is new
+
+
+def test_all_models_are_shown_what_they_were_trained_for(look: Run, tmp_path: Path) -> None:
+    record = {
+        "name": "synthetic/objects",
+        "fingerprint": "0" * 64,
+        "synthetic": True,
+        "train_samples": 1,
+        "validation_samples": 1,
+    }
+    classes = datasets.load("synthetic/objects", "test").classes
+    tiny_artifact(tmp_path / "models", "two", classes=classes, dataset=record)
+    outcome = look("report", "--limit", 30, "--pages", "pages")
+    assert outcome.status == 0, outcome.err
+    assert "one does not say what it was trained on" in outcome.err
+    assert [path.name for path in Path("pages").iterdir()] == ["two.html"]
+    assert "--dataset synthetic/objects:test" in Path("pages/two.html").read_text()
 
 
 def test_what_cannot_be_made_is_said_and_the_rest_is_made(look: Run) -> None:
-    outcome = look(*ARGUMENTS[:-1], 12)
+    outcome = look(*ARGUMENTS[:-1], 9)
     assert outcome.status == 0
-    assert "map could not be made: 12 pictures are too few for perplexity 30" in outcome.err
+    assert "neighbours could not be made: 9 pictures are too few for 10 neighbours" in outcome.err
     page = Path("reports/report/one/index.html").read_text()
-    assert "Could not be made: 12 pictures are too few" in page
+    assert "Could not be made: 9 pictures are too few" in page
+    mapped = json.loads(Path("reports/report/one/map/map.json").read_text())
+    assert mapped["settings"]["perplexity"] == 2  # a third of the pictures
+
+
+def test_answers_that_were_kept_are_not_asked_again(look: Run, tmp_path: Path) -> None:
+    arguments = ("--model", "one", *ARGUMENTS[3:], "--answers", "answers")
+    for analysis in ("confusion", "calibration", "neighbours"):
+        assert look(analysis, *arguments, "--out", analysis).status == 0
+    assert look("confusion", *arguments[:-2], "--out", "plain").status == 0
+    rows = [Path(folder, "confusion.csv").read_text() for folder in ("confusion", "plain")]
+    assert rows[0] == rows[1]
+    kept = list(Path("answers").iterdir())
+    assert len(kept) == 2  # the classes once, the features once
+
+    classes = datasets.load("synthetic/objects", "test").classes
+    tiny_artifact(tmp_path / "models", "one", classes=classes, temperature=3.0)
+    assert look("calibration", *arguments, "--out", "warmer").status == 0
+    assert len(list(Path("answers").iterdir())) == 3  # of another temperature, other answers
+
+    for path in Path("answers").iterdir():
+        path.write_bytes(b"damaged")
+    outcome = look("calibration", *arguments, "--out", "again")
+    assert outcome.status == 1
+    assert "not an answer that was kept" in outcome.err
 
 
 def test_an_unknown_model_is_one_line(look: Run) -> None:

@@ -8,9 +8,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from artifacts import Artifact, InputPolicy, Runtime
+from serving.activations import find_activations
 from serving.models import ServedModel
 from serving.operations import inspect
-from serving.probe import Probe, tap_activations
+from serving.probe import EPSILON, Probe, tap_activations
 from tests.graphs import tiny_artifact, tiny_model
 from tests.pictures import photograph
 
@@ -67,6 +68,44 @@ def test_one_live_value_keeps_a_channel_from_being_dead() -> None:
     assert 1 - float(shares[0, 1]) < 1.0
 
 
+def test_only_normal_numbers_above_zero_are_none() -> None:
+    least = np.finfo(np.float32).smallest_normal
+    values = [0.0, -0.0, -1.0, least, 1e-30, 1.0, np.finfo(np.float32).max, np.inf]
+    (shares,) = run_tapped([helper.make_node("Relu", ["x"], ["y"])], column(values))
+    assert shares.tolist() == [[5 / 8]]
+
+
+@pytest.mark.parametrize("operator", ["Gelu", "LeakyRelu", "Tanh", "Mish"])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_small_values_of_smooth_activations_are_counted(operator: str, *, tokens: bool) -> None:
+    values = np.array([-30, -1, -0.5 * EPSILON, 0, 0.5 * EPSILON, 0.9, 2, 30])
+    x = column(values.tolist())
+    if tokens:
+        x = x.reshape(1, 8, 1)  # N x T x C
+    activation = helper.make_node(operator, ["x"], ["y"])
+    nonzero, small = run_tapped([activation], x)
+    y = tapped_values(activation, x)
+    assert nonzero.tolist() == [[float((y != 0).mean())]]
+    assert small.tolist() == [[float((np.abs(y) < EPSILON).mean())]]
+    assert 3 / 8 <= small[0, 0] < 1
+
+
+def column(values: list[float]) -> np.ndarray:
+    return np.array(values, np.float32).reshape(1, 1, -1, 1)
+
+
+def tapped_values(node: onnx.NodeProto, x: np.ndarray) -> np.ndarray:
+    """What one node gives, by ONNX's own NumPy evaluator."""
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return np.asarray(ReferenceEvaluator(model).run(None, {"x": x})[0])
+
+
 def run_tapped(
     nodes: Sequence[onnx.NodeProto],
     x: np.ndarray,
@@ -84,7 +123,8 @@ def run_tapped(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     tapped, taps = tap_activations(model)
     session = Runtime(tapped.SerializeToString(), InputPolicy())._session
-    return [np.asarray(v) for v in session.run([tap.output for tap in taps], {"x": x})]
+    wanted = [name for tap in taps for name in tap.outputs]
+    return [np.asarray(v) for v in session.run(wanted, {"x": x})]
 
 
 def operators(nodes: Sequence[onnx.NodeProto], opset: int = 20) -> list[tuple[str, str]]:
@@ -98,11 +138,7 @@ def operators(nodes: Sequence[onnx.NodeProto], opset: int = 20) -> list[tuple[st
         [numpy_helper.from_array(np.array(v, np.float32), k) for k, v in scalars.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-    tapped, taps = tap_activations(model)
-    inputs = [
-        n.input[0] for n in tapped.graph.node if n.output[0] in {f"{t.output}_flags" for t in taps}
-    ]
-    return list(zip([t.operator for t in taps], inputs, strict=True))
+    return [(found.operator, found.tensor) for found in find_activations(model.graph)]
 
 
 def node(operator: str, *tensors: str, **attributes: object) -> onnx.NodeProto:
@@ -155,7 +191,7 @@ def test_channels_are_found_at_every_rank(
 
 def test_names_are_those_of_the_nodes_where_they_tell_them_apart() -> None:
     model = tiny_model()
-    assert [tap.name for tap in tap_activations(model)[1]] == ["relu_1", "relu_2"]
+    assert [found.name for found in find_activations(model.graph)] == ["relu_1", "relu_2"]
     for each in model.graph.node:
         each.name = "same"
-    assert [tap.name for tap in tap_activations(model)[1]] == ["r1", "r2"]
+    assert [found.name for found in find_activations(model.graph)] == ["r1", "r2"]
