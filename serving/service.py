@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+from bentoml._internal.server.http import traffic as bentoml_traffic
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts import VitrineError, artifacts_root
@@ -66,10 +67,28 @@ class Entrance:
         await (self.bentoml if probe else traffic)(scope, receive, send)
 
 
+class Untimed:
+    """Stands in for BentoML's timeout, which leaves a timer behind for every request it has seen.
+
+    Deadlines are `serving.traffic`'s, whose answers have the form of all others.
+    """
+
+    def __init__(self, app: ASGIApp, timeout: float) -> None:
+        del timeout
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self.app(scope, receive, send)
+
+
+# BentoML's settings refuse to do without a timeout
+bentoml_traffic.TimeoutMiddleware = Untimed  # type: ignore[assignment, misc]
+
+
 @bentoml.asgi_app(traffic, path="/")
 @bentoml.service(
     workers=WORKERS,
-    traffic={"timeout": 10**6},  # seconds; ours is `serving.traffic`'s, which answers as all else
     metrics={"enabled": False},  # ours are `serving.metrics`
     # Each costs more than a small model takes to answer; measured: tracing 0.4 ms a request.
     logging={"access": {"enabled": False}},

@@ -218,3 +218,15 @@ def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> N
     refused(response, "method-not-allowed")
     assert response.headers["allow"] == "GET"
     refused(http.get(CLASSIFY), "method-not-allowed")
+
+
+def test_no_request_leaves_a_timer_behind() -> None:
+    """BentoML's own timeout would, for as long as it lasts; its place is taken."""
+    from _bentoml_impl.server.app import ServiceAppFactory
+
+    from serving.service import Untimed, service
+
+    service.inject_config()
+    middlewares = [m.cls for m in ServiceAppFactory(service, is_main=True).middlewares]
+    assert Untimed in middlewares
+    assert "TimeoutMiddleware" not in [cls.__name__ for cls in middlewares]
