@@ -3,13 +3,14 @@
 import asyncio
 import io
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
 import bentoml
 import numpy as np
+import numpy.typing as npt
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -18,13 +19,15 @@ from fastapi.staticfiles import StaticFiles
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
+from artifacts.runtime import Picture
 from serving import operations
 from serving.faces.names import check_path
 from serving.faces.routes import face_routes
 from serving.forms import FIELD, picture_body, read_contents
 from serving.models import ROUTES, Models, ServedModel
-from serving.pictures import read_pictures
+from serving.pictures import read_pictures, size_of
 from serving.problems import MEDIA_TYPE, RequestError
+from serving.scheduler import Scheduler
 from serving.schemas import (
     Classification,
     Features,
@@ -57,13 +60,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(pool: ThreadPoolExecutor) -> FastAPI:
+def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
     """Make the application. `app.state` must be filled before it is asked anything.
 
     It holds `models`, and what `serving.faces.routes` needs.
 
     Args:
-        pool: where pictures are decoded and models run; its size bounds both.
+        pool: where pictures are decoded and looked into; its size bounds both.
+        scheduler: where models answer.
     """
     app = FastAPI(
         title="Vitrine",
@@ -75,8 +79,8 @@ def create_app(pool: ThreadPoolExecutor) -> FastAPI:
     _add_pages(app)
     _add_problems(app)
     _add_models(app)
-    _add_operations(app, pool)
-    _add_routes(app, pool)
+    _add_answers(app, pool, scheduler)
+    _add_looks(app, pool)
     app.include_router(face_routes(pool))
     return app
 
@@ -152,27 +156,39 @@ def _add_models(app: FastAPI) -> None:
         return _models(request).get(name).info
 
 
-def _answerer(
-    pool: ThreadPoolExecutor,
-) -> Callable[[Request, ServedModel, Callable[[list[Any]], Response]], Awaitable[Response]]:
-    """What reads a request's pictures and has the pool answer."""
+class Answerer:
+    """Reads a request's pictures and has a model answer.
 
-    async def answer(
-        request: Request, model: ServedModel, operation: Callable[[list[Any]], Response]
-    ) -> Response:
+    Args:
+        pool: where pictures are decoded.
+        scheduler: where models answer.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
+        self._pool = pool
+        self._scheduler = scheduler
+
+    async def __call__(
+        self, request: Request, model: ServedModel, output: str
+    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float32]]:
+        """Sizes (width, height) of the pictures as sent, and rows (N x D) of an output."""
         contents = await read_contents(request)
-        policy = model.manifest.input
 
-        def work() -> Response:
-            return operation(read_pictures(contents, policy))
+        def decode() -> tuple[list[tuple[int, int]], list[Picture]]:
+            pictures = read_pictures(contents, model.manifest.input)
+            return list(map(size_of, pictures)), list(map(model.runtime.prepare, pictures))
 
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        sizes, prepared = await asyncio.get_running_loop().run_in_executor(self._pool, decode)
+        outputs = await self._scheduler.run(model.runtime, prepared, [output])
+        return sizes, outputs[output]
 
-    return answer
 
+def _add_answers(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
+    answer = Answerer(pool, scheduler)
 
-def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
-    answer = _answerer(pool)
+    async def classified(request: Request, model: ServedModel, top: int) -> Response:
+        sizes, logits = await answer(request, model, operations.logits_output(model))
+        return _json(operations.classification(model, sizes, logits, top))
 
     @app.post(
         "/v1/models/{name}/classify",
@@ -182,8 +198,7 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     )
     async def classify(request: Request, name: str, top: Top = 5) -> Response:
         """Name the most probable classes of each picture."""
-        model = _models(request).get(name)
-        return await answer(request, model, lambda p: _json(operations.classify(model, p, top)))
+        return await classified(request, _models(request).get(name), top)
 
     @app.post(
         "/v1/models/{name}/features",
@@ -195,36 +210,8 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
         """Give what the head of the network sees: JSON, or N x D .npy if accepted."""
         model = _models(request).get(name)
         encode = _npy if NPY in request.headers.get("accept", "") else _features_json
-        return await answer(request, model, lambda p: encode(model, operations.features(model, p)))
-
-    @app.post(
-        "/v1/models/{name}/inspect",
-        tags=["models"],
-        response_model=Inspection,
-        openapi_extra=PICTURES,
-    )
-    async def inspect(request: Request, name: str) -> Response:
-        """Count the exact zeros after every activation, by layer and channel."""
-        model = _models(request).get(name)
-        return await answer(request, model, lambda p: _json(operations.inspect(model, p)))
-
-    @app.post(
-        "/v1/models/{name}/maps",
-        tags=["models"],
-        responses={200: {"content": {NPY: {}}, "description": "float32 C x H x W as .npy"}},
-        response_class=Response,
-        openapi_extra=PICTURES,
-    )
-    async def maps(request: Request, name: str, layer: LayerName) -> Response:
-        """Give the feature maps of one activation for one picture, as .npy."""
-        model = _models(request).get(name)
-        return await answer(
-            request, model, lambda p: _npy(model, operations.feature_map(model, p, layer))
-        )
-
-
-def _add_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
-    answer = _answerer(pool)
+        _, rows = await answer(request, model, operations.features_output(model))
+        return encode(model, rows)
 
     def add_route(route: str) -> None:
         @app.post(
@@ -238,11 +225,47 @@ def _add_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
             request: Request, top: Top = 5, model: ModelName = None
         ) -> Response:
             """Name the most probable classes of each picture, by the best model of the route."""
-            best = _models(request).choose(route, model)
-            return await answer(request, best, lambda p: _json(operations.classify(best, p, top)))
+            return await classified(request, _models(request).choose(route, model), top)
 
     for route in ROUTES:
         add_route(route)
+
+
+def _add_looks(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+    async def look(
+        request: Request, model: ServedModel, operation: Callable[[list[Picture]], Response]
+    ) -> Response:
+        contents = await read_contents(request)
+
+        def work() -> Response:
+            return operation(read_pictures(contents, model.manifest.input))
+
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    @app.post(
+        "/v1/models/{name}/inspect",
+        tags=["models"],
+        response_model=Inspection,
+        openapi_extra=PICTURES,
+    )
+    async def inspect(request: Request, name: str) -> Response:
+        """Count the exact zeros after every activation, by layer and channel."""
+        model = _models(request).get(name)
+        return await look(request, model, lambda p: _json(operations.inspect(model, p)))
+
+    @app.post(
+        "/v1/models/{name}/maps",
+        tags=["models"],
+        responses={200: {"content": {NPY: {}}, "description": "float32 C x H x W as .npy"}},
+        response_class=Response,
+        openapi_extra=PICTURES,
+    )
+    async def maps(request: Request, name: str, layer: LayerName) -> Response:
+        """Give the feature maps of one activation for one picture, as .npy."""
+        model = _models(request).get(name)
+        return await look(
+            request, model, lambda p: _npy(model, operations.feature_map(model, p, layer))
+        )
 
 
 def _models(request: Request) -> Models:
