@@ -30,12 +30,12 @@ class Load:
     """What one load did to a server."""
 
     requests: int
-    """Answered within the measured time."""
+    """Answered rightly within the measured time."""
     errors: int
     """Answers that are no 200 or not right, and connections that broke."""
     seconds: float
     p50: float
-    """Latency in ms, of the requests in `requests`."""
+    """Latency in ms, of all that were answered."""
     p99: float
 
 
@@ -116,9 +116,10 @@ class _Run:
         self.closed = asyncio.get_running_loop().create_future()
 
     def answered(self, sent: float, index: int, ok: bool, body: bytes) -> None:
-        if self.over or sent < self.begin:
+        now = time.perf_counter()
+        if self.over or now < self.begin:
             return
-        self.latencies.append(time.perf_counter() - sent)
+        self.latencies.append(now - sent)
         if ok:
             self.answers[index, body] += 1
         else:
@@ -172,11 +173,11 @@ def drive(
     )
     ordered = sorted(state.latencies)
     return Load(
-        requests=len(ordered),
+        requests=sum(state.answers.values()) - wrong,
         errors=wrong + state.failed,
         seconds=elapsed[0],
-        p50=_percentile(ordered, 0.5),
-        p99=_percentile(ordered, 0.99),
+        p50=percentile(ordered, 0.5),
+        p99=percentile(ordered, 0.99),
     )
 
 
@@ -187,8 +188,8 @@ def _right(check: Check, index: int, body: bytes) -> bool:
         return False
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    """In ms, by nearest rank; NaN where nothing was answered."""
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Of sorted seconds, in ms, by nearest rank; NaN where there are none."""
     if not ordered:
         return math.nan
     return 1e3 * ordered[max(0, math.ceil(share * len(ordered)) - 1)]
