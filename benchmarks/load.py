@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -157,7 +158,7 @@ def drive(
         state = _Run(requests, connections)
         loop = asyncio.get_running_loop()
         for place in range(connections):
-            await loop.create_connection(lambda p=place: _Connection(state, p), "127.0.0.1", port)
+            await loop.create_connection(partial(_Connection, state, place), "127.0.0.1", port)
         await asyncio.sleep(warm_up)
         state.begin = time.perf_counter()
         await asyncio.sleep(seconds)

@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.peers.model import decode, load, top
 
 
-class Peer(ls.LitAPI):
+class Peer(ls.LitAPI):  # type: ignore[misc]  # litserve ships no types
     """One model."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
