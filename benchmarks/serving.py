@@ -8,6 +8,7 @@ stands in the CSV file, and is not measured again; delete the file to start anew
 """
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ def main(
     models: str, seconds: float, loads: str, servers: str, images: Path | None, output: Path
 ) -> None:
     """Measure what is not in the CSV file yet, and print the tables."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too
     wanted = _choose(loads, list(LOADS), "--loads")
     kinds = _choose(servers, ["limit", "Vitrine", "FastAPI", "BentoML", "LitServe"], "--servers")
     names = models.split(",")
