@@ -22,7 +22,7 @@ class Peer:
     def __init__(self) -> None:
         self.session = load()
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml ships no types
     def classify(self, image: list[Image]) -> dict[str, Any]:
         """The most probable classes of each picture."""
         rows = [self.session.run(["logits"], {"images": decode(i)[None]})[0][0] for i in image]
