@@ -56,6 +56,7 @@ class Runtime:
         # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use
         options.intra_op_num_threads = threads or cores()
         options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # a plan of the memory is kept for every shape seen
         options.log_severity_level = 3
         self.policy = policy
         try:
@@ -152,10 +153,15 @@ def _stack(group: list[tuple[int, Picture]]) -> tuple[list[int], Picture]:
     return [index for index, _ in group], np.stack([picture for _, picture in group])
 
 
-def _providers() -> list[str]:
+def _providers() -> list[str | tuple[str, dict[str, str]]]:
     """CUDA first where the machine has it, else the CPU, said once in the log."""
     if "CUDAExecutionProvider" in ort.get_available_providers() and has_gpu():
         ort.preload_dlls()
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        # the default tries all convolutions anew for every shape, and doubles what it allocates
+        changing = {
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+        return [("CUDAExecutionProvider", changing), "CPUExecutionProvider"]
     log.info("no NVIDIA GPU found: models run on the CPU")
     return ["CPUExecutionProvider"]

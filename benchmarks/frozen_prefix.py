@@ -12,7 +12,7 @@ are the forward times of prefix and suffix and a training step costs three forwa
 (b) study / cache bf16.
 
 Weights and pictures are random: speed depends on neither. Run with nothing else on the machine:
-`python benchmarks/frozen_prefix.py`; `--pictures 32 --epochs 2 --side 64` to try it.
+`python -m benchmarks.frozen_prefix`; `--pictures 32 --epochs 2 --side 64` to try it.
 """
 
 import json

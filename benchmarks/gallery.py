@@ -1,6 +1,6 @@
 """How fast the gallery of faces is, how much memory a worker takes, and how exact its search is.
 
-    python benchmarks/gallery.py --sizes 1000,100000,1000000
+    python -m benchmarks.gallery --sizes 1000,100000,1000000
 
 Embeddings are generated, 512-d, clustered like faces: people are random points of a space of 64
 dimensions (face networks that were measured use fewer: Gong et al. 2019, arXiv 1803.09672), laid
@@ -119,7 +119,8 @@ def measure_aside(url: str, kind: str, size: int, threads: int, answers: Path) -
     """Run `measure` in a new process."""
     command = [
         sys.executable,
-        __file__,
+        "-m",
+        "benchmarks.gallery",
         "measure",
         url,
         kind,

@@ -4,7 +4,7 @@ The plain loop is the one of many tutorials: a `DataLoader` that converts and co
 picture, float32, Adam at a constant rate, batch 128; the study's GAP net. The recipe is trained for
 whole epochs by this project's loop; the plain loop then gets the same number of seconds.
 
-    python benchmarks/train_cifar.py --epochs 4
+    python -m benchmarks.train_cifar --epochs 4
 """
 
 import itertools
@@ -143,4 +143,4 @@ def main(epochs: int, dataset: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, "python benchmarks/train_cifar.py")
+    run_command(main, "python -m benchmarks.train_cifar")

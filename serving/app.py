@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import bentoml
 import numpy as np
+import numpy.typing as npt
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -17,6 +18,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from artifacts.runtime import Picture
 from serving import metrics, operations
 from serving.entrance import admit, run_in
 from serving.faces.names import check_path
@@ -24,8 +26,9 @@ from serving.faces.parameters import bearer
 from serving.faces.routes import face_routes
 from serving.forms import FIELD, picture_body, read_contents
 from serving.models import ROUTES, Models, ServedModel
-from serving.pictures import decode_pictures
+from serving.pictures import decode_pictures, size_of
 from serving.problems import MEDIA_TYPE, RequestError
+from serving.scheduler import Scheduler
 from serving.schemas import (
     Classification,
     Features,
@@ -39,6 +42,9 @@ from serving.traffic import passage_of, problem_response
 NPY = "application/x-npy"
 # BentoML ships these for its own page: no network is needed to show ours.
 SWAGGER_ASSETS = Path(bentoml.__file__).parent / "_internal/server/static_content"
+
+DECODED_AT_ONCE = 128 * 128
+"""Pixels that are decoded between two other requests; more are left to a thread."""
 
 Top = Annotated[int, Query(ge=1, description="number of classes to name")]
 LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
@@ -59,13 +65,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(pool: ThreadPoolExecutor) -> FastAPI:
+def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
     """Make the application. `app.state` must be filled before it is asked anything.
 
     It holds `models`, and what `serving.faces.routes` needs.
 
     Args:
-        pool: where pictures are decoded and models run; its size bounds both.
+        pool: where pictures are decoded and looked into; its size bounds both.
+        scheduler: where models answer.
     """
     app = FastAPI(
         title="Vitrine",
@@ -77,8 +84,8 @@ def create_app(pool: ThreadPoolExecutor) -> FastAPI:
     _add_pages(app)
     _add_problems(app)
     _add_models(app)
-    _add_operations(app, pool)
-    _add_routes(app, pool)
+    _add_answers(app, pool, scheduler)
+    _add_looks(app, pool)
     app.include_router(face_routes(pool))
     return app
 
@@ -166,22 +173,41 @@ def _add_models(app: FastAPI) -> None:
         return _models(request).get(name).info
 
 
-def _answerer(
-    pool: ThreadPoolExecutor,
-) -> Callable[[Request, ServedModel, Callable[[list[Any]], Response]], Awaitable[Response]]:
-    """What reads a request's pictures and has the pool answer."""
+class Answerer:
+    """Reads a request's pictures and has a model answer.
 
-    async def answer(
-        request: Request, model: ServedModel, operation: Callable[[list[Any]], Response]
-    ) -> Response:
+    Args:
+        pool: where pictures are decoded.
+        scheduler: where models answer.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
+        self._pool = pool
+        self._scheduler = scheduler
+
+    async def __call__(
+        self, request: Request, model: ServedModel, output: str
+    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float32]]:
+        """Sizes (width, height) of the pictures as sent, and rows (N x D) of an output."""
         opened = await admit(request, await read_contents(request), model)
-        return await run_in(pool, lambda: operation(decode_pictures(opened)))
 
-    return answer
+        def decode() -> tuple[list[tuple[int, int]], list[Picture]]:
+            pictures = decode_pictures(opened)
+            return list(map(size_of, pictures)), list(map(model.runtime.prepare, pictures))
+
+        # a thread costs more than a small picture does
+        small = sum(opened.pixels) <= DECODED_AT_ONCE
+        sizes, prepared = decode() if small else await run_in(self._pool, decode)
+        outputs = await self._scheduler.run(model.runtime, prepared, [output])
+        return sizes, outputs[output]
 
 
-def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
-    answer = _answerer(pool)
+def _add_answers(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
+    answer = Answerer(pool, scheduler)
+
+    async def classified(request: Request, model: ServedModel, top: int) -> Response:
+        sizes, logits = await answer(request, model, operations.logits_output(model))
+        return _json(operations.classification(model, sizes, logits, top))
 
     @app.post(
         "/v1/models/{name}/classify",
@@ -191,8 +217,7 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     )
     async def classify(request: Request, name: str, top: Top = 5) -> Response:
         """Name the most probable classes of each picture."""
-        model = _models(request).get(name)
-        return await answer(request, model, lambda p: _json(operations.classify(model, p, top)))
+        return await classified(request, _models(request).get(name), top)
 
     @app.post(
         "/v1/models/{name}/features",
@@ -204,36 +229,8 @@ def _add_operations(app: FastAPI, pool: ThreadPoolExecutor) -> None:
         """Give what the head of the network sees: JSON, or N x D .npy if accepted."""
         model = _models(request).get(name)
         encode = _npy if NPY in request.headers.get("accept", "") else _features_json
-        return await answer(request, model, lambda p: encode(model, operations.features(model, p)))
-
-    @app.post(
-        "/v1/models/{name}/inspect",
-        tags=["models"],
-        response_model=Inspection,
-        openapi_extra=PICTURES,
-    )
-    async def inspect(request: Request, name: str) -> Response:
-        """Count the exact zeros after every activation, by layer and channel."""
-        model = _models(request).get(name)
-        return await answer(request, model, lambda p: _json(operations.inspect(model, p)))
-
-    @app.post(
-        "/v1/models/{name}/maps",
-        tags=["models"],
-        responses={200: {"content": {NPY: {}}, "description": "float32 C x H x W as .npy"}},
-        response_class=Response,
-        openapi_extra=PICTURES,
-    )
-    async def maps(request: Request, name: str, layer: LayerName) -> Response:
-        """Give the feature maps of one activation for one picture, as .npy."""
-        model = _models(request).get(name)
-        return await answer(
-            request, model, lambda p: _npy(model, operations.feature_map(model, p, layer))
-        )
-
-
-def _add_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
-    answer = _answerer(pool)
+        _, rows = await answer(request, model, operations.features_output(model))
+        return encode(model, rows)
 
     def add_route(route: str) -> None:
         @app.post(
@@ -247,11 +244,43 @@ def _add_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
             request: Request, top: Top = 5, model: ModelName = None
         ) -> Response:
             """Name the most probable classes of each picture, by the best model of the route."""
-            best = _models(request).choose(route, model)
-            return await answer(request, best, lambda p: _json(operations.classify(best, p, top)))
+            return await classified(request, _models(request).choose(route, model), top)
 
     for route in ROUTES:
         add_route(route)
+
+
+def _add_looks(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+    async def look(
+        request: Request, model: ServedModel, operation: Callable[[list[Picture]], Response]
+    ) -> Response:
+        opened = await admit(request, await read_contents(request), model)
+        return await run_in(pool, lambda: operation(decode_pictures(opened)))
+
+    @app.post(
+        "/v1/models/{name}/inspect",
+        tags=["models"],
+        response_model=Inspection,
+        openapi_extra=PICTURES,
+    )
+    async def inspect(request: Request, name: str) -> Response:
+        """Count the exact zeros after every activation, by layer and channel."""
+        model = _models(request).get(name)
+        return await look(request, model, lambda p: _json(operations.inspect(model, p)))
+
+    @app.post(
+        "/v1/models/{name}/maps",
+        tags=["models"],
+        responses={200: {"content": {NPY: {}}, "description": "float32 C x H x W as .npy"}},
+        response_class=Response,
+        openapi_extra=PICTURES,
+    )
+    async def maps(request: Request, name: str, layer: LayerName) -> Response:
+        """Give the feature maps of one activation for one picture, as .npy."""
+        model = _models(request).get(name)
+        return await look(
+            request, model, lambda p: _npy(model, operations.feature_map(model, p, layer))
+        )
 
 
 def _models(request: Request) -> Models:

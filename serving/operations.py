@@ -9,6 +9,7 @@ from artifacts import probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.runtime import Picture
 from serving.models import ServedModel
+from serving.pictures import size_of
 from serving.probe import EPSILON
 from serving.problems import RequestError
 from serving.schemas import Classification, ClassifiedPicture, Inspection, Prediction, Size
@@ -25,12 +26,32 @@ def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Class
     Raises:
         RequestError: the model is no classifier.
     """
+    output = logits_output(model)
+    logits = model.runtime.run(pictures, [output])[output]
+    return classification(model, [size_of(picture) for picture in pictures], logits, top)
+
+
+def logits_output(model: ServedModel) -> str:
+    """Output that gives a classifier's logits.
+
+    Raises:
+        RequestError: the model is no classifier.
+    """
     if model.manifest.task != "classification":
         raise RequestError(
             "task-not-supported",
             f"model {model.manifest.name!r} gives embeddings, not classes; ask for its features.",
         )
-    logits = model.runtime.run(pictures, ["logits"])["logits"]
+    return OUTPUTS["classification"]
+
+
+def classification(
+    model: ServedModel,
+    sizes: Sequence[tuple[int, int]],
+    logits: npt.NDArray[np.float32],
+    top: int,
+) -> Classification:
+    """The answer of `classify` to pictures of `sizes` (width, height) with these logits (N x C)."""
     shares = probabilities(logits, model.manifest.temperature)  # (N, C)
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     rows = np.take_along_axis(shares, best, axis=1).tolist()
@@ -39,8 +60,8 @@ def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Class
         model=model.stamp,
         provider=model.runtime.provider,
         pictures=tuple(
-            _classified(model, picture, [names[i] for i in indices], row)
-            for picture, indices, row in zip(pictures, best.tolist(), rows, strict=True)
+            _classified(model, size, [names[i] for i in indices], row)
+            for size, indices, row in zip(sizes, best.tolist(), rows, strict=True)
         ),
     )
 
@@ -58,9 +79,19 @@ def features(model: ServedModel, pictures: Sequence[Picture]) -> npt.NDArray[np.
     Raises:
         RequestError: the graph has no such output.
     """
+    output = features_output(model)
+    return model.runtime.run(pictures, [output])[output]
+
+
+def features_output(model: ServedModel) -> str:
+    """Output that gives what `features` returns.
+
+    Raises:
+        RequestError: the graph has none.
+    """
     for name in ("features", OUTPUTS["embedding"]):
         if name in model.runtime.output_names:
-            return model.runtime.run(pictures, [name])[name]
+            return name
     raise RequestError(
         "task-not-supported", f"the graph of model {model.manifest.name!r} gives no features."
     )
@@ -103,9 +134,9 @@ def feature_map(
 
 
 def _classified(
-    model: ServedModel, picture: Picture, names: list[str], shares: list[float]
+    model: ServedModel, size: tuple[int, int], names: list[str], shares: list[float]
 ) -> ClassifiedPicture:
-    height, width = picture.shape[:2]
+    width, height = size
     shown = model.manifest.input.target(width, height)
     if shown == (width, height):
         treatment = "shown as it is"

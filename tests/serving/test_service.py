@@ -7,11 +7,13 @@ from io import BytesIO
 import httpx
 import numpy as np
 import pytest
+from _bentoml_impl.server.app import ServiceAppFactory
 from PIL import Image
 
 from serving.pictures import MAX_BODY_BYTES
 from serving.problems import KINDS, MEDIA_TYPE
 from serving.schemas import Classification
+from serving.service import Untimed, service
 from tests.pictures import bomb, encoded, photograph
 
 CLASSIFY = "/v1/models/tiny/classify"
@@ -222,10 +224,6 @@ def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> N
 
 def test_no_request_leaves_a_timer_behind() -> None:
     """BentoML's own timeout would, for as long as it lasts; its place is taken."""
-    from _bentoml_impl.server.app import ServiceAppFactory
-
-    from serving.service import Untimed, service
-
     service.inject_config()
     middlewares = [m.cls for m in ServiceAppFactory(service, is_main=True).middlewares]
     assert Untimed in middlewares

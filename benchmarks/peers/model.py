@@ -1,0 +1,42 @@
+"""What all peers do alike: the model of the environment, its input, its answer.
+
+`BENCHMARK_MODEL` is an ONNX graph (uint8 N x H x W x 3 in, logits out), `BENCHMARK_SIZE` the
+width and height of its pictures (empty: any), `BENCHMARK_THREADS` threads of ONNX Runtime within
+one call (0: its default).
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from PIL import Image
+
+TOP = 5
+
+
+def load() -> Any:
+    """An ONNX Runtime session, as plain as they come."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("BENCHMARK_THREADS") or 0)
+    return ort.InferenceSession(
+        os.environ["BENCHMARK_MODEL"], options, providers=["CPUExecutionProvider"]
+    )
+
+
+def decode(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """A picture as uint8 H x W x 3 RGB, of the size the graph takes."""
+    size = os.environ.get("BENCHMARK_SIZE")
+    image = image.convert("RGB")
+    if size and image.size != (int(size), int(size)):
+        image = image.resize((int(size), int(size)), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def top(logits: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """The most probable classes (C) by their numbers, and their probabilities."""
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    best = np.argsort(-shares)[:TOP]
+    return {"top": [{"class": int(i), "probability": float(shares[i])} for i in best]}

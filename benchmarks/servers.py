@@ -1,0 +1,160 @@
+"""The servers that are compared: how each is started in a setting, and ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from artifacts import Artifact, VitrineError
+from artifacts.provenance import cores
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+START = 180  # seconds
+
+
+class Setting(NamedTuple):
+    """A server with a number of workers and runtime threads in each; 0 is its own default."""
+
+    server: str
+    workers: int = 0
+    threads: int = 0
+
+    @property
+    def name(self) -> str:
+        """As it stands in the tables."""
+        if not self.workers:
+            return f"{self.server}, default"
+        return f"{self.server}, {self.workers} x {self.threads}"
+
+
+def settings() -> list[Setting]:
+    """Every server as it is by default, and in the settings among which its best one lies."""
+    tuned = sorted({(1, 1), (cores(), 1)})
+    peers = [
+        Setting(peer, *setting)
+        for peer in ("FastAPI", "BentoML", "LitServe")
+        for setting in ((0, 0), *tuned)
+    ]
+    # Vitrine's default is a worker for each core
+    return [Setting("Vitrine"), Setting("Vitrine", 1, 1), *peers]
+
+
+class Running(NamedTuple):
+    """A server that answers."""
+
+    port: int
+    process: psutil.Process
+
+    def family(self) -> list[psutil.Process]:
+        """All its processes."""
+        return [self.process, *self.process.children(recursive=True)]
+
+    def reset_peak(self) -> None:
+        """Forget the peaks of memory reached so far (Linux, proc(5): clear_refs)."""
+        for process in self.family():
+            with suppress(OSError):
+                Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def peak_mb(self) -> float:
+        """Peaks of resident memory of all processes, added; shared pages count in each."""
+        total = 0
+        for process in self.family():
+            with suppress(OSError):
+                status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+                total += int(status.split("VmHWM:")[1].split()[0])
+        return total / 1e3
+
+
+@contextmanager
+def running(setting: Setting, artifact: Artifact, folder: Path) -> Iterator[Running]:
+    """Start a server with one model; ends it with all its processes.
+
+    Args:
+        setting: of it.
+        artifact: the model.
+        folder: for its files and its log; `models/` there holds the artifact alone.
+
+    Raises:
+        VitrineError: it does not come up.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603
+            _command(setting, port),
+            cwd=ROOT,
+            env={**os.environ, **_environment(setting, artifact, folder)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Running(port, psutil.Process(process.pid))
+    try:
+        _wait(server, log)
+        yield server
+    finally:
+        family = server.family() if process.poll() is None else []
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        _, left = psutil.wait_procs(family, 10)
+        for each in left:
+            each.kill()
+        process.wait()
+
+
+def _command(setting: Setting, port: int) -> list[str]:
+    workers = str(setting.workers or 1)
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    if setting.server == "Vitrine":
+        return [str(BIN / "bentoml"), "serve", "serving.service:Vitrine", *address]
+    if setting.server == "BentoML":
+        return [str(BIN / "bentoml"), "serve", "benchmarks.peers.bentoml_service:Peer", *address]
+    if setting.server == "FastAPI":
+        app = "benchmarks.peers.fastapi_server:app"
+        return [str(BIN / "uvicorn"), app, *address, "--no-access-log", "--workers", workers]
+    return [sys.executable, "-m", "benchmarks.peers.litserve_server", str(port), workers]
+
+
+def _environment(setting: Setting, artifact: Artifact, folder: Path) -> Mapping[str, str]:
+    size = artifact.manifest.input.fixed_size
+    workers = str(setting.workers) if setting.workers else ""
+    return {
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONPATH": str(ROOT),
+        "VITRINE_ARTIFACTS": str(folder / "models"),
+        "VITRINE_DATABASE": str(folder / "gallery.sqlite3"),
+        "VITRINE_WORKERS": workers,
+        "BENCHMARK_MODEL": str(artifact.model_path),
+        "BENCHMARK_SIZE": "" if size is None else str(size[0]),
+        "BENCHMARK_THREADS": str(setting.threads),
+        "BENCHMARK_WORKERS": workers,
+    }
+
+
+def _wait(server: Running, log: Path) -> None:
+    """Until it takes connections and all its workers had time to open the model."""
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline and server.process.is_running():
+        if server.process.status() == psutil.STATUS_ZOMBIE:
+            break
+        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1) as probe:
+            probe.settimeout(5)
+            probe.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            # peers without this page say 404, and are as ready as they ever say
+            if probe.recv(12)[9:12] in {b"200", b"404"}:
+                time.sleep(2)
+                return
+        time.sleep(0.3)
+    tail = log.read_text(errors="replace")[-2000:]
+    raise VitrineError(f"the server did not start within {START} s: {tail}")

@@ -1,0 +1,164 @@
+"""How fast the server is beside others, and beside the same work without a server.
+
+    python -m benchmarks.serving --models cifar10-fast,ladder-b
+
+One run on loopback, the client on the same cores: same model file, same pictures, every answer
+checked. Servers run one after the other, each alone. Interrupt it as you like: what is measured
+stands in the CSV file, and is not measured again; delete the file to start anew.
+"""
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from artifacts import Artifact
+from artifacts.commands import run_command
+from artifacts.provenance import code_version, cores, hardware
+from benchmarks.cells import LIMIT, LOADS, Cell, LoadKind, add_cell, read_cells
+from benchmarks.limit import limit
+from benchmarks.load import Load, drive
+from benchmarks.pictures import Pictures, Questions, make_pictures
+from benchmarks.servers import Setting, running, settings
+from benchmarks.tables import table
+
+WARM_UP = 0.25
+"""Of the measured seconds, before them."""
+
+
+@click.command()
+@click.option("--models", default="cifar10-fast,ladder-b", show_default=True, help="Classifiers.")
+@click.option("--seconds", default=10.0, show_default=True, help="Of one measurement.")
+@click.option("--loads", default=",".join(LOADS), show_default=True)
+@click.option(
+    "--servers",
+    default="limit,Vitrine,FastAPI,BentoML,LitServe",
+    show_default=True,
+    help="Any of these.",
+)
+@click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of photographs to send; generated ones by default.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("reports/benchmarks/serving.csv"),
+    show_default=True,
+)
+def main(
+    models: str, seconds: float, loads: str, servers: str, images: Path | None, output: Path
+) -> None:
+    """Measure what is not in the CSV file yet, and print the tables."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too
+    wanted = _choose(loads, list(LOADS), "--loads")
+    kinds = _choose(servers, ["limit", "Vitrine", "FastAPI", "BentoML", "LitServe"], "--servers")
+    names = models.split(",")
+    for name in names:
+        artifact = Artifact.open(name)
+        if artifact.manifest.task != "classification":
+            raise click.UsageError(f"{name} gives embeddings; classifiers are measured.")
+        _measure(artifact, wanted, kinds, seconds, images, output)
+    cells = read_cells(output)
+    parts = [f"{hardware()}; {seconds:g} s each"]
+    for name in names:
+        parts += [f"`{name}`:", table([cell for cell in cells if cell.model == name], cores())]
+    text = "\n\n".join(parts) + "\n"
+    output.with_suffix(".md").write_text(text, encoding="utf-8")
+    click.echo("\n" + text)
+
+
+def _choose(given: str, known: Sequence[str], option: str) -> list[str]:
+    chosen = given.split(",")
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise click.UsageError(f"{option} {unknown[0]!r}; there are: {','.join(known)}.")
+    return [name for name in known if name in chosen]
+
+
+def _measure(
+    artifact: Artifact,
+    loads: Sequence[str],
+    kinds: Sequence[str],
+    seconds: float,
+    images: Path | None,
+    output: Path,
+) -> None:
+    """Fill the missing cells of one model."""
+    name = artifact.manifest.name
+    done = {cell.key for cell in read_cells(output)}
+    pictures = {
+        mixed: make_pictures(artifact, images, mixed=mixed)
+        for mixed in {LOADS[load].mixed for load in loads}
+    }
+
+    def add(server: str, load: str, found: Load, memory: float) -> None:
+        rate = found.requests * LOADS[load].each / found.seconds
+        cell = Cell(
+            model=name,
+            server=server,
+            load=load,
+            seconds=round(found.seconds, 3),
+            requests=found.requests,
+            pictures_per_second=round(rate, 2),
+            p50=round(found.p50, 3),
+            p99=round(found.p99, 3),
+            errors=found.errors,
+            memory_mb=round(memory, 1),
+            hardware=hardware(),
+            code=code_version(),
+        )
+        add_cell(output, cell)
+        click.echo(
+            f"{name}, {server}, {LOADS[load].title}: {rate:.0f} pictures/s, "
+            f"p50 {found.p50:.1f} ms, p99 {found.p99:.1f} ms, {found.errors} errors",
+            err=True,
+        )
+
+    for load in loads if "limit" in kinds else ():
+        if (name, LIMIT, load) not in done:
+            kind = LOADS[load]
+            add(LIMIT, load, limit(artifact, pictures[kind.mixed], kind.each, seconds), 0.0)
+    for setting in settings():
+        missing = [load for load in loads if (name, setting.name, load) not in done]
+        if setting.server not in kinds or not missing:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(artifact.path, Path(folder) / "models" / name)
+            with running(setting, artifact, Path(folder)) as server:
+                for load in missing:
+                    kind = LOADS[load]
+                    server.reset_peak()
+                    found = _drive(
+                        server.port, setting, artifact, pictures[kind.mixed], kind, seconds
+                    )
+                    add(setting.name, load, found, server.peak_mb())
+
+
+def _drive(
+    port: int,
+    setting: Setting,
+    artifact: Artifact,
+    pictures: Pictures,
+    kind: LoadKind,
+    seconds: float,
+) -> Load:
+    vitrine = setting.server == "Vitrine"
+    path = f"/v1/models/{artifact.manifest.name}/classify" if vitrine else "/classify"
+    questions = Questions(artifact, pictures, path, kind.each, vitrine=vitrine)
+    return drive(
+        port,
+        questions.requests,
+        kind.connections,
+        warm_up=WARM_UP * seconds,
+        seconds=seconds,
+        check=questions.right,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, "python -m benchmarks.serving")

@@ -1,0 +1,197 @@
+"""Runs pictures of many requests together: those of one shape share a batch.
+
+There is no timer: whenever a lane is free, it takes what is queued with the shape of the picture
+that waits longest. An idle server answers at once; a busy one batches what came meanwhile.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Condition, Thread
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts.runtime import Outputs, Picture, Runtime
+
+CPU_BATCH_BYTES = 128 * 1024
+"""42 pictures of 32 px, or one of 224 px. On a CPU a batch saves the overhead of calls, which are
+dear beside small pictures; beyond that its feature maps leave the caches, and it gets slower."""
+GPU_BATCH_BYTES = 64 * 1024 * 1024
+
+Row = dict[str, npt.NDArray[np.float32]]
+
+
+class _Group(NamedTuple):
+    """What may share a batch."""
+
+    runtime: Runtime
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class _Job:
+    """The pictures of one request."""
+
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[list[Row]]
+    rows: list[Row]
+    missing: int
+    over: bool = False
+    """Failed, or cancelled: what is queued of it is not run any more."""
+
+
+class _Item(NamedTuple):
+    """One picture of a job."""
+
+    job: _Job
+    place: int
+    picture: Picture
+
+
+class Scheduler:
+    """Batches pictures by model and shape, and runs the batches on its own threads.
+
+    One for the process, because the models share its cores.
+
+    Args:
+        lanes: batches that run at once.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        self._groups: dict[_Group, deque[_Item]] = {}  # in the order of their oldest picture
+        self._changed = Condition()
+        self._closed = False
+        self._threads = [
+            Thread(target=self._lane, name=f"vitrine-lane-{index}", daemon=True)
+            for index in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Pictures that wait for a lane."""
+        with self._changed:
+            return sum(len(items) for items in self._groups.values())
+
+    async def run(
+        self, runtime: Runtime, pictures: Sequence[Picture], names: Sequence[str]
+    ) -> Outputs:
+        """As `Runtime.run`, in batches shared with other requests; none of them waits for company.
+
+        A failure of one picture fails this request alone: the others of its batch are run again,
+        each by itself. A task that is cancelled takes its pictures out of the queue.
+
+        Args:
+            runtime: of a served model.
+            pictures: prepared by it, at least one.
+            names: outputs wanted.
+
+        Raises:
+            Exception: what ONNX Runtime raised for a picture of this request.
+        """
+        loop = asyncio.get_running_loop()
+        job = _Job(loop, loop.create_future(), [{}] * len(pictures), len(pictures))
+        self._put(runtime, job, pictures, tuple(names))
+        try:
+            rows = await job.future
+        except asyncio.CancelledError:
+            self._drop(job)
+            raise
+        return {name: np.stack([row[name] for row in rows]) for name in names}
+
+    def close(self) -> None:
+        """End the threads, after what they run now."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _put(
+        self, runtime: Runtime, job: _Job, pictures: Sequence[Picture], names: tuple[str, ...]
+    ) -> None:
+        with self._changed:
+            for place, picture in enumerate(pictures):
+                group = _Group(runtime, names, picture.shape)
+                self._groups.setdefault(group, deque()).append(_Item(job, place, picture))
+            self._changed.notify(len(self._threads))
+
+    def _drop(self, job: _Job) -> None:
+        with self._changed:
+            job.over = True
+            for group, items in list(self._groups.items()):
+                kept = deque(item for item in items if item.job is not job)
+                if kept:
+                    self._groups[group] = kept
+                else:
+                    del self._groups[group]
+
+    def _lane(self) -> None:
+        while True:
+            with self._changed:
+                while not self._groups and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                group, items = self._take()
+            self._run(group, items)
+
+    def _take(self) -> tuple[_Group, list[_Item]]:
+        """A batch of the group whose turn it is; what is left of it goes to the end of the line."""
+        group = next(iter(self._groups))
+        waiting = self._groups.pop(group)
+        on_cpu = group.runtime.provider == "CPUExecutionProvider"
+        budget = CPU_BATCH_BYTES if on_cpu else GPU_BATCH_BYTES
+        count = max(1, budget // waiting[0].picture.nbytes)
+        items = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        if waiting:
+            self._groups[group] = waiting
+        return group, items
+
+    def _run(self, group: _Group, items: list[_Item]) -> None:
+        items = [item for item in items if not item.job.over]
+        if not items:
+            return
+        try:
+            batch = np.stack([item.picture for item in items])  # (N, H, W, 3)
+            outputs = group.runtime.run_batch(batch, group.names)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to who asked
+            if len(items) == 1:
+                items[0].job.over = True
+                _deliver([(items[0].job, error)])
+                return
+            for item in items:
+                self._run(group, [item])
+            return
+        done: list[tuple[_Job, Exception | None]] = []
+        for index, (job, place, _) in enumerate(items):
+            job.rows[place] = {name: outputs[name][index] for name in group.names}
+            with self._changed:
+                job.missing -= 1
+                if not job.missing:
+                    done.append((job, None))
+        _deliver(done)
+
+
+def _deliver(done: list[tuple[_Job, Exception | None]]) -> None:
+    """Wake the requests, with one call to each event loop."""
+
+    def resolve(jobs: list[tuple[_Job, Exception | None]]) -> None:
+        for job, error in jobs:
+            if job.future.done():
+                continue
+            if error is None:
+                job.future.set_result(job.rows)
+            else:
+                job.future.set_exception(error)
+
+    for loop in {job.loop for job, _ in done}:
+        mine = [(job, error) for job, error in done if job.loop is loop]
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(resolve, mine)
