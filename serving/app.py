@@ -5,16 +5,12 @@ import io
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated, Any
 
-import bentoml
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
@@ -23,6 +19,7 @@ from serving.faces.names import check_path
 from serving.faces.routes import face_routes
 from serving.forms import FIELD, picture_body, read_contents
 from serving.models import ROUTES, Models, ServedModel
+from serving.pages import add_pages
 from serving.pictures import read_pictures
 from serving.problems import MEDIA_TYPE, RequestError
 from serving.schemas import (
@@ -35,8 +32,6 @@ from serving.schemas import (
 )
 
 NPY = "application/x-npy"
-# BentoML ships these for its own page: no network is needed to show ours.
-SWAGGER_ASSETS = Path(bentoml.__file__).parent / "_internal/server/static_content"
 
 Top = Annotated[int, Query(ge=1, description="number of classes to name")]
 LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
@@ -72,31 +67,13 @@ def create_app(pool: ThreadPoolExecutor) -> FastAPI:
         redoc_url=None,
         responses=PROBLEMS,
     )
-    _add_pages(app)
+    add_pages(app)
     _add_problems(app)
     _add_models(app)
     _add_operations(app, pool)
     _add_routes(app, pool)
     app.include_router(face_routes(pool))
     return app
-
-
-def _add_pages(app: FastAPI) -> None:
-    app.mount("/docs/assets", StaticFiles(directory=SWAGGER_ASSETS))
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Vitrine",
-            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="/docs/assets/swagger-ui.css",
-            swagger_favicon_url="/docs/assets/favicon-light-32x32.png",
-        )
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
 
 def _add_problems(app: FastAPI) -> None:

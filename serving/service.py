@@ -3,7 +3,6 @@
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -16,6 +15,7 @@ from serving.app import create_app
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
 from serving.models import ROUTES, Models
+from serving.pages import SAMPLE
 from serving.problems import RequestError
 
 
@@ -29,7 +29,6 @@ def _workers() -> int:
 WORKERS = _workers()
 THREADS = max(1, cores() // WORKERS)
 """ONNX Runtime threads within one call; calls run in parallel across workers."""
-SAMPLE = Path(__file__).parent / "sample.jpg"
 
 # One thread more than inference fills, so that decoding goes on meanwhile.
 app = create_app(ThreadPoolExecutor(max_workers=2, thread_name_prefix="vitrine"))
@@ -126,4 +125,4 @@ def _announce(models: Models) -> None:
     for route in [route for route in ROUTES if route in listed.defaults][:1]:
         sample = os.path.relpath(SAMPLE)
         log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, service.url, route)
-    log.info("documentation: %s/docs", service.url)
+    log.info("in a browser: %s, described at %s/docs", service.url, service.url)
