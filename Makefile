@@ -29,7 +29,7 @@ setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, a
 test: $(DEV)/.installed $(SERVE)/.installed  ## Run all tests
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile  # two processes, a core each
 
-check: $(DEV)/.installed  ## Lint, and the tests that need no server: under a minute when warm
+check: $(DEV)/.installed  ## Lint, and the tests that need no server: the inner loop
 	$(MAKE) lint
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile $(FAST)
 

@@ -177,6 +177,8 @@ def _ask_all(paths: Sequence[Path], table: Table, ask: Ask, batch: int = BATCH) 
     files = find_files(paths)
     with click.progressbar(length=len(files), file=sys.stderr, label="pictures") as bar:
         refused = ask_all(files, table, ask, bar.update, batch)
+    if table.out is not None:
+        click.echo(table.out)
     if refused:
         raise click.ClickException(
             f"{refused} of {len(files)} pictures were refused; column `problem` says why."

@@ -6,7 +6,7 @@ async with AsyncClient("http://127.0.0.1:3000") as client:
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -136,7 +136,7 @@ class AsyncClient:
         return [task.result() for task in tasks]
 
     async def _post(
-        self, path: str, chunk: list[Source], accept: str = "application/json", **options: object
+        self, path: str, chunk: list[Source], accept: str = "application/json", **options: Any
     ) -> httpx.Response:
         async with self._places:
             files = [("image", ("picture", encode(source))) for source in chunk]
