@@ -5,13 +5,17 @@ PORT ?= 3000
 
 SERVE := .venv-serve
 DEV := .venv
+# What the inner loop runs: no server, no training, no browser.
+FAST := tests/artifacts tests/test_imports.py tests/test_deploy.py tests/serving/test_pictures.py \
+  tests/serving/test_probe.py tests/serving/test_maps.py
 EXTRAS := serve,postgresql,train,analyse,dev
 export BENTOML_DO_NOT_TRACK := True
+DEVICE ?= gpu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test hostile fuzz lint train-all results report constraints clean
+.PHONY: help run setup test check coverage hostile fuzz lint bento train-all results report constraints clean
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=…]"
@@ -32,11 +36,26 @@ fuzz: $(DEV)/.installed  ## Fuzz the decoder of pictures [SECONDS=3600]
 	mkdir -p runs/fuzz
 	cd runs/fuzz && PYTHONPATH=$(CURDIR) $(CURDIR)/$(DEV)/bin/python \
 	  $(CURDIR)/tests/hostile/fuzz_pictures.py -max_total_time=$(or $(SECONDS),3600) .
+check: $(DEV)/.installed  ## Lint, and the tests that need no server: the inner loop
+	$(MAKE) lint
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile $(FAST)
+
+coverage: $(DEV)/.installed  ## Report the lines of serving and artifacts that their tests run
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile \
+	  --cov=serving --cov=artifacts --cov-report=term:skip-covered tests/serving tests/artifacts
 
 lint: $(DEV)/.installed  ## Check style, format and types
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
+	git ls-files -z | xargs -0 $(DEV)/bin/codespell
 	$(DEV)/bin/mypy
+
+# onnxruntime-gpu with its CUDA libraries, or the plain one, which is a tenth of the size.
+bento: $(SERVE)/.installed  ## Build the deployable bento with the models [DEVICE=gpu|cpu]
+	@mkdir -p build
+	sed $(if $(filter cpu,$(DEVICE)),-e '/onnxruntime-gpu/d' -e 's/"onnxruntime;.*"/"onnxruntime"/') \
+	  -e '' bentofile.yaml > build/bentofile.yaml
+	$(SERVE)/bin/bentoml build --bentofile build/bentofile.yaml .
 
 train-all: $(DEV)/.installed  ## Train every recipe that is out of date [PROFILE=full|cpu|smoke]
 	$(DEV)/bin/python -m training all $(if $(PROFILE),--profile $(PROFILE))

@@ -1,4 +1,4 @@
-"""`python -m serving`: starts the server."""
+"""`python -m serving`: starts the server, asks it, and keeps its keys and gallery."""
 
 import os
 import socket
@@ -9,6 +9,7 @@ import click
 
 from artifacts import Artifact
 from artifacts.commands import run_command
+from serving import asking
 from serving.access import Access, is_loopback, make_key
 from serving.faces.gallery import Gallery
 from serving.faces.migrate import plan, re_embed
@@ -17,7 +18,11 @@ from serving.models import ServedModel
 
 @click.group()
 def main() -> None:
-    """Serve the models over HTTP."""
+    """Serve the models over HTTP, and ask about pictures."""
+
+
+for command in (asking.classify, asking.verify, asking.enrol, asking.identify):
+    main.add_command(command)
 
 
 @main.command()

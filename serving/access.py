@@ -100,11 +100,12 @@ class Access:
                 no keys are set.
         """
         if not self.keys:
-            if is_loopback(request.client.host if request.client else ""):
+            if is_loopback(request.client.host if request.client else "") and _own(request):
                 return LOCAL
             raise RequestError(
                 "this-machine-only",
-                "no API keys are set on this server, so faces answer to its own machine only; set "
+                "no API keys are set on this server, so faces answer to its own machine alone, by "
+                "the machine's own name, and to no page from elsewhere; set "
                 "VITRINE_API_KEYS (`python -m serving key NAME` makes one).",
             )
         kind, _, given = request.headers.get("authorization", "").partition(" ")
@@ -163,6 +164,18 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _own(request: Request) -> bool:
+    """Whether a request from this machine is its user's, not made by a page from elsewhere.
+
+    Browsers tell which site a page is from (W3C Fetch Metadata); a page whose own name was made to
+    point here is told by that name.
+    """
+    site = request.headers.get("sec-fetch-site", "none")
+    host = request.headers.get("host")
+    name = re.sub(r":\d+$", "", host).strip("[]") if host else "localhost"
+    return site in {"none", "same-origin"} and is_loopback(name)
 
 
 def _key(entry: str, place: int) -> Key:

@@ -5,17 +5,13 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any
 
-import bentoml
 import numpy as np
 import numpy.typing as npt
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from artifacts.runtime import Picture
@@ -26,6 +22,7 @@ from serving.faces.parameters import bearer
 from serving.faces.routes import face_routes
 from serving.forms import FIELD, picture_body, read_contents
 from serving.models import ROUTES, Models, ServedModel
+from serving.pages import add_pages
 from serving.pictures import decode_pictures, size_of
 from serving.problems import MEDIA_TYPE, RequestError
 from serving.scheduler import Scheduler
@@ -40,8 +37,6 @@ from serving.schemas import (
 from serving.traffic import passage_of, problem_response
 
 NPY = "application/x-npy"
-# BentoML ships these for its own page: no network is needed to show ours.
-SWAGGER_ASSETS = Path(bentoml.__file__).parent / "_internal/server/static_content"
 
 DECODED_AT_ONCE = 128 * 128
 """Pixels that are decoded between two other requests; more are left to a thread."""
@@ -81,7 +76,8 @@ def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
         redoc_url=None,
         responses=PROBLEMS,
     )
-    _add_pages(app)
+    add_pages(app)
+    _add_metrics(app)
     _add_problems(app)
     _add_models(app)
     _add_answers(app, pool, scheduler)
@@ -90,29 +86,13 @@ def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
-    app.mount("/docs/assets", StaticFiles(directory=SWAGGER_ASSETS))
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Vitrine",
-            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="/docs/assets/swagger-ui.css",
-            swagger_favicon_url="/docs/assets/favicon-light-32x32.png",
-        )
-
+def _add_metrics(app: FastAPI) -> None:
     @app.get("/metrics", include_in_schema=False)
     def metrics_page(request: Request) -> Response:
         if _models(request).of_route("faces"):
             with suppress(RequestError):  # the database is down: what it held last still stands
                 metrics.gallery.set(request.app.state.gallery.lookup.state()[3])
         return Response(metrics.text(), media_type=metrics.MEDIA_TYPE)
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
 
 def _add_problems(app: FastAPI) -> None:

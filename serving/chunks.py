@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,13 @@ def check_same_model(stamps: Sequence[Stamp]) -> None:
 
 
 def chunks(pictures: Sequence[Source]) -> Iterator[tuple[int, list[Source]]]:
-    """Yield (index of the first, pictures) within the bounds of a chunk; one at the least."""
+    """Yield (index of the first, pictures) within the bounds of a chunk; one at the least.
+
+    Raises:
+        RequestError: there are none.
+    """
+    if len(pictures) == 0:
+        raise RequestError("no-picture", "no picture was given; give at least one.")
     start, chunk = 0, list[Source]()
     size = pixels = 0
     for index, picture in enumerate(pictures):
@@ -92,6 +99,15 @@ def chunks(pictures: Sequence[Source]) -> Iterator[tuple[int, list[Source]]]:
         chunk.append(picture)
         size, pixels = size + more_size, pixels + more_pixels
     yield start, chunk
+
+
+@contextmanager
+def placed(start: int) -> Iterator[None]:
+    """Let a refusal within name the picture by its place in the whole sequence."""
+    try:
+        yield
+    except RequestError as error:
+        raise error if error.picture is None else error.at(start + error.picture) from None
 
 
 def _cost(source: Source) -> tuple[int, int]:

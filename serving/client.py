@@ -18,11 +18,10 @@ import numpy as np
 
 from artifacts import Artifact
 from serving import operations
-from serving.chunks import Rows, Source, check_same_model, chunks, encode, merge
+from serving.chunks import Rows, Source, check_same_model, chunks, encode, merge, placed
 from serving.connection import Connection
 from serving.models import Models, ServedModel
 from serving.pictures import read_pictures
-from serving.problems import RequestError
 from serving.schemas import (
     Classification,
     Inspection,
@@ -84,13 +83,9 @@ class _Chunked(ABC):
 
         def ask_from(start_and_chunk: tuple[int, list[Source]]) -> Answer:
             start, chunk = start_and_chunk
-            try:
+            with placed(start):
                 return ask(chunk)
-            except RequestError as error:
-                raise error if error.picture is None else error.at(start + error.picture) from None
 
-        if len(pictures) == 0:
-            raise RequestError("no-picture", "no picture was given; give at least one.")
         return list(self._map(ask_from, chunks(pictures)))
 
     @abstractmethod
@@ -110,7 +105,7 @@ class _Chunked(ABC):
 
 
 class Client(_Chunked):
-    """Asks a running server.
+    """Asks a running server; one that is busy is asked again when it says so.
 
     Args:
         url: such as http://127.0.0.1:3000.
@@ -139,9 +134,7 @@ class Client(_Chunked):
 
     def model_info(self, name: str) -> ModelInfo:
         """As `Predictor.model_info`."""
-        return self._server.parse(
-            ModelInfo, self._server.send("GET", f"/v1/models/{quote(name, safe='')}")
-        )
+        return self._server.parse(ModelInfo, self._server.send("GET", model_path(name)))
 
     def _map(
         self, ask: Callable[[tuple[int, list[Source]]], Answer], chunks: Iterator[Any]
@@ -152,22 +145,21 @@ class Client(_Chunked):
         return self._server.parse(Classification, self._post(name, f"classify?top={top}", chunk))
 
     def _features(self, name: str, chunk: list[Source]) -> Rows:
-        return _array(self._post(name, "features", chunk, accept="application/x-npy"))
+        return array_of(self._post(name, "features", chunk, accept="application/x-npy"))
 
     def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
         return self._server.parse(Inspection, self._post(name, "inspect", chunk))
 
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """As `Predictor.feature_map`."""
-        return _array(self._post(name, f"maps?layer={quote(layer, safe='')}", [picture]))
+        return array_of(self._post(name, f"maps?layer={quote(layer, safe='')}", [picture]))
 
     def _post(
         self, name: str, what: str, chunk: list[Source], accept: str = "application/json"
     ) -> httpx.Response:
         files = [("image", ("picture", encode(source))) for source in chunk]
         headers = {"Accept": accept}
-        path = f"/v1/models/{quote(name, safe='')}/{what}"
-        return self._server.send("POST", path, files=files, headers=headers)
+        return self._server.send("POST", f"{model_path(name)}/{what}", files=files, headers=headers)
 
 
 class LocalPredictor(_Chunked):
@@ -218,7 +210,13 @@ class LocalPredictor(_Chunked):
         return operations.feature_map(model, pictures, layer)
 
 
-def _array(response: httpx.Response) -> Rows:
+def model_path(name: str) -> str:
+    """The address of a model."""
+    return f"/v1/models/{quote(name, safe='')}"
+
+
+def array_of(response: httpx.Response) -> Rows:
+    """The array that a .npy answer holds."""
     array: Rows = np.load(io.BytesIO(response.content), allow_pickle=False)
     return array
 

@@ -3,7 +3,6 @@
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -21,6 +20,7 @@ from serving.faces.operations import face_model, verification
 from serving.lifecycle import Lifecycle, Siblings
 from serving.logs import configure as configure_logs
 from serving.models import ROUTES, Models
+from serving.pages import SAMPLE
 from serving.problems import RequestError
 from serving.scheduler import Scheduler
 from serving.traffic import PROBES, Traffic
@@ -44,7 +44,6 @@ LANES = max(1, cores() // WORKERS)
 thread each gave 1.6 times the pictures per second of one call with two."""
 THREADS = 1
 """ONNX Runtime threads within one call."""
-SAMPLE = Path(__file__).parent / "sample.jpg"
 
 # Decoding has threads of its own, so that it goes on while models answer.
 app = create_app(
@@ -177,4 +176,4 @@ def _announce(models: Models) -> None:
     for route in [route for route in ROUTES if route in listed.defaults][:1]:
         sample = os.path.relpath(SAMPLE)
         log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, service.url, route)
-    log.info("documentation: %s/docs", service.url)
+    log.info("in a browser: %s, described at %s/docs", service.url, service.url)

@@ -1,4 +1,4 @@
-"""Runs what the README tells the reader to run, in a copy of the project."""
+"""Runs what the README and the pages of docs/ tell the reader to run, in a copy of the project."""
 
 import os
 import re
@@ -29,10 +29,10 @@ NOT_COPIED = (".git", ".venv*", ".*_cache", "__pycache__", "*.egg-info", "data",
 
 
 def commands() -> list[str]:
-    """The commands in the README's `sh` blocks, continued lines joined."""
-    blocks = re.findall(
-        r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    """The commands in the pages' `sh` blocks, continued lines joined."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text() for page in pages)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
 
 
@@ -118,3 +118,9 @@ def test_the_server_prints_a_command_that_works(port: str, workspace: Path) -> N
     assert printed is not None
     assert f":{port}/" in printed[0]
     assert '"probability"' in run(printed[0], workspace)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

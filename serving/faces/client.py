@@ -71,9 +71,10 @@ class FaceClient:
         model: str | None = None,
     ) -> Verified:
         """Whether two pictures show one person, at a target false-match rate of the model."""
-        files = [("first", ("first", encode(first))), ("second", ("second", encode(second)))]
-        options = _options(aligned=aligned, several=several, fmr=fmr, model=model)
-        response = self._server.send("POST", f"{BASE}/verify", params=options, files=files)
+        options = face_options(aligned=aligned, several=several, fmr=fmr, model=model)
+        response = self._server.send(
+            "POST", f"{BASE}/verify", params=options, files=pair_of(first, second)
+        )
         return self._server.parse(Verified, response)
 
     def embed(
@@ -85,7 +86,7 @@ class FaceClient:
         model: str | None = None,
     ) -> Embedded:
         """The embedding of the face on each picture."""
-        options = _options(aligned=aligned, several=several, model=model)
+        options = face_options(aligned=aligned, several=several, model=model)
         response = self._server.send(
             "POST", f"{BASE}/embed", params=options, files=_files(pictures)
         )
@@ -101,7 +102,7 @@ class FaceClient:
         top: int = 5,
     ) -> Identified:
         """The `top` people enrolled who are nearest to the face on each picture."""
-        options = _options(aligned=aligned, several=several, fmr=fmr, top=top)
+        options = face_options(aligned=aligned, several=several, fmr=fmr, top=top)
         response = self._server.send(
             "POST", f"{BASE}/identify", params=options, files=_files(pictures)
         )
@@ -129,7 +130,7 @@ class FaceClient:
         response = self._server.send(
             "PUT",
             f"{_path(person)}/pictures",
-            params=_options(aligned=aligned, several=several),
+            params=face_options(aligned=aligned, several=several),
             files=_files(pictures),
             headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
         )
@@ -180,7 +181,9 @@ class FaceClient:
         Waits for the answer as long as it takes: minutes, for a large gallery.
         """
         with file.open("rb") as content:
-            response = self._server.send("POST", f"{BASE}/import", content=content, timeout=None)
+            response = self._server.send(  # once: the file cannot be sent from its start again
+                "POST", f"{BASE}/import", content=content, timeout=None, attempts=1
+            )
         return self._server.parse(Imported, response)
 
 
@@ -188,7 +191,13 @@ def _files(pictures: Sequence[Source]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("image", ("picture", encode(picture))) for picture in pictures]
 
 
-def _options(**given: Any) -> dict[str, Any]:
+def pair_of(first: Source, second: Source) -> list[tuple[str, tuple[str, bytes]]]:
+    """The form of two pictures that are compared."""
+    return [("first", ("first", encode(first))), ("second", ("second", encode(second)))]
+
+
+def face_options(**given: Any) -> dict[str, Any]:
+    """The query of what is asked for; what is None is left to the server."""
     return {name: value for name, value in given.items() if value is not None}
 
 

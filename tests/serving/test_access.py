@@ -75,6 +75,16 @@ def test_without_keys_this_machine_may_do_everything(monkeypatch: pytest.MonkeyP
         with pytest.raises(RequestError) as caught:
             control.check(request(client=host), "read", "verify")
         assert caught.value.code == "this-machine-only"
+    for name, value in (("sec-fetch-site", "cross-site"), ("host", "elsewhere.example:3000")):
+        headers = [(name.encode(), value.encode())]
+        page = Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+        with pytest.raises(RequestError) as caught:
+            control.check(page, "write")
+        assert caught.value.code == "this-machine-only"
+    for host in ("127.0.0.1:3000", "[::1]:3000", "localhost"):
+        headers = [(b"sec-fetch-site", b"same-origin"), (b"host", host.encode())]
+        own = Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+        assert control.check(own, "write") == LOCAL
     assert is_loopback("localhost")
     assert not is_loopback("0.0.0.0")  # noqa: S104
 

@@ -1,0 +1,65 @@
+// Asks the server this page came from.
+
+/** A refusal as the API states it (RFC 9457), or that there was no answer. */
+export class Problem extends Error {
+  constructor({ title, detail, code = "", status = 0 }) {
+    super(detail);
+    Object.assign(this, { title, detail, code, status });
+  }
+}
+
+/** The answer to a request; `key` goes along as bearer token if it is not empty. */
+export async function ask(path, { key = "", headers = {}, ...options } = {}) {
+  if (key) headers = { ...headers, Authorization: `Bearer ${key}` };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ title: "The server does not answer", detail: "Check that it runs, then try again.", code: "no-answer" });
+  }
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+/** The answer as JSON. */
+export const askJson = async (path, options) => (await ask(path, options)).json();
+
+/** A multipart form of {field: file}. */
+export function form(files) {
+  const data = new FormData();
+  for (const [field, file] of Object.entries(files)) data.append(field, file);
+  return data;
+}
+
+/** The address of a person: browsers take `%2E%2E` for the folder above, too. */
+export function personPath(person) {
+  if (person === "." || person === "..") {
+    throw new Problem({ title: "Not an id of a person here", detail: `A browser cannot ask for ${person}; choose another id.`, code: "bad-person" });
+  }
+  return `/v1/faces/people/${encodeURIComponent(person)}`;
+}
+
+async function problemOf(response) {
+  const text = await response.text();
+  const wait = response.headers.get("Retry-After");
+  const later = wait ? ` Try again in ${wait} s.` : "";
+  try {
+    const problem = JSON.parse(text);
+    return new Problem({ ...problem, detail: problem.detail + later });
+  } catch {
+    return new Problem({ title: `Status ${response.status}`, detail: (text.slice(0, 300) || response.statusText) + later, status: response.status });
+  }
+}
+
+/** Parse a .npy file (NEP 1) of little-endian float32: {shape, values}. */
+export function parseNpy(buffer) {
+  const view = new DataView(buffer);
+  const wide = view.getUint8(6) > 1;
+  const start = wide ? 12 : 10;
+  const length = wide ? view.getUint32(8, true) : view.getUint16(8, true);
+  const header = new TextDecoder().decode(new Uint8Array(buffer, start, length));
+  if (!header.includes("'<f4'") || !header.includes("'fortran_order': False")) throw new Error(`unexpected array: ${header}`);
+  const shape = header.match(/'shape': \(([^)]*)\)/)[1].split(",").filter((n) => n.trim()).map(Number);
+  return { shape, values: new Float32Array(buffer.slice(start + length)) };
+}

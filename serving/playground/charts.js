@@ -1,0 +1,91 @@
+// The drawings: bars of probabilities, the profile of zeros, the scale of distances, feature maps.
+
+import { make, svg } from "./page.js";
+
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+
+/** A table of classes with a bar each. */
+export function classBars(top) {
+  const rows = top.map(({ class: name, probability }) => {
+    const fill = make("i");
+    fill.style.width = `${100 * probability}%`;
+    return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, make("div", { className: "bar" }, fill)), make("td", {}, percent(probability)));
+  });
+  return make("table", { className: "bars" }, ...rows);
+}
+
+/** One bar for each activation, in the order of the network; `choose(name)` on a click. */
+export function zerosProfile(layers, choose) {
+  const [width, height, left, bottom] = [600, 170, 38, 18];
+  const step = (width - left) / layers.length;
+  const y = (share) => (height - bottom) * (1 - share) + 4;
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${height + 6}`, class: "chart", role: "img", "aria-label": describe(layers) });
+  for (const share of [0, 0.5, 1]) {
+    chart.append(svg("line", { x1: left, x2: width, y1: y(share), y2: y(share), class: "axis" }));
+    chart.append(svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share, 0)));
+  }
+  layers.forEach((layer, i) => {
+    const x = left + i * step;
+    const title = svg("title", {}, `${layer.name}: ${percent(layer.zeros)}`);
+    const bar = svg("rect", { x: x + step * 0.1, width: step * 0.8, y: y(layer.zeros), height: Math.max(0, y(0) - y(layer.zeros)), class: "zeros" });
+    const hit = svg("rect", { x, width: step, y: y(1), height: y(0) - y(1), class: "hit" }, title);
+    bar.dataset.layer = layer.name;
+    hit.addEventListener("click", () => choose(layer.name));
+    chart.append(bar, hit);
+  });
+  chart.append(svg("text", { x: left, y: height }, "first"), svg("text", { x: width, y: height, "text-anchor": "end" }, "last"));
+  return chart;
+}
+
+function describe(layers) {
+  const shares = layers.map((layer) => layer.zeros);
+  return `Share of zeros after ${layers.length} activations, from ${percent(Math.min(...shares))} to ${percent(Math.max(...shares))}`;
+}
+
+/** A distance on its scale: up to the threshold is a match; other thresholds are dashed. */
+export function distanceScale({ distance, threshold, thresholds }) {
+  const width = Math.min(640, document.querySelector("main").clientWidth - 32); // px: text keeps its size
+  const [left, top, height] = [8, 32, 46];
+  const end = 1.15 * Math.max(distance, ...thresholds.map((t) => t.distance));
+  const x = (d) => left + (width - 2 * left) * (d / end);
+  const label = `Distance ${distance.toFixed(3)}; a match is up to ${threshold.distance.toFixed(3)}`;
+  const chart = svg("svg", { viewBox: `0 0 ${width} 104`, width, class: "chart scale", role: "img", "aria-label": label });
+  const zone = (from, to, kind) => svg("rect", { x: x(from), width: x(to) - x(from), y: top, height, class: kind });
+  chart.append(zone(0, threshold.distance, "within"), zone(threshold.distance, end, "beyond"));
+  for (const t of thresholds) {
+    const chosen = t.target_fmr === threshold.target_fmr;
+    chart.append(svg("line", { x1: x(t.distance), x2: x(t.distance), y1: top - 6, y2: top + height + 6, class: chosen ? "threshold" : "other" }));
+    if (chosen) chart.append(svg("text", { x: x(t.distance), y: top + height + 22, "text-anchor": "middle", class: "strong" }, `match up to ${t.distance.toFixed(3)}`));
+  }
+  chart.append(svg("circle", { cx: x(distance), cy: top + height / 2, r: 9, class: "distance" }));
+  const anchor = distance < 0.1 * end ? "start" : distance > 0.9 * end ? "end" : "middle";
+  chart.append(svg("text", { x: x(distance), y: 18, "text-anchor": anchor, class: "strong" }, `distance ${distance.toFixed(3)}`));
+  chart.append(svg("text", { x: left, y: top + height + 22 }, "0: alike"));
+  return chart;
+}
+
+/** The channels with the most going on, C x H x W, as grey pictures of one scale. */
+export function featureMaps({ shape, values }, most = 24) {
+  const [channels, height, width] = shape;
+  const size = height * width;
+  const means = Array.from({ length: channels }, (_, c) => {
+    let sum = 0;
+    for (let i = c * size; i < (c + 1) * size; i++) sum += Math.abs(values[i]);
+    return sum / size;
+  });
+  const order = [...means.keys()].sort((a, b) => means[b] - means[a]).slice(0, most);
+  const shown = order.map((c) => values.subarray(c * size, (c + 1) * size));
+  const low = Math.min(0, ...shown.map((map) => map.reduce((a, b) => Math.min(a, b))));
+  const high = Math.max(1e-12, ...shown.map((map) => map.reduce((a, b) => Math.max(a, b))));
+  return order.map((channel, i) => {
+    const canvas = make("canvas", { width, height });
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(width, height);
+    shown[i].forEach((value, p) => {
+      const grey = (255 * (value - low)) / (high - low);
+      image.data.set([grey, grey, grey, 255], 4 * p);
+    });
+    context.putImageData(image, 0, 0);
+    return make("figure", {}, canvas, make("figcaption", {}, `channel ${channel}`));
+  });
+}

@@ -1,0 +1,106 @@
+// The gallery of faces: who is enrolled, enrol, erase, and who is this.
+
+import { askJson, form, personPath, Problem } from "./api.js";
+import { byId, make, pictureInput, taskRunner } from "./page.js";
+
+export function setUpGallery() {
+  const run = taskRunner(byId("gallery"), byId("gallery-problem"));
+  const key = () => byId("key").value;
+  const portrait = pictureInput("portrait", "A picture of the person");
+  const who = pictureInput("who", "Drop, paste or choose a picture", identify);
+  let next = 0;
+
+  document.querySelector("[data-pictures=who]").append(who.element);
+  document.querySelector("[data-pictures=portrait]").append(portrait.element);
+  byId("open-gallery").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run(list);
+  });
+  byId("more").addEventListener("click", () => run(page));
+  byId("enrol").addEventListener("submit", (event) => {
+    event.preventDefault();
+    enrol(byId("person").value);
+  });
+
+  async function list(signal) {
+    const { people, pictures, search, keeps_pictures: kept } = await askJson("/v1/faces", { key: key(), signal });
+    byId("gallery-note").textContent =
+      `Enrolled: ${count(people, "person", "people")}, ${count(pictures, "picture", "pictures")}. The search is ${search.kind}. The pictures themselves are ${kept ? "kept" : "not kept"}.`;
+    byId("people").replaceChildren();
+    byId("candidates").replaceChildren(); // they may be gone
+    next = 0;
+    await page(signal);
+  }
+
+  async function page(signal) {
+    const answer = await askJson(`/v1/faces/people?after=${next}&limit=50`, { key: key(), signal });
+    byId("people").append(...answer.people.map(entry));
+    next = answer.next;
+    byId("more").hidden = next === null;
+  }
+
+  function entry({ person, pictures, created }) {
+    const since = `${count(pictures, "picture", "pictures")}, since ${new Date(created).toLocaleDateString()}`;
+    const button = make("button", { type: "button", className: "danger" }, "Erase");
+    button.setAttribute("aria-label", `Erase ${person}`);
+    button.addEventListener("click", () => erase(person));
+    return make("li", {}, make("span", {}, person, make("br"), make("small", {}, since)), button);
+  }
+
+  function enrol(person) {
+    run(async (signal) => {
+      if (!portrait.file) throw new Problem({ title: "No picture was chosen", detail: `Choose one of ${person}.` });
+      const headers = { "Idempotency-Key": randomKey() };
+      const body = form({ image: portrait.file });
+      await askJson(`${personPath(person)}/pictures`, { method: "PUT", body, headers, key: key(), signal });
+      byId("receipt").replaceChildren(make("p", {}, `${person} is enrolled.`));
+      portrait.clear();
+      byId("person").value = "";
+      await list(signal);
+    });
+  }
+
+  function erase(person) {
+    const dialog = byId("confirm");
+    byId("confirm-question").textContent = `Erase ${person} and all their pictures? This cannot be undone.`;
+    dialog.returnValue = "no";
+    dialog.onclose = () => {
+      if (dialog.returnValue !== "yes") return;
+      run(async (signal) => {
+        const receipt = await askJson(personPath(person), { method: "DELETE", key: key(), signal });
+        showReceipt(receipt);
+        await list(signal);
+        byId("receipt").focus();
+      });
+    };
+    dialog.showModal();
+  }
+
+  function showReceipt({ person, embeddings, kept_pictures: kept, at, change, erased, remains }) {
+    byId("receipt").replaceChildren(
+      make("h2", {}, "Receipt"),
+      make("p", {}, `${person}: ${count(embeddings, "embedding", "embeddings")} and ${count(kept, "kept picture", "kept pictures")} removed on ${new Date(at).toLocaleString()}, change ${change}.`),
+      make("p", {}, erased ? "No byte of it is left in the database's files." : "Traces are left:"),
+      make("ul", {}, ...remains.map((what) => make("li", {}, what))),
+    );
+  }
+
+  function identify() {
+    byId("candidates").replaceChildren();
+    run(async (signal) => {
+      const answer = await askJson("/v1/faces/identify?top=3", { method: "POST", body: form({ image: who.file }), key: key(), signal });
+      const [{ face, result, reason, people }] = answer.pictures;
+      who.mark(face);
+      const verdicts = { known: people[0]?.person, unknown: "Nobody enrolled", cannot_say: "Cannot say" };
+      const line = ({ person, distance, within }) => make("li", {}, `${person}: distance ${distance.toFixed(3)}, ${within ? "within" : "beyond"} the threshold`);
+      byId("candidates").replaceChildren(make("p", { className: `verdict ${result}` }, verdicts[result]), make("p", {}, reason ?? ""), make("ul", {}, ...people.map(line)));
+    });
+  }
+
+  return { shown: () => run(list), inputs: [who, portrait] };
+}
+
+const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+/** 128 random bits; `randomUUID` is missing from pages without TLS. */
+const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,0 +1,126 @@
+// What every part of the page is made of: elements, drop areas, problems, one task at a time.
+
+import { Problem } from "./api.js";
+
+export const byId = (id) => document.getElementById(id);
+
+/** An element with properties and children; text is never taken for markup. */
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+/** The same in SVG, where what is set are attributes. */
+export function svg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** State a problem in its place, as the API states it; none clears the place. */
+export function showProblem(place, problem) {
+  place.replaceChildren();
+  if (!problem) return;
+  const facts = [problem.code, problem.status && `HTTP ${problem.status}`].filter(Boolean).join(" · ");
+  place.append(make("div", { className: "problem" }, make("strong", {}, problem.title), make("div", {}, problem.detail), make("code", {}, facts)));
+}
+
+/** A runner of tasks of which the newest counts: it ends the one before, and states its problem. */
+export function taskRunner(panel, place) {
+  let current = null;
+  return async (task) => {
+    current?.abort();
+    const mine = (current = new AbortController());
+    showProblem(place, null);
+    panel.setAttribute("aria-busy", "true");
+    try {
+      await task(mine.signal);
+    } catch (error) {
+      if (mine.signal.aborted) return;
+      if (!(error instanceof Problem)) console.error(error);
+      showProblem(place, error instanceof Problem ? error : new Problem({ title: "This page failed", detail: String(error) }));
+    } finally {
+      if (mine === current) panel.removeAttribute("aria-busy");
+    }
+  };
+}
+
+/** A place to drop, paste or choose one picture; `picked` is called with each. */
+export function pictureInput(name, text, picked = () => {}) {
+  const input = make("input", { type: "file", accept: "image/*", id: `file-${name}` });
+  const boxes = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
+  const image = make("img", { alt: "" });
+  const shown = make("div", { className: "shown", hidden: true }, image, boxes);
+  const hint = make("span", {}, text);
+  const element = make("label", { className: "drop" }, shown, hint, input);
+  const state = { element, file: null, take, mark, clear };
+
+  function take(file) {
+    state.file = file;
+    URL.revokeObjectURL(image.src);
+    boxes.replaceChildren();
+    shown.hidden = true;
+    image.onload = () => (shown.hidden = false);
+    image.src = URL.createObjectURL(file);
+    hint.textContent = file.name || "pasted picture";
+    picked(file);
+  }
+
+  /** Frame faces: the chosen one first. */
+  function mark({ size, box, found }) {
+    boxes.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
+    const same = (a, b) => b && a.left === b.left && a.top === b.top;
+    const frame = (b, kind) => svg("rect", { x: b.left, y: b.top, width: b.width, height: b.height, class: kind });
+    boxes.replaceChildren(...found.filter((b) => !same(b, box)).map((b) => frame(b, "other")), ...(box ? [frame(box, "chosen")] : []));
+  }
+
+  function clear() {
+    state.file = null;
+    input.value = "";
+    URL.revokeObjectURL(image.src);
+    image.removeAttribute("src");
+    shown.hidden = true;
+    hint.textContent = text;
+  }
+
+  input.addEventListener("change", () => {
+    if (input.files.length) take(input.files[0]);
+    input.value = ""; // so that the same file can be chosen again
+  });
+  const over = (event) => {
+    event.preventDefault();
+    element.classList.toggle("over", event.type === "dragover");
+  };
+  element.addEventListener("dragover", over);
+  element.addEventListener("dragleave", over);
+  element.addEventListener("drop", (event) => {
+    over(event);
+    if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+  });
+  return state;
+}
+
+/** What is known about a model, as a card. */
+export function modelCard(model) {
+  const number = (n) => n.toLocaleString("en");
+  const policy = model.input;
+  const native = policy.fixed_size ? `squashed to ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
+    : policy.native_side ? `rescaled to ${policy.native_side.join("–")} px a side` : "shown as they are";
+  const facts = {
+    Task: model.task === "classification" ? `names one of ${model.classes.length} classes` : "embeds faces",
+    Pictures: `${policy.accepted_side.join(" to ")} px, ${native}`,
+  };
+  if (model.dataset) facts.Data = `${model.dataset.name}, ${number(model.dataset.train_samples)} pictures`;
+  if (model.parameters) facts.Weights = number(model.parameters.total);
+  for (const metric of model.metrics) {
+    if (metric.size || !["accuracy", "ece", "eer"].includes(metric.name) || !metric.split.includes("test")) continue;
+    facts[`${metric.name}, ${metric.split}`] = `${metric.value.toFixed(4)} on ${number(metric.samples)}`;
+  }
+  facts["Runs on"] = model.provider.replace("ExecutionProvider", "");
+  facts.Hash = model.hash.slice(0, 12);
+  const list = make("dl", {}, ...Object.entries(facts).flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, v)]));
+  const warning = model.synthetic ? [make("p", { className: "warning" }, "Trained on generated pictures: for trying things out only.")] : [];
+  return make("div", {}, ...warning, list);
+}

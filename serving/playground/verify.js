@@ -1,0 +1,54 @@
+// Two faces: one decision, on its scale.
+
+import { askJson, form } from "./api.js";
+import { distanceScale, percent } from "./charts.js";
+import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
+
+const VERDICTS = { match: "Match", no_match: "No match", cannot_say: "Cannot say" };
+
+export function setUpVerify({ models, defaults }) {
+  const model = models.find(({ name }) => name === defaults.faces);
+  const thresholds = model?.verification?.thresholds ?? [];
+  const run = taskRunner(byId("decision"), byId("verify-problem"));
+  const ready = () => (byId("compare").disabled = !(first.file && second.file && model));
+  const first = pictureInput("first", "One face", ready);
+  const second = pictureInput("second", "Another", ready);
+
+  document.querySelector("[data-pictures='first second']").append(first.element, second.element);
+  const rate = (t) => `1 in ${Math.round(1 / t.target_fmr).toLocaleString("en")} (${t.target_fmr})`;
+  byId("fmr").append(...thresholds.map((t) => make("option", { value: t.target_fmr, selected: t.target_fmr === 0.001 }, rate(t))));
+  byId("embedder-card").append(model ? modelCard(model) : make("p", {}, "No model of faces is served here."));
+  byId("verify-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    compare();
+  });
+
+  function compare() {
+    byId("decision").replaceChildren();
+    run(async (signal) => {
+      const fmr = byId("fmr").value;
+      const body = form({ first: first.file, second: second.file });
+      const answer = await askJson(`/v1/faces/verify${fmr ? `?fmr=${fmr}` : ""}`, { method: "POST", body, signal, key: byId("verify-key").value });
+      first.mark(answer.first);
+      second.mark(answer.second);
+      show(answer);
+    });
+  }
+
+  function show({ result, reason, distance, threshold, metric }) {
+    const parts = [make("p", { className: `verdict ${result}` }, VERDICTS[result])];
+    if (reason) parts.push(make("p", {}, reason));
+    if (distance !== null && threshold) {
+      const [low, high] = threshold.fmr_interval;
+      parts.push(distanceScale({ distance, threshold, thresholds }));
+      parts.push(make("p", { className: "note" },
+        `Distance ${distance.toFixed(4)} (${metric}); a match is up to ${threshold.distance.toFixed(4)}. There ${percent(threshold.fmr, 3)} of pairs of strangers ` +
+        `matched (95 %: ${percent(low, 3)} to ${percent(high, 3)})` +
+        (threshold.fnmr === null ? "." : `, and ${percent(threshold.fnmr)} of pairs of one person did not.`) +
+        " Dashed: the thresholds of the other rates. Other cameras and people have other rates; this is no proof of identity."));
+    }
+    byId("decision").replaceChildren(...parts);
+  }
+
+  return [first, second];
+}

@@ -1,0 +1,166 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Page, expect
+
+from artifacts import artifacts_root
+from serving.access import make_key
+from tests.browser import opened_page, running_browser
+from tests.pictures import encoded, photograph, portrait_photograph
+from tests.server import running_server
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
+SECRET, ENTRY = make_key("ada", "read+write")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with keys, on one classifier and one model of faces."""
+    root = tmp_path_factory.mktemp("playground")
+    (root / "models").mkdir()
+    for name in ("cifar10-gap", "faces-dlib"):
+        (root / "models" / name).symlink_to(artifacts_root().resolve() / name)
+    with running_server(root / "models", root / "log", VITRINE_API_KEYS=ENTRY) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    with opened_page(browser, address) as page:
+        yield page
+
+
+def picture(image: Image.Image) -> FilePayload:
+    return {"name": "picture.png", "mimeType": "image/png", "buffer": encoded(image)}
+
+
+def portrait(*, mirrored: bool = False) -> FilePayload:
+    image = portrait_photograph()
+    return picture(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image)
+
+
+def test_a_picture_is_classified_and_looked_into(page: Page, address: str) -> None:
+    sent = picture(photograph(64, 40))
+    page.set_input_files("#file-image", sent)
+    first = page.locator("#classes tr").first
+    answer = httpx.post(f"{address}/v1/models/cifar10-gap/classify", content=sent["buffer"])
+    best = answer.json()["pictures"][0]["top"][0]
+    expect(first).to_contain_text(best["class"])
+    expect(first).to_contain_text(f"{100 * best['probability']:.1f} %")
+    filled, whole = (first.locator(part).bounding_box() for part in ("i", ".bar"))
+    assert filled is not None
+    assert whole is not None
+    assert filled["width"] / whole["width"] == pytest.approx(best["probability"], abs=0.01)
+    expect(page.locator("#classes-note")).to_contain_text("64x40 ->")
+    expect(page.locator("#classifier-card")).to_contain_text("cifar10, ")
+    bars = page.locator("#profile .zeros").count()
+    assert bars == page.locator("#layer option").count() > 1
+    expect(page.locator("#maps canvas")).not_to_have_count(0)
+    page.locator("#profile .hit").nth(1).click()
+    expect(page.locator("#layer")).to_have_value(
+        str(page.locator("#profile .chosen").get_attribute("data-layer"))
+    )
+
+
+def test_a_bad_file_is_refused_as_the_api_states_it(page: Page, address: str) -> None:
+    page.click("#sample")
+    expect(page.locator("#classes")).to_be_visible()
+    page.set_input_files(
+        "#file-image", {"name": "bad.png", "mimeType": "image/png", "buffer": b"junk"}
+    )
+    stated = page.locator("#classify-problem")
+    problem = httpx.post(f"{address}/v1/models/cifar10-gap/classify", content=b"junk").json()
+    for part in (problem["title"], problem["detail"], problem["code"], f"HTTP {problem['status']}"):
+        expect(stated).to_contain_text(part)
+    expect(page.locator("#classes")).to_be_hidden()
+    page.click("#sample")
+    expect(stated).to_be_empty()
+
+
+def test_two_faces_are_compared(page: Page) -> None:
+    page.click("#tab-verify")
+    expect(page.locator("#compare")).to_be_disabled()
+    page.set_input_files("#file-first", portrait())
+    page.set_input_files("#file-second", portrait(mirrored=True))
+    page.click("#compare")
+    expect(page.locator("#verify-problem")).to_contain_text("no-key")
+    page.fill("#verify-key", SECRET)
+    page.press("#verify-key", "Enter")
+    expect(page.locator(".verdict")).to_have_text("Match")
+    scale = page.locator("#decision svg")
+    assert re.match(
+        r"Distance 0\.\d+; a match is up to 0\.553", str(scale.get_attribute("aria-label"))
+    )
+    expect(page.locator("#verify .drop rect.chosen")).to_have_count(2)
+    page.set_input_files("#file-second", picture(photograph(300, 300)))
+    page.click("#compare")
+    expect(page.locator(".verdict")).to_have_text("Cannot say")
+    expect(page.locator("#decision")).to_contain_text("face")
+
+
+def test_enrolled_found_and_erased_on_a_phone(browser: Browser, address: str) -> None:
+    person = "Grace <b>Hopper & 李"  # shown as it is, never as markup
+    with opened_page(browser, address, **PHONE) as page:
+        page.click("#tab-gallery")
+        expect(page.locator("#gallery-problem")).to_contain_text("no-key")
+        page.fill("#key", SECRET)
+        page.press("#key", "Enter")
+        expect(page.locator("#gallery-note")).to_contain_text("Enrolled: 0 people")
+        page.fill("#person", person)
+        page.click("#enrol button")
+        expect(page.locator("#gallery-problem")).to_contain_text("No picture was chosen")
+        page.set_input_files("#file-portrait", portrait())
+        page.click("#enrol button")
+        expect(page.locator("#people li")).to_contain_text(person)
+        page.set_input_files("#file-who", portrait(mirrored=True))
+        expect(page.locator("#candidates .verdict")).to_have_text(person)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= PHONE["viewport"]["width"]
+        page.click("#people button")
+        page.keyboard.press("Escape")  # changed their mind
+        expect(page.locator("#people li")).to_have_count(1)
+        page.click("#people button")
+        page.click("dialog .danger")
+        expect(page.locator("#receipt")).to_contain_text("1 embedding")
+        expect(page.locator("#people li")).to_have_count(0)
+    found = httpx.get(
+        f"{address}/v1/faces/people", headers={"Authorization": f"Bearer {SECRET}"}
+    ).json()
+    assert found["people"] == []
+
+
+def test_the_keyboard_suffices(page: Page) -> None:
+    page.focus("#tab-classify")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tab-verify")).to_be_focused()
+    expect(page.locator("#verify")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    reached = set()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"file-image", "sample", "classifier"} <= reached
+
+
+@pytest.mark.parametrize("path", ["/", "/playground/main.js", "/playground/sample.jpg"])
+def test_nothing_from_elsewhere_is_allowed(address: str, path: str) -> None:
+    policy = httpx.get(address + path).headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; ")
+    assert not re.search(r"unsafe|https?:|\*", policy)
+
+
+def test_its_files_name_no_other_server() -> None:
+    playground = Path(__file__).parents[2] / "serving" / "playground"
+    for file in playground.iterdir():
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "//" not in re.sub(r"^\s*//.*$|\s// .*$", "", text, flags=re.MULTILINE), file

@@ -1,0 +1,103 @@
+"""What is in deploy/ fits its schemas, the code and itself; nothing of it is started here."""
+
+import re
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+VERSIONS = ("1.30", "1.37")
+
+
+def load(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    return document
+
+
+def manifests() -> list[Path]:
+    return [KUBERNETES / name for name in load(KUBERNETES / "kustomization.yaml")["resources"]]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("path", manifests(), ids=lambda path: path.name)
+def test_manifests_fit_the_schemas_of_kubernetes(path: Path, version: str) -> None:
+    kubernetes_validate.validate(load(path), version, strict=True)
+
+
+def test_a_misspelt_field_does_not_fit() -> None:
+    broken = load(KUBERNETES / "deployment.yaml")
+    broken["spec"]["replica"] = broken["spec"].pop("replicas")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+def test_every_manifest_is_listed() -> None:
+    files = {path.name for path in KUBERNETES.glob("*.yaml")}
+    assert {path.name for path in manifests()} == files - {"kustomization.yaml"}
+
+
+def test_the_patch_for_gpus_fits() -> None:
+    (patch,) = load(KUBERNETES / "gpu" / "kustomization.yaml")["patches"]
+    (change,) = yaml.safe_load(patch["patch"])
+    deployment = deepcopy(load(KUBERNETES / "deployment.yaml"))
+    *parents, last = [p.replace("~1", "/") for p in change["path"].split("/")[1:]]
+    place: Any = deployment
+    for step in parents:
+        place = place[int(step)] if isinstance(place, list) else place[step]
+    place[last] = change["value"]
+    kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+
+
+def test_pods_are_confined_and_watched() -> None:
+    pod = load(KUBERNETES / "deployment.yaml")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    security = container["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    paths = {probe: container[probe]["httpGet"]["path"] for probe in container if "Probe" in probe}
+    assert paths == {
+        "startupProbe": "/readyz",
+        "readinessProbe": "/readyz",
+        "livenessProbe": "/livez",
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [("compose-spec", "deploy/compose.yaml"), ("citation-file-format", "CITATION.cff")],
+)
+def test_files_fit_their_schemas(schema: str, path: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    done = subprocess.run([*command, ROOT / path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_compose_asks_for_is_in_the_example_of_settings() -> None:
+    asked = set(re.findall(r"\$\{([A-Z_]+)", (DEPLOY / "compose.yaml").read_text()))
+    given = set(re.findall(r"^([A-Z_]+)=", (DEPLOY / "env.example").read_text(), re.MULTILINE))
+    assert asked == given
+
+
+def test_settings_are_those_of_the_readme() -> None:
+    known = set(re.findall(r"`(VITRINE_[A-Z_]+)`", (ROOT / "README.md").read_text()))
+    text = "".join(path.read_text() for path in (*manifests(), DEPLOY / "compose.yaml"))
+    assert set(re.findall(r"VITRINE_[A-Z_]+", text)) <= known
+
+
+def test_addresses_lead_to_services_of_the_compose_file() -> None:
+    services = load(DEPLOY / "compose.yaml")["services"]
+    (job,) = load(DEPLOY / "prometheus.yml")["scrape_configs"]
+    (source,) = load(DEPLOY / "grafana" / "datasource.yaml")["datasources"]
+    hosts = [job["static_configs"][0]["targets"][0], source["url"].removeprefix("http://")]
+    assert {host.split(":")[0] for host in hosts} <= set(services)
+    assert "@database/" in services["vitrine"]["environment"]["VITRINE_DATABASE"]
