@@ -67,6 +67,17 @@ class Recipe(Closed):
     """What the study said in words, or what explains a difference from it."""
     profile: Profile = "full"
 
+    def __post_init__(self) -> None:
+        """Refuse settings that exclude each other."""
+        if not self.loss.embeds:
+            return
+        if self.cache != "none" or self.augment.mixup or self.svm:
+            raise ValueError("embeddings take no cache, mixup or svm")
+        if self.data.validation_choice != "classes":
+            raise ValueError("embeddings need data.validation_choice: classes")
+        if (self.loss.name == "arcface") != (self.network.options.get("head") == "cosine"):
+            raise ValueError("the loss arcface, and it alone, needs network.options.head: cosine")
+
     @property
     def artifact_name(self) -> str:
         """Smoke runs learn generated pictures and never take the place of the real model."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from artifacts import DataError
-from training.verification import Measured, choose, eer, rates, report
+from artifacts.verification import Measured, choose, eer, rates, report
 
 
 def measured(same: list[float], different: list[float]) -> Measured:
