@@ -10,6 +10,8 @@ from artifacts.manifest import Pairs
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
+CHUNK = 2**14
+"""Pairs whose rows are held twice at a time."""
 
 
 @dataclass(frozen=True)
@@ -95,5 +97,11 @@ def distances(vectors: Vectors, first: Ints, second: Ints, metric: str) -> Float
 
 
 def _dots(rows: Floats, first: Ints, second: Ints) -> Floats:
-    products: Floats = (rows @ rows.T)[first, second]
-    return products
+    """Products of pairs of rows: of all rows with all where most pairs are wanted."""
+    if len(rows) ** 2 <= 4 * len(first):
+        products: Floats = (rows @ rows.T)[first, second]
+        return products
+    parts = range(0, len(first), CHUNK)
+    chunks = [np.s_[start : start + CHUNK] for start in parts]
+    dots = [np.einsum("nd,nd->n", rows[first[chunk]], rows[second[chunk]]) for chunk in chunks]
+    return np.concatenate(dots) if dots else np.empty(0)

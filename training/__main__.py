@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from artifacts import Artifact, VitrineError
+from artifacts import Artifact, Manifest, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
@@ -98,8 +98,7 @@ def run_one(recipe: str, profile: Profile, force: bool) -> None:
         return
     artifact = run(settings)
     if artifact is not None:
-        accuracy = artifact.manifest.metric("accuracy", "test")
-        click.echo(f"{artifact.manifest.name}: test accuracy {accuracy:.4f}; {artifact.path}")
+        click.echo(f"{artifact.manifest.name}: {_headline(artifact.manifest)}; {artifact.path}")
 
 
 @main.command("all")
@@ -164,7 +163,7 @@ def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]
     """
     from training.run import run, status
 
-    table = Table(Column("recipe", no_wrap=True), "result", "test accuracy", box=box.SIMPLE)
+    table = Table(Column("recipe", no_wrap=True), "result", "measured", box=box.SIMPLE)
     failed, diverged = set(), {}
     for recipe in recipes:
         try:
@@ -181,8 +180,7 @@ def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]
             failed.add(recipe.name)
             table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
             continue
-        accuracy = artifact.manifest.metric("accuracy", "test") if artifact else None
-        shown = "" if accuracy is None else f"{accuracy:.4f}"
+        shown = _headline(artifact.manifest) if artifact else ""
         table.add_row(recipe.name, state.reason if state.current else "trained", shown)
     if os.environ.get("RANK", "0") == "0":
         Console().print(table)
@@ -199,6 +197,14 @@ def download_command(names: tuple[str, ...]) -> None:
         download(name)
         click.echo(f"{name}: {len(load(name, 'train')):,} training pictures")
     click.echo(BY_HAND)
+
+
+def _headline(manifest: Manifest) -> str:
+    """The one figure that says most: accuracy, or the equal error rate on people of the test."""
+    if manifest.task == "classification":
+        return f"test accuracy {manifest.metric('accuracy', 'test'):.4f}"
+    split = f"{manifest.dataset.name}:test" if manifest.dataset else "test"
+    return f"equal error rate {manifest.metric('eer', split):.4f} on {split}"
 
 
 def _classes(recipe: Recipe) -> int:

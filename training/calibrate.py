@@ -15,10 +15,10 @@ from artifacts.errors import ArtifactError
 from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import Verification
-from artifacts.runtime import Picture
-from training.card import face_card
 from artifacts.pairs import Ints, Measured, all_pairs, distances
+from artifacts.runtime import Picture
 from artifacts.verification import choose, report
+from training.card import face_card
 
 TARGETS = (1e-2, 1e-3, 1e-4)
 

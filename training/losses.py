@@ -25,13 +25,8 @@ def objective(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
     Returns:
         A scalar, in nats per sample where it is of logits or cosines.
     """
-    if settings.name == "contrastive":
-        (first, second), (one, other) = outputs.chunk(2), labels.chunk(2)
-        return contrastive(first, second, one == other, settings.margin)
-    if settings.name == "triplet":
-        return triplet(*_triplets(outputs, labels, settings), settings.margin)
-    if settings.name == "arcface":
-        return arcface(outputs, labels, settings.margin, settings.scale)
+    if settings.embeds:
+        return _of_embeddings(outputs, labels, settings)
     if outputs.ndim == 3:  # noqa: PLR2004
         return torch.stack([objective(head, labels, settings) for head in outputs.unbind(1)]).sum()
     if settings.name == "nll":
@@ -59,6 +54,15 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float, scale: float) -> Ten
     angle = right.clamp(-1 + 1e-6, 1 - 1e-6).acos()  # at 1 its gradient is infinite
     widened = (angle + margin).clamp(max=math.pi).cos()
     return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], widened), labels)
+
+
+def _of_embeddings(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
+    if settings.name == "arcface":
+        return arcface(outputs, labels, settings.margin, settings.scale)
+    if settings.name == "triplet":
+        return triplet(*_triplets(outputs, labels, settings), settings.margin)
+    (first, second), (one, other) = outputs.chunk(2), labels.chunk(2)
+    return contrastive(first, second, one == other, settings.margin)
 
 
 def _triplets(embeddings: Tensor, labels: Tensor, settings: Loss) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,7 @@ from training.networks.backbone import Backbone, backbone
 def embedder(
     model: str,
     width: int = 512,
+    *,
     relu: bool = False,
     normalise: bool = False,
     head: Literal["none", "cosine"] = "none",
@@ -76,7 +77,7 @@ class Cosine(nn.Module):
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(classes, width))
-        nn.init.normal_(self.weight)
+        nn.init.normal_(self.weight, std=width**-0.5)  # of length 1, about: steps turn it
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """N x D -> N x C, in -1..1."""
