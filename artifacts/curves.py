@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from artifacts.pairs import Floats, Measured
+from artifacts.pairs import Floats, Ints, Measured
 
-RESAMPLES = 1000
-CHUNK = 100
-"""Resamples computed at a time."""
+RESAMPLES = 200
 INTERVAL = (2.5, 97.5)
 """Percentiles of the bootstrap that bound an interval."""
 GRID = 256
@@ -109,52 +107,36 @@ def summary(measured: Measured, fmrs: Sequence[float] = (), *, seed: int) -> Sum
     )
 
 
-def draws(people: int, seed: int) -> Floats:
-    """How often each person is drawn in each resample, RESAMPLES x people."""
-    drawn = np.random.default_rng(seed).multinomial(people, [1 / people] * people, RESAMPLES)
-    return drawn.astype(np.float64)
+def draws(people: int, seed: int, resamples: int) -> Ints:
+    """How often each person is drawn in each resample, R x people."""
+    return np.random.default_rng(seed).multinomial(people, [1 / people] * people, resamples)
 
 
 def _resampled(measured: Measured, seed: int) -> tuple[Floats, Floats]:
-    """Error rates at a grid of thresholds in each resample that has pairs of both kinds."""
+    """Error rates at a grid of thresholds in each resample that has pairs of both kinds, R x T."""
     count, numbers = measured.numbered
-    numbers = np.sort(numbers, axis=1)
-    same = measured.same
+    order = measured.distances.argsort(kind="stable")
+    far, people, same = measured.distances[order], numbers[order], measured.same[order]
     # where either rate changes: evenly over the pairs of one person, by powers over those of two
     shares = np.concatenate([[0], np.logspace(-5, 0, GRID)])
-    grid = np.unique(
-        np.concatenate(
-            [
-                np.quantile(measured.distances[~same], shares),
-                np.quantile(measured.distances[same], np.linspace(0, 1, GRID)),
-            ]
-        )
-    )
-    bins = np.searchsorted(grid, measured.distances)  # at most the grid's last: d <= grid[bin]
-    first, second = np.triu_indices(count, 1)
-    place = np.zeros((count, count), np.int64)
-    place[first, second] = np.arange(len(first))
-    cells = place[numbers[:, 0], numbers[:, 1]]
-    width = len(grid)
-    ones = np.bincount(numbers[same, 0] * width + bins[same], minlength=count * width)
-    twos = np.bincount(cells[~same] * width + bins[~same], minlength=len(first) * width)
-    of_one = ones.reshape(count, width).astype(np.float64)
-    of_two = twos.reshape(len(first), width).astype(np.float32)  # counts: exact
+    ends = [np.quantile(far[~same], shares), np.quantile(far[same], np.linspace(0, 1, GRID))]
+    grid = np.unique(np.concatenate([[-1.0], *ends]))  # below 0 nothing matches
+    one, two = people[same, 0], people[~same].T
+    till_one, till_two = (np.searchsorted(far[kind], grid, "right") for kind in (same, ~same))
     fmrs, fnmrs = [], []
-    for drawn in np.split(draws(count, seed), RESAMPLES // CHUNK):
-        together = (drawn[:, first] * drawn[:, second]).astype(np.float32)
-        matches = np.cumsum((together @ of_two).astype(np.float64), 1)  # (CHUNK, T)
-        own = np.cumsum(drawn @ of_one, 1)
-        there = (matches[:, -1] > 0) & (own[:, -1] > 0)
-        fmrs.append(_from_nothing(matches[there] / matches[there, -1:], 0.0))
-        fnmrs.append(_from_nothing(1 - own[there] / own[there, -1:], 1.0))
-    return np.concatenate(fmrs), np.concatenate(fnmrs)
+    for drawn in draws(count, seed, RESAMPLES):
+        own = _sums(drawn[one], till_one)
+        others = _sums(drawn[two[0]] * drawn[two[1]], till_two)
+        if own[-1] and others[-1]:
+            fmrs.append(others / others[-1])
+            fnmrs.append(1 - own / own[-1])
+    return np.stack(fmrs), np.stack(fnmrs)
 
 
-def _from_nothing(rates: Floats, first: float) -> Floats:
-    """The rate where nothing matches put before the others: R x T -> R x (T + 1)."""
-    start = np.full((len(rates), 1), first)
-    return np.concatenate([start, rates], 1)
+def _sums(weights: Ints, till: Ints) -> Ints:
+    """Sums of the first 0, 1, ... weights, at the places asked for."""
+    sums: Ints = np.concatenate([[0], np.cumsum(weights)])[till]
+    return sums
 
 
 def _rate(value: float, resampled: Floats) -> Rate:

@@ -14,6 +14,7 @@ from artifacts.errors import DataError
 from artifacts.manifest import Metric, Threshold
 from artifacts.pairs import Floats, Measured
 
+RESAMPLES = 1000
 LEAST_MATCHES = 10
 """False matches that a target must let happen among the pairs, for its threshold to be placed."""
 
@@ -60,7 +61,7 @@ def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
     shape = (count, count)
     failures: Floats = np.bincount(cell, wrong, count**2).reshape(shape).astype(np.float64)
     pairs: Floats = np.bincount(cell, minlength=count**2).reshape(shape).astype(np.float64)
-    drawn = draws(count, seed)
+    drawn = draws(count, seed, RESAMPLES).astype(np.float64)
     return _different_rate(failures, pairs, drawn), _same_rate(failures, pairs, drawn)
 
 

@@ -115,7 +115,7 @@ def run_all(profile: Profile) -> None:
 @profile_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison.")
 def study_command(study: str, profile: Profile, out: Path | None) -> None:
-    """Train what STUDY (ladder, blocks, mnist) misses; compare it with what it reported."""
+    """Train what STUDY (ladder, blocks, mnist, faces) misses; compare it with what it reported."""
     recipes = study_recipes(study, profile)
     from training.figures import write_study_figures
 
@@ -124,11 +124,18 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
     name = f"{study}-smoke" if profile == "smoke" else study
     mark = ", generated pictures" if profile == "smoke" else ""
     title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
-    rows = compare(made, diverged)
     folder = out or REPORTS / "studies" / name
     command = f"python -m training study {study} --profile {profile}"
     there = [recipe for recipe in made if recipe.name not in diverged]
-    write_comparison(rows, title, [f"Command: `{command}`.", *origin(there)], folder)
+    about = [f"Command: `{command}`.", *origin(there)]
+    rows = []
+    if any(recipe.loss.embeds for recipe in recipes):
+        from training.face_study import write_face_study
+
+        write_face_study(there, title, about, folder)
+    else:
+        rows = compare(made, diverged)
+        write_comparison(rows, title, about, folder)
     write_study_figures(study, recipes, rows, folder)
     for path in sorted(folder.iterdir()):
         click.echo(path)
@@ -148,6 +155,29 @@ def results_command(out: Path) -> None:
     """Put the comparisons of all studies on one page."""
     out.write_text(results(), encoding="utf-8")
     click.echo(out)
+
+
+@main.command("search")
+@click.argument("recipe")
+@profile_option
+@click.option("--trials", type=click.IntRange(1), required=True, help="Finished ones to end with.")
+@click.option("--storage", help="Database of trials; an SQLite file under runs/ by default.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of table and plot.")
+def search_command(
+    recipe: str, profile: Profile, trials: int, storage: str | None, out: Path | None
+) -> None:
+    """Try settings of RECIPE at random; a search started again goes on."""
+    settings = load_recipe(recipe, profile)
+    from training.search import plot, search, table
+
+    tried = search(recipe, profile, trials, storage)
+    folder = out or REPORTS / "searches" / settings.artifact_name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trials.csv").write_bytes(table(tried))
+    (folder / "trials.png").write_bytes(plot(tried, settings.artifact_name))
+    best = ", ".join(f"{key} {value:g}" for key, value in tried[0].settings.items())
+    click.echo(f"best of {len(tried)}: validation error {tried[0].error:.4f} with {best}")
+    click.echo(folder)
 
 
 for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):

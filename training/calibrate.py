@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from rich.progress import track
 
 from artifacts import Artifact, DataError, Runtime
@@ -15,7 +14,7 @@ from artifacts.errors import ArtifactError
 from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import Verification
-from artifacts.pairs import Ints, Measured, all_pairs, distances
+from artifacts.pairs import Ints, Measured, Vectors, all_pairs, distances
 from artifacts.runtime import Picture
 from artifacts.verification import choose, report
 from training.card import face_card
@@ -94,9 +93,7 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
     )
 
 
-def embed(
-    runtime: Runtime, images: Sequence[Picture], *, aligned: bool
-) -> tuple[npt.NDArray[np.float32], Ints]:
+def embed(runtime: Runtime, images: Sequence[Picture], *, aligned: bool) -> tuple[Vectors, Ints]:
     """Embed the largest face of each picture, as the server does.
 
     Args:
@@ -106,20 +103,28 @@ def embed(
 
     Returns:
         N x D, and the places of the N pictures in which a face was found.
+
+    Raises:
+        DataError: no face was found in any.
     """
-    detector = None if aligned else Detector()
-    chips, found = [], []
-    for place in track(range(len(images)), "finding faces"):
-        picture = images[place]
-        chip = largest_face(detector, picture) if detector else picture
-        if chip is None:
-            continue
-        chips.append(runtime.prepare(chip))
-        found.append(place)
+    chips, found = (images, np.arange(len(images))) if aligned else faces_of(images)
+    prepared = [runtime.prepare(chip) for chip in chips]
+    output = OUTPUTS["embedding"]
+    return runtime.run(prepared, [output])[output], found
+
+
+def faces_of(images: Sequence[Picture]) -> tuple[list[Picture], Ints]:
+    """The largest face of each picture, aligned, and the places of those that have one.
+
+    Raises:
+        DataError: no face was found in any.
+    """
+    detector = Detector()
+    chips = [largest_face(detector, image) for image in track(images, "finding faces")]
+    found = [place for place, chip in enumerate(chips) if chip is not None]
     if not found:
         raise DataError("no face was found in any picture; --aligned takes them as faces.")
-    output = OUTPUTS["embedding"]
-    return runtime.run(chips, [output])[output], np.array(found)
+    return [chip for chip in chips if chip is not None], np.array(found)
 
 
 def everybody(name: str) -> tuple[list[Picture], Ints]:

@@ -61,7 +61,8 @@ def load_splits(data: Data, seed: int) -> Splits:
     """Read the training split and hold `data.validation` pictures of it out.
 
     Raises:
-        DataError: data missing or too small, pictures of different sizes without `size`.
+        DataError: data missing or too small to hold so many out, pictures of different sizes
+            without `size`.
     """
     source = load_or_download(data.name, "train")
     if not 0 < data.validation < len(source):
@@ -95,6 +96,11 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
         drawn = torch.randperm(int(labels.max()) + 1, generator=generator)
         counts = labels.bincount()[drawn].cumsum(0)
         enough = int((counts < data.validation).sum()) + 1
+        if enough >= len(drawn):
+            raise DataError(
+                f"{data.name}: {data.validation} pictures in whole classes are all there are; ask "
+                "for fewer, and leave at least one class to train on."
+            )
         return torch.isin(labels, drawn[:enough]).nonzero()[:, 0]
     return torch.randperm(len(labels), generator=generator)[: data.validation]
 

@@ -1,0 +1,141 @@
+"""Embeddings of generated people: trained, interrupted, searched, studied; a small network."""
+
+import csv
+import threading
+import time
+from _thread import interrupt_main
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from artifacts import Artifact, DataError, Runtime
+from artifacts.datasets import load
+from training.calibrate import measure_people
+from training.face_study import write_face_study
+from training.recipe import Recipe, RecipeError, load_recipe
+from training.run import RUNS, run
+from training.search import plot, search, table
+
+SMALL = {"network.options.model": "mobilenetv3_small_050"}
+
+
+def recipe(variant: str, **changes: object) -> Recipe:
+    return load_recipe(f"faces-{variant}", "smoke", changes={**SMALL, **changes})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("faces")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> Artifact:
+    artifact = run(recipe("lite0-arcface", epochs=4))
+    assert folder in artifact.path.parents  # type: ignore[union-attr]
+    return artifact  # type: ignore[return-value]
+
+
+def history(artifact: Artifact) -> list[dict[str, str]]:
+    text = (artifact.path / "history.csv").read_text()
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_an_embedding_has_thresholds_and_rates_on_strangers(trained: Artifact) -> None:
+    manifest = trained.manifest
+    assert (manifest.task, manifest.default, manifest.synthetic) == ("embedding", False, True)
+    assert Runtime.open(trained).output_names == ("embedding",)
+    verification = manifest.verification
+    assert verification is not None
+    assert verification.pairs is not None
+    assert verification.pairs.dataset == "synthetic/people:validation"
+    assert [t.target_fmr for t in verification.thresholds] == [0.01]
+    auc = manifest.metric("auc", "synthetic/people:test")
+    eer = manifest.metric("eer", "synthetic/people:test")
+    low = manifest.metric("eer/low", "synthetic/people:test")
+    assert auc is not None
+    assert eer is not None
+    assert low is not None
+    assert auc > 0.6, "chance is 0.5"
+    assert low <= eer < 0.45
+    assert "synthetic/people:test" in (trained.path / "card.md").read_text()
+
+
+def test_measured_again_it_is_the_same(trained: Artifact) -> None:
+    again = measure_people(trained, "synthetic/people:test", 10, 0, aligned=True)
+    assert again.pairs.same == 20 * 45
+    with pytest.raises(DataError, match="was trained on people"):
+        measure_people(trained, "synthetic/people:train", 10, 0, aligned=True)
+    assert set(load("synthetic/people", "test").classes).isdisjoint(
+        load("synthetic/people", "train").classes
+    )
+
+
+@pytest.mark.parametrize("variant", ["lite0-contrastive", "lite0-triplet-semi-hard"])
+def test_interrupted_and_resumed_gives_the_same_artifact(
+    folder: Path, variant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = recipe(variant, epochs=5)
+    once = run(settings)
+    assert once is not None
+    rows = history(once)
+    checkpoint = folder / RUNS / settings.artifact_name / "checkpoint.pt"
+    assert not checkpoint.exists()
+
+    def interrupt() -> None:
+        while not checkpoint.exists():
+            time.sleep(0.002)
+        interrupt_main()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(settings)
+    twice = run(settings)
+    assert "continuing after epoch" in capsys.readouterr().out
+    assert twice is not None
+    assert twice.hash == once.hash
+    losses = ("train_loss", "validation_loss")
+    assert [[r[key] for key in losses] for r in history(twice)] == [
+        [r[key] for key in losses] for r in rows
+    ]
+
+
+def test_a_search_goes_on_where_it_was(folder: Path) -> None:
+    storage = f"sqlite:///{folder}/trials.sqlite3"
+    first = search("faces-lite0-contrastive", "smoke", 1, storage)
+    assert len(first) == 1
+    both = search("faces-lite0-contrastive", "smoke", 2, storage)
+    assert {each.number for each in both} == {0, 1}
+    assert first[0] in both
+    assert both[0].error <= both[1].error
+    assert set(both[0].settings) == {*recipe("lite0-contrastive").search}
+    assert search("faces-lite0-contrastive", "smoke", 2, storage) == both, "nothing left to do"
+    rows = list(csv.DictReader(table(both).decode().splitlines()))
+    assert [int(row["trial"]) for row in rows] == [each.number for each in both]
+    assert plot(both, "title").startswith(b"\x89PNG")
+
+
+def test_a_search_says_what_it_needs(folder: Path) -> None:
+    assert folder.exists()
+    with pytest.raises(RecipeError, match="no settings under `search`"):
+        search("cifar10-gap", "smoke", 1)
+
+
+def test_the_study_measures_every_system_on_strangers(folder: Path, trained: Artifact) -> None:
+    assert trained.path.exists()
+    systems = [recipe("lite0-arcface", epochs=4)]
+    write_face_study(systems, "title", ["a line"], folder / "out")
+    names = {path.name for path in (folder / "out").iterdir()}
+    pictures = {"det.png", "distances.png", "neighbours-faces-lite0-arcface-smoke.png"}
+    assert names == {"comparison.md", "comparison.csv", *pictures}
+    (row,) = csv.DictReader((folder / "out" / "comparison.csv").read_text().splitlines())
+    eer = trained.manifest.metric("eer", "synthetic/people:test")
+    assert float(row["eer"]) == pytest.approx(eer, abs=1e-6)
+    assert float(row["fnmr@fmr=0.01/low"]) <= float(row["fnmr@fmr=0.01"])
+    text = (folder / "out" / "comparison.md").read_text()
+    assert "- a line" in text
+    assert text.count("| faces-lite0-arcface-smoke |") == 1
