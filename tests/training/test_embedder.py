@@ -22,7 +22,7 @@ def test_the_study_has_efficientnet_b0_with_512_numbers() -> None:
 @torch.inference_mode()
 def test_a_relu_leaves_no_number_below_zero() -> None:
     images = torch.randn(3, 3, 32, 32)
-    study = build(Network("embedder", {**STUDY, "model": "mobilenetv3_small_050"}), 10).eval()
+    study = build(Network("embedder", {**STUDY, "model": "mobilenetv2_035"}), 10).eval()
     embeddings = study(images)
     assert embeddings.shape == (3, 512)
     assert embeddings.min() == 0
@@ -32,7 +32,7 @@ def test_a_relu_leaves_no_number_below_zero() -> None:
 @torch.inference_mode()
 def test_embeddings_of_length_one_and_cosines_to_centres() -> None:
     images = torch.randn(3, 3, 32, 32)
-    ours = build(Network("embedder", {**OURS, "model": "mobilenetv3_small_050"}), 7).eval()
+    ours = build(Network("embedder", {**OURS, "model": "mobilenetv2_035"}), 7).eval()
     embeddings = ours.trunk(images)
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
     cosines = ours(images)
@@ -44,7 +44,7 @@ def test_embeddings_of_length_one_and_cosines_to_centres() -> None:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_length_is_one_in_reduced_precision_too(precision: torch.dtype) -> None:
-    ours = build(Network("embedder", {**OURS, "model": "mobilenetv3_small_050"}), 7)
+    ours = build(Network("embedder", {**OURS, "model": "mobilenetv2_035"}), 7)
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         embeddings = ours.trunk(torch.randn(2, 3, 32, 32))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))

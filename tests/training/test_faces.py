@@ -17,7 +17,7 @@ from training.recipe import Recipe, RecipeError, load_recipe
 from training.run import RUNS, run
 from training.search import plot, search, table
 
-SMALL = {"network.options.model": "mobilenetv3_small_050"}
+SMALL = {"network.options.model": "mobilenetv2_035"}
 
 
 def recipe(variant: str, **changes: object) -> Recipe:
