@@ -9,7 +9,7 @@ from rich.progress import track
 
 from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
-from artifacts.datasets.base import FileImages
+from artifacts.datasets.base import FileImages, take
 from artifacts.errors import ArtifactError
 from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
@@ -47,7 +47,7 @@ def measure_people(
         for number in range(int(people.max()) + 1)
     ]
     places = np.concatenate(drawn)
-    vectors, found = embed(Runtime.open(artifact), [images[i] for i in places], aligned=aligned)
+    vectors, found = embed(Runtime.open(artifact), take(images, places), aligned=aligned)
     return all_pairs(vectors, people[places][found], name, metric, len(places) - len(found))
 
 
@@ -93,7 +93,9 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
     )
 
 
-def embed(runtime: Runtime, images: Sequence[Picture], *, aligned: bool) -> tuple[Vectors, Ints]:
+def embed(
+    runtime: Runtime, images: Sequence[Picture] | Picture, *, aligned: bool
+) -> tuple[Vectors, Ints]:
     """Embed the largest face of each picture, as the server does.
 
     Args:
@@ -113,7 +115,7 @@ def embed(runtime: Runtime, images: Sequence[Picture], *, aligned: bool) -> tupl
     return runtime.run(prepared, [output])[output], found
 
 
-def faces_of(images: Sequence[Picture]) -> tuple[list[Picture], Ints]:
+def faces_of(images: Sequence[Picture] | Picture) -> tuple[list[Picture], Ints]:
     """The largest face of each picture, aligned, and the places of those that have one.
 
     Raises:
@@ -127,7 +129,7 @@ def faces_of(images: Sequence[Picture]) -> tuple[list[Picture], Ints]:
     return [chip for chip in chips if chip is not None], np.array(found)
 
 
-def everybody(name: str) -> tuple[list[Picture], Ints]:
+def everybody(name: str) -> tuple[Sequence[Picture] | Picture, Ints]:
     """Pictures of a data set NAME:SPLIT and the number of the person on each.
 
     Args:
@@ -137,15 +139,14 @@ def everybody(name: str) -> tuple[list[Picture], Ints]:
         DataError: no such data.
     """
     collection, _, split = name.partition(":")
-    images: list[Picture] = []
-    people: list[Ints] = []
-    before = 0
-    for each in ("train", "test") if split == "all" else (split,):
-        found = load(collection, each)
-        images += list(found.images)
-        people.append(found.labels + before)
-        before += len(found.classes)
-    return images, np.concatenate(people)
+    if split != "all":
+        only = load(collection, split)
+        return only.images, only.labels
+    train, test = load(collection, "train"), load(collection, "test")
+    people = np.concatenate([train.labels, test.labels + len(train.classes)])
+    if isinstance(train.images, FileImages) and isinstance(test.images, FileImages):
+        return FileImages([*train.images.paths, *test.images.paths]), people
+    return [*train.images, *test.images], people
 
 
 def calibrate(

@@ -141,7 +141,7 @@ def as_array(source: ImageSet, size: Size | None, *, align: bool = False) -> Pix
         writable = np.lib.format.open_memmap(partial, "w+", dtype=np.uint8, shape=shape)
         for i in track(range(len(source)), f"decoding {source.name}"):
             picture = source.images[i]
-            chip = detector and largest_face(detector, picture)
+            chip = largest_face(detector, picture) if detector else None
             image = Image.fromarray(picture if chip is None else chip)
             writable[i] = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
         writable.flush()

@@ -80,7 +80,7 @@ def measured_embedding(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict
     on the people of the test split and of the collections that the recipe names.
     """
 
-    def distances_of(images: Sequence[Picture], people: Ints, source: str) -> Measured:
+    def distances_of(images: Sequence[Picture] | Picture, people: Ints, source: str) -> Measured:
         vectors, found = embed(runtime, images, aligned=not recipe.data.align)
         missed = len(images) - len(found)
         return all_pairs(vectors, people[found], source, METRIC, missed)

@@ -63,7 +63,7 @@ def distance_plots(systems: Sequence[tuple[str, Measured]]) -> bytes:
 
 
 def nearest_pictures(
-    vectors: Vectors, chips: Sequence[Picture], people: Ints, name: str, seed: int = 0
+    vectors: Vectors, chips: Sequence[Picture] | Picture, people: Ints, name: str, seed: int = 0
 ) -> bytes:
     """PNG: the ten nearest other pictures of five, drawn at random; the same person is framed.
 

@@ -31,7 +31,7 @@ class Told:
     recipe: Recipe
     vectors: Vectors
     """N x D."""
-    chips: Sequence[Picture]
+    chips: Sequence[Picture] | Picture
     """N faces as the system sees them, before they are rescaled."""
     people: Ints
     """N numbers."""
@@ -116,7 +116,7 @@ def _tell(recipe: Recipe) -> list[Told]:
 
 
 @cache
-def _faces(name: str, *, align: bool) -> tuple[list[Picture], Ints, int]:
+def _faces(name: str, *, align: bool) -> tuple[Sequence[Picture] | Picture, Ints, int]:
     """Faces of a collection, the person on each, and how many pictures had none."""
     images, people = everybody(name)
     if not align:

@@ -55,8 +55,9 @@ PEOPLE = torch.tensor([0, 0, 1, 1])
 
 
 def test_pairs_and_triplets_are_read_from_the_batch() -> None:
-    contrastive = objective(LINE[[0, 0, 1, 2]], PEOPLE[[0, 0, 1, 2]], Loss("contrastive"))
-    assert contrastive.item() == pytest.approx((1.0 + 0.75) / 2)  # (0, 1) alike, (0, 2) not
+    places = [0, 0, 1, 2]  # 0 with 1 of the same person, 0 with 2 of another
+    contrastive = objective(LINE[places], PEOPLE[places], Loss("contrastive", margin=2.0))
+    assert contrastive.item() == pytest.approx((1.0 + 4.0 - 2.25) / 2)
     triplet = objective(LINE[[0, 1, 2]], PEOPLE[[0, 1, 2]], Loss("triplet", margin=1.0))
     assert triplet.item() == pytest.approx(1.0 - 1.5 + 1.0)
 
