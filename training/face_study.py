@@ -47,7 +47,7 @@ class Told:
 def write_face_study(
     recipes: Sequence[Recipe], title: str, about: Sequence[str], folder: Path
 ) -> None:
-    """Measure the artifacts of these recipes; write comparison.md, .csv, and pictures.
+    """Measure the artifacts of these recipes; write verification.md, .csv, and pictures.
 
     The pictures: det.png, distances.png, and for each system neighbours-NAME.png.
 
@@ -57,8 +57,8 @@ def write_face_study(
     folder.mkdir(parents=True, exist_ok=True)
     told = [each for recipe in recipes for each in _tell(recipe)]
     main = [each for each in told if each.measured.source == f"{each.recipe.data.name}:test"]
-    (folder / "comparison.md").write_text(markdown(told, title, about), encoding="utf-8")
-    _write_csv(told, folder / "comparison.csv")
+    (folder / "verification.md").write_text(markdown(told, title, about), encoding="utf-8")
+    _write_csv(told, folder / "verification.csv")
     if not main:
         return
     named = [(each.name, each.measured) for each in main]

@@ -155,7 +155,7 @@ def load_recipe(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RecipeError(f"{name}: {where}: {first['msg']}") from None
+        raise RecipeError(": ".join(filter(None, [name, where, first["msg"]]))) from None
 
 
 def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from filelock import FileLock, Timeout
 from onnx import numpy_helper
 from rich.console import Console
@@ -141,6 +142,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         RecipeError: fp16 without a GPU.
     """
+    AcceleratorState._reset_state()  # noqa: SLF001  it holds a process to its first precision
     if torch.cuda.is_available():
         return Accelerator(mixed_precision=recipe.precision)
     if recipe.precision == "fp16":

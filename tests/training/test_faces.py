@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path) -> Artifact:
-    artifact = run(recipe("lite0-arcface", epochs=4))
+    artifact = run(recipe("lite0-arcface", epochs=3))
     assert folder in artifact.path.parents  # type: ignore[union-attr]
     return artifact  # type: ignore[return-value]
 
@@ -75,11 +75,10 @@ def test_measured_again_it_is_the_same(trained: Artifact) -> None:
     )
 
 
-@pytest.mark.parametrize("variant", ["lite0-contrastive", "lite0-triplet-semi-hard"])
 def test_interrupted_and_resumed_gives_the_same_artifact(
-    folder: Path, variant: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = recipe(variant, epochs=5)
+    settings = recipe("lite0-triplet-semi-hard", epochs=3)
     once = run(settings)
     assert once is not None
     rows = history(once)
@@ -127,15 +126,15 @@ def test_a_search_says_what_it_needs(folder: Path) -> None:
 
 def test_the_study_measures_every_system_on_strangers(folder: Path, trained: Artifact) -> None:
     assert trained.path.exists()
-    systems = [recipe("lite0-arcface", epochs=4)]
+    systems = [recipe("lite0-arcface", epochs=3)]
     write_face_study(systems, "title", ["a line"], folder / "out")
     names = {path.name for path in (folder / "out").iterdir()}
     pictures = {"det.png", "distances.png", "neighbours-faces-lite0-arcface-smoke.png"}
-    assert names == {"comparison.md", "comparison.csv", *pictures}
-    (row,) = csv.DictReader((folder / "out" / "comparison.csv").read_text().splitlines())
+    assert names == {"verification.md", "verification.csv", *pictures}
+    (row,) = csv.DictReader((folder / "out" / "verification.csv").read_text().splitlines())
     eer = trained.manifest.metric("eer", "synthetic/people:test")
     assert float(row["eer"]) == pytest.approx(eer, abs=1e-6)
     assert float(row["fnmr@fmr=0.01/low"]) <= float(row["fnmr@fmr=0.01"])
-    text = (folder / "out" / "comparison.md").read_text()
+    text = (folder / "out" / "verification.md").read_text()
     assert "- a line" in text
     assert text.count("| faces-lite0-arcface-smoke |") == 1
