@@ -1,20 +1,23 @@
 """Embeddings of generated people: trained, interrupted, searched, studied; a small network."""
 
 import csv
+import signal
 import threading
 import time
-from _thread import interrupt_main
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
 from training.calibrate import measure_people
+from training.data import load_splits
 from training.face_study import write_face_study
+from training.loop import fit
 from training.recipe import Recipe, RecipeError, load_recipe
-from training.run import RUNS, run
+from training.run import first_network, make_accelerator, run
 from training.search import plot, search, table
 
 SMALL = {"network.options.model": "mobilenetv2_035"}
@@ -38,11 +41,6 @@ def trained(folder: Path) -> Artifact:
     artifact = run(recipe("lite0-arcface", epochs=3))
     assert folder in artifact.path.parents  # type: ignore[union-attr]
     return artifact  # type: ignore[return-value]
-
-
-def history(artifact: Artifact) -> list[dict[str, str]]:
-    text = (artifact.path / "history.csv").read_text()
-    return list(csv.DictReader(text.splitlines()))
 
 
 def test_an_embedding_has_thresholds_and_rates_on_strangers(trained: Artifact) -> None:
@@ -75,32 +73,38 @@ def test_measured_again_it_is_the_same(trained: Artifact) -> None:
     )
 
 
-def test_interrupted_and_resumed_gives_the_same_artifact(
+def learned(settings: Recipe, folder: Path) -> tuple[dict[str, Tensor], list[tuple[float, float]]]:
+    """Weights, and losses of every epoch."""
+    folder.mkdir(exist_ok=True)
+    splits = load_splits(settings.data, settings.seed)
+    network = first_network(settings, splits)
+    trained, history = fit(network, splits, settings, folder, make_accelerator(settings))
+    return trained.state_dict(), [(row.train_loss, row.validation_loss) for row in history]
+
+
+def test_interrupted_and_resumed_gives_the_same_weights(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = recipe("lite0-triplet-semi-hard", epochs=3)
-    once = run(settings)
-    assert once is not None
-    rows = history(once)
-    checkpoint = folder / RUNS / settings.artifact_name / "checkpoint.pt"
-    assert not checkpoint.exists()
+    weights, losses = learned(settings, folder / "once")
+    checkpoint = folder / "twice" / "checkpoint.pt"
 
     def interrupt() -> None:
         while not checkpoint.exists():
             time.sleep(0.002)
-        interrupt_main()
+        signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        run(settings)
-    twice = run(settings)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            learned(settings, folder / "twice")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    again, same = learned(settings, folder / "twice")
     assert "continuing after epoch" in capsys.readouterr().out
-    assert twice is not None
-    assert twice.hash == once.hash
-    losses = ("train_loss", "validation_loss")
-    assert [[r[key] for key in losses] for r in history(twice)] == [
-        [r[key] for key in losses] for r in rows
-    ]
+    assert same == losses
+    assert all(again[key].equal(value) for key, value in weights.items())
 
 
 def test_a_search_goes_on_where_it_was(folder: Path) -> None:
