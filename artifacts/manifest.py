@@ -17,6 +17,7 @@ ROUTES = ("cifar10", "cars", "digits", "faces")
 METRICS = ("euclidean", "cosine")
 """Distances between embeddings; see `Verification`."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+Task = Literal["classification", "embedding"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -172,7 +173,7 @@ class Manifest(Strict):
 
     version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
-    task: Literal["classification", "embedding"]
+    task: Task
     route: Literal["cifar10", "cars", "digits", "faces"] | None = None
     """Purpose, one of `ROUTES`, that it serves besides under its own name."""
     default: bool = False

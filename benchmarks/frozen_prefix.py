@@ -37,12 +37,13 @@ from torch import nn
 from artifacts.datasets import ImageSet
 from artifacts.provenance import hardware
 from training.cut import cut
-from training.data import Split, Splits, epoch_batches
+from training.data import Split, Splits
 from training.inputs import Pictures
 from training.loop import fit
 from training.networks import Classifier, build
 from training.optim import make_optimizer
 from training.recipe import Recipe
+from training.sampling import epoch_batches
 from training.settings import Data, Network
 
 SYSTEMS: dict[str, tuple[str, str]] = {
@@ -154,7 +155,9 @@ def as_the_studies_did(network: Classifier, split: Split, recipe: Recipe) -> Non
     pictures = Pictures(split, CLASSES, recipe, torch.device("cpu"))
     network.train()
     for epoch in range(recipe.epochs):
-        for indices in epoch_batches(len(split), recipe.batch_size, seed=0, epoch=epoch):
+        for indices in epoch_batches(
+            split.labels, recipe.batch_size, recipe.loss, seed=0, epoch=epoch
+        ):
             images = pictures.plain(indices)[0].contiguous()
             logits = network(images)
             heads = logits[:, None] if logits.ndim == 2 else logits  # noqa: PLR2004
@@ -174,7 +177,7 @@ def forward_times(network: Classifier, split: Split, recipe: Recipe) -> tuple[fl
     prefix, suffix = cut(network, pictures.plain(torch.arange(2))[0])
     network.eval()
     seconds = [0.0, 0.0]
-    for indices in epoch_batches(len(split), recipe.batch_size, seed=0, epoch=0):
+    for indices in epoch_batches(split.labels, recipe.batch_size, recipe.loss, seed=0, epoch=0):
         start = time.perf_counter()
         boundary = prefix(*pictures.plain(indices))
         middle = time.perf_counter()

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from artifacts import Artifact, VitrineError
+from artifacts import Artifact, Manifest, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
@@ -98,8 +98,7 @@ def run_one(recipe: str, profile: Profile, force: bool) -> None:
         return
     artifact = run(settings)
     if artifact is not None:
-        accuracy = artifact.manifest.metric("accuracy", "test")
-        click.echo(f"{artifact.manifest.name}: test accuracy {accuracy:.4f}; {artifact.path}")
+        click.echo(f"{artifact.manifest.name}: {_headline(artifact.manifest)}; {artifact.path}")
 
 
 @main.command("all")
@@ -116,7 +115,7 @@ def run_all(profile: Profile) -> None:
 @profile_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison.")
 def study_command(study: str, profile: Profile, out: Path | None) -> None:
-    """Train what STUDY (ladder, blocks, mnist) misses; compare it with what it reported."""
+    """Train what STUDY (ladder, blocks, mnist, faces) misses; compare it with what it reported."""
     recipes = study_recipes(study, profile)
     from training.figures import write_study_figures
 
@@ -125,11 +124,18 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
     name = f"{study}-smoke" if profile == "smoke" else study
     mark = ", generated pictures" if profile == "smoke" else ""
     title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
-    rows = compare(made, diverged)
     folder = out or REPORTS / "studies" / name
     command = f"python -m training study {study} --profile {profile}"
     there = [recipe for recipe in made if recipe.name not in diverged]
-    write_comparison(rows, title, [f"Command: `{command}`.", *origin(there)], folder)
+    about = [f"Command: `{command}`.", *origin(there)]
+    rows = []
+    if any(recipe.loss.embeds for recipe in recipes):
+        from training.face_study import write_face_study
+
+        write_face_study(there, title, about, folder)
+    else:
+        rows = compare(made, diverged)
+        write_comparison(rows, title, about, folder)
     write_study_figures(study, recipes, rows, folder)
     for path in sorted(folder.iterdir()):
         click.echo(path)
@@ -151,6 +157,29 @@ def results_command(out: Path) -> None:
     click.echo(out)
 
 
+@main.command("search")
+@click.argument("recipe")
+@profile_option
+@click.option("--trials", type=click.IntRange(1), required=True, help="Finished ones to end with.")
+@click.option("--storage", help="Database of trials; an SQLite file under runs/ by default.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of table and plot.")
+def search_command(
+    recipe: str, profile: Profile, trials: int, storage: str | None, out: Path | None
+) -> None:
+    """Try settings of RECIPE at random; a search started again goes on."""
+    settings = load_recipe(recipe, profile)
+    from training.search import plot, search, table
+
+    tried = search(recipe, profile, trials, storage)
+    folder = out or REPORTS / "searches" / settings.artifact_name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trials.csv").write_bytes(table(tried))
+    (folder / "trials.png").write_bytes(plot(tried, settings.artifact_name))
+    best = ", ".join(f"{key} {value:g}" for key, value in tried[0].settings.items())
+    click.echo(f"best of {len(tried)}: validation error {tried[0].error:.4f} with {best}")
+    click.echo(folder)
+
+
 for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):
     main.add_command(_command)
 
@@ -164,7 +193,7 @@ def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]
     """
     from training.run import run, status
 
-    table = Table(Column("recipe", no_wrap=True), "result", "test accuracy", box=box.SIMPLE)
+    table = Table(Column("recipe", no_wrap=True), "result", "measured", box=box.SIMPLE)
     failed, diverged = set(), {}
     for recipe in recipes:
         try:
@@ -181,8 +210,7 @@ def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]
             failed.add(recipe.name)
             table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
             continue
-        accuracy = artifact.manifest.metric("accuracy", "test") if artifact else None
-        shown = "" if accuracy is None else f"{accuracy:.4f}"
+        shown = _headline(artifact.manifest) if artifact else ""
         table.add_row(recipe.name, state.reason if state.current else "trained", shown)
     if os.environ.get("RANK", "0") == "0":
         Console().print(table)
@@ -199,6 +227,14 @@ def download_command(names: tuple[str, ...]) -> None:
         download(name)
         click.echo(f"{name}: {len(load(name, 'train')):,} training pictures")
     click.echo(BY_HAND)
+
+
+def _headline(manifest: Manifest) -> str:
+    """The one figure that says most: accuracy, or the equal error rate on people of the test."""
+    if manifest.task == "classification":
+        return f"test accuracy {manifest.metric('accuracy', 'test'):.4f}"
+    split = f"{manifest.dataset.name}:test" if manifest.dataset else "test"
+    return f"equal error rate {manifest.metric('eer', split):.4f} on {split}"
 
 
 def _classes(recipe: Recipe) -> int:

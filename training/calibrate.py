@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from rich.progress import track
 
 from artifacts import Artifact, DataError, Runtime
-from artifacts.datasets import ImageSet, load
-from artifacts.datasets.base import FileImages
+from artifacts.datasets import load
+from artifacts.datasets.base import FileImages, take
 from artifacts.errors import ArtifactError
-from artifacts.faces import Detector, align
+from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import Verification
+from artifacts.pairs import Ints, Measured, Vectors, all_pairs, distances
 from artifacts.runtime import Picture
+from artifacts.verification import choose, report
 from training.card import face_card
-from training.verification import Floats, Ints, Measured, choose, report
 
 TARGETS = (1e-2, 1e-3, 1e-4)
 
@@ -39,26 +39,16 @@ def measure_people(
         DataError: no such data, or the model was trained on it.
     """
     metric = _metric(artifact)
-    collection, _, split = name.partition(":")
-    _check_unseen(artifact, collection, split)
-    sets = [load(collection, each) for each in (("train", "test") if split == "all" else (split,))]
+    _check_unseen(artifact, name)
+    images, people = everybody(name)
     random = np.random.default_rng(seed)
-    images: list[Picture] = []
-    people: list[int] = []
-    for drawn, number in ((each, c) for each in sets for c in range(len(each.classes))):
-        chosen = random.permutation(np.flatnonzero(drawn.labels == number))[:per_person]
-        images += [drawn.images[i] for i in sorted(chosen)]
-        people += [_offset(sets, drawn) + number] * len(chosen)
-    vectors, found = embed(artifact, images, aligned=aligned)
-    first, second = np.triu_indices(len(found), 1)
-    numbers = np.array(people)[found]
-    return Measured(
-        source=name,
-        distances=_distances(vectors, first, second, metric),
-        people=np.stack([numbers[first], numbers[second]], 1),
-        pictures=len(found),
-        missed=len(images) - len(found),
-    )
+    drawn = [
+        np.sort(random.permutation(np.flatnonzero(people == number))[:per_person])
+        for number in range(int(people.max()) + 1)
+    ]
+    places = np.concatenate(drawn)
+    vectors, found = embed(Runtime.open(artifact), take(images, places), aligned=aligned)
+    return all_pairs(vectors, people[places][found], name, metric, len(places) - len(found))
 
 
 def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
@@ -87,7 +77,7 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
             "first, second_person, second is expected."
         ) from None
     paths = sorted({*left, *right})
-    vectors, found = embed(artifact, FileImages(paths), aligned=aligned)
+    vectors, found = embed(Runtime.open(artifact), FileImages(paths), aligned=aligned)
     place = {paths[number]: row for row, number in enumerate(found)}
     kept = [i for i in range(len(rows)) if left[i] in place and right[i] in place]
     first = np.array([place[left[i]] for i in kept], np.int64)
@@ -96,7 +86,7 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
     people = [[everybody[name] for name in names[i]] for i in kept]
     return Measured(
         source=file.name,
-        distances=_distances(vectors, first, second, metric),
+        distances=distances(vectors, first, second, metric),
         people=np.array(people, np.int64).reshape(-1, 2),
         pictures=len(found),
         missed=len(paths) - len(found),
@@ -104,29 +94,59 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
 
 
 def embed(
-    artifact: Artifact, images: Sequence[Picture], *, aligned: bool
-) -> tuple[npt.NDArray[np.float32], Ints]:
+    runtime: Runtime, images: Sequence[Picture] | Picture, *, aligned: bool
+) -> tuple[Vectors, Ints]:
     """Embed the largest face of each picture, as the server does.
+
+    Args:
+        runtime: of an embedding.
+        images: uint8 H x W x 3, of any sizes.
+        aligned: the pictures are taken as faces, as they are.
 
     Returns:
         N x D, and the places of the N pictures in which a face was found.
+
+    Raises:
+        DataError: no face was found in any.
     """
-    runtime = Runtime.open(artifact)
-    detector = None if aligned else Detector()
-    chips, found = [], []
-    for place in track(range(len(images)), "finding faces"):
-        picture = images[place]
-        if detector is not None:
-            faces = detector.find(picture)
-            if not faces:
-                continue
-            picture = align(picture, faces[0].landmarks)
-        chips.append(runtime.prepare(picture))
-        found.append(place)
+    chips, found = (images, np.arange(len(images))) if aligned else faces_of(images)
+    prepared = [runtime.prepare(chip) for chip in chips]
+    output = OUTPUTS["embedding"]
+    return runtime.run(prepared, [output])[output], found
+
+
+def faces_of(images: Sequence[Picture] | Picture) -> tuple[list[Picture], Ints]:
+    """The largest face of each picture, aligned, and the places of those that have one.
+
+    Raises:
+        DataError: no face was found in any.
+    """
+    detector = Detector()
+    chips = [largest_face(detector, image) for image in track(images, "finding faces")]
+    found = [place for place, chip in enumerate(chips) if chip is not None]
     if not found:
         raise DataError("no face was found in any picture; --aligned takes them as faces.")
-    output = OUTPUTS["embedding"]
-    return runtime.run(chips, [output])[output], np.array(found)
+    return [chip for chip in chips if chip is not None], np.array(found)
+
+
+def everybody(name: str) -> tuple[Sequence[Picture] | Picture, Ints]:
+    """Pictures of a data set NAME:SPLIT and the number of the person on each.
+
+    Args:
+        name: the split is train, test, or all for both; nobody is in both.
+
+    Raises:
+        DataError: no such data.
+    """
+    collection, _, split = name.partition(":")
+    if split != "all":
+        only = load(collection, split)
+        return only.images, only.labels
+    train, test = load(collection, "train"), load(collection, "test")
+    people = np.concatenate([train.labels, test.labels + len(train.classes)])
+    if isinstance(train.images, FileImages) and isinstance(test.images, FileImages):
+        return FileImages([*train.images.paths, *test.images.paths]), people
+    return [*train.images, *test.images], people
 
 
 def calibrate(
@@ -155,42 +175,17 @@ def calibrate(
     return Artifact.save(manifest, files, artifact.path.parent)
 
 
-def _distances(vectors: npt.NDArray[np.float32], first: Ints, second: Ints, metric: str) -> Floats:
-    rows = vectors.astype(np.float64)
-    if metric == "cosine":
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        return np.maximum(1 - _dots(rows, first, second), 0.0)
-    squares = (rows**2).sum(1)
-    apart = squares[first] + squares[second] - 2 * _dots(rows, first, second)
-    lengths: Floats = np.sqrt(np.maximum(apart, 0.0))
-    return lengths
-
-
-def _dots(rows: Floats, first: Ints, second: Ints) -> Floats:
-    products: Floats = (rows @ rows.T)[first, second]
-    return products
-
-
 def _metric(artifact: Artifact) -> str:
     if artifact.manifest.task != "embedding":
         raise ArtifactError(f"{artifact.manifest.name} gives classes; only embeddings have pairs.")
     return (artifact.manifest.verification or Verification()).metric
 
 
-def _check_unseen(artifact: Artifact, collection: str, split: str) -> None:
+def _check_unseen(artifact: Artifact, name: str) -> None:
+    collection, _, split = name.partition(":")
     trained = artifact.manifest.dataset
     if trained is not None and trained.name == collection and split != "test":
         raise DataError(
             f"{artifact.manifest.name} was trained on people of {collection}:train; thresholds "
             f"need people it never saw: {collection}:test, or another collection."
         )
-
-
-def _offset(sets: Sequence[ImageSet], drawn: ImageSet) -> int:
-    """Number of people in the sets before this one."""
-    before = 0
-    for each in sets:
-        if each is drawn:
-            return before
-        before += len(each.classes)
-    return before

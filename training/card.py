@@ -10,16 +10,7 @@ def model_card(manifest: Manifest, title: str) -> str:
     lines = [f"# {manifest.name}", "", f"{title}.", ""]
     if manifest.synthetic:
         lines += ["**Trained on generated pictures: for trying things out, not for use.**", ""]
-    if manifest.dataset and manifest.run and manifest.recipe and manifest.parameters:
-        data, run = manifest.dataset, manifest.run
-        weights = manifest.parameters
-        lines += [
-            f"- Data: {data.name}, {data.train_samples:,} pictures to train on and "
-            f"{data.validation_samples:,} held out to validate.",
-            f"- Made by `{run.command}`: seed {run.seed}, {run.epochs} epochs, precision "
-            f"{run.precision}, {run.seconds:,.0f} s on {run.hardware}.",
-            f"- Weights: {weights.total:,}, of which {weights.trainable:,} were trained.",
-        ]
+    lines += _origin(manifest)
     lines += [f"- Classes: {', '.join(manifest.classes)}.", f"- Input: {_input(manifest)}", ""]
     lines += [
         f"Measured through `model.onnx`, temperature {manifest.temperature:.3f} fitted on the "
@@ -48,6 +39,26 @@ def model_card(manifest: Manifest, title: str) -> str:
     return "\n".join(lines)
 
 
+def _origin(manifest: Manifest) -> list[str]:
+    """What it learned from, how it was made, and its size, as far as known."""
+    data, run, weights = manifest.dataset, manifest.run, manifest.parameters
+    lines = []
+    if data:
+        lines.append(
+            f"- Data: {data.name}, {data.train_samples:,} pictures to train on and "
+            f"{data.validation_samples:,} held out to validate."
+        )
+    if run:
+        lines.append(
+            f"- Made by `{run.command}`: seed {run.seed}, {run.epochs} epochs, precision "
+            f"{run.precision}, {run.seconds:,.0f} s on {run.hardware}."
+        )
+    if weights:
+        trained = f", of which {weights.trainable:,} were trained" if run else ""
+        lines.append(f"- Weights: {weights.total:,}{trained}.")
+    return lines
+
+
 def _input(manifest: Manifest) -> str:
     policy = manifest.input
     low, high = policy.accepted_side
@@ -62,13 +73,12 @@ def _input(manifest: Manifest) -> str:
     )
 
 
-def face_card(manifest: Manifest) -> str:
+def face_card(manifest: Manifest, title: str = "") -> str:
     """Markdown card of an embedding of faces: thresholds, what they do, where its limits lie."""
-    lines = [f"# {manifest.name}", ""]
+    lines = [f"# {manifest.name}", "", *([f"{title}.", ""] if title else [])]
     if manifest.synthetic:
         lines += ["**Trained on generated pictures: for trying things out, not for use.**", ""]
-    if manifest.parameters:
-        lines.append(f"- Weights: {manifest.parameters.total:,}.")
+    lines += _origin(manifest)
     lines += [f"- Reported by its source: {k} {v}." for k, v in manifest.reported.items()]
     lines.append(f"- Input: {_input(manifest)}")
     checked = manifest.verification

@@ -1,4 +1,4 @@
-"""Data sets as tensors: read whole, split by seed, batched by (seed, epoch) alone."""
+"""Data sets as tensors: read whole, split by seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from torch import Tensor
 from artifacts import DataError
 from artifacts.datasets import ImageSet, load
 from artifacts.datasets.base import take
+from artifacts.faces import Detector, largest_face
 from training.download import download
 from training.settings import Data, Size
 
@@ -60,7 +61,8 @@ def load_splits(data: Data, seed: int) -> Splits:
     """Read the training split and hold `data.validation` pictures of it out.
 
     Raises:
-        DataError: data missing or too small, pictures of different sizes without `size`.
+        DataError: data missing or too small to hold so many out, pictures of different sizes
+            without `size`.
     """
     source = load_or_download(data.name, "train")
     if not 0 < data.validation < len(source):
@@ -68,7 +70,7 @@ def load_splits(data: Data, seed: int) -> Splits:
             f"{data.name}: {data.validation} validation pictures asked of {len(source)}; "
             "hold out at least one and leave at least one."
         )
-    pixels = torch.from_numpy(as_array(source, data.size))
+    pixels = torch.from_numpy(as_array(source, data.size, align=data.align))
     labels = torch.from_numpy(source.labels)
     held_out = _validation(labels, data, seed)
     rest = torch.ones(len(source), dtype=torch.bool)
@@ -89,8 +91,18 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
         classes = int(labels.max()) + 1
         each = data.validation // classes
         return torch.cat([(labels == c).nonzero()[:each, 0] for c in range(classes)])
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    return order[: data.validation]
+    generator = torch.Generator().manual_seed(seed)
+    if data.validation_choice == "classes":
+        drawn = torch.randperm(int(labels.max()) + 1, generator=generator)
+        counts = labels.bincount()[drawn].cumsum(0)
+        enough = int((counts < data.validation).sum()) + 1
+        if enough >= len(drawn):
+            raise DataError(
+                f"{data.name}: {data.validation} pictures in whole classes are all there are; ask "
+                "for fewer, and leave at least one class to train on."
+            )
+        return torch.isin(labels, drawn[:enough]).nonzero()[:, 0]
+    return torch.randperm(len(labels), generator=generator)[: data.validation]
 
 
 def load_or_download(name: str, split: str) -> ImageSet:
@@ -103,46 +115,37 @@ def load_or_download(name: str, split: str) -> ImageSet:
         return load(name, split)
 
 
-def as_array(source: ImageSet, size: Size | None) -> Pixels:
+def as_array(source: ImageSet, size: Size | None, *, align: bool = False) -> Pixels:
     """All pictures as uint8 N x H x W x 3, squashed to `size` (height, width), px, where given.
+
+    With `align`, of each picture the largest face, or all of it where none is found.
 
     Decoded folders are kept on disk under `runs/cache`, one file per content and size.
 
     Raises:
         DataError: a folder of pictures without `size`, or an unreadable picture.
     """
-    if isinstance(source.images, np.ndarray) and size in (None, source.images.shape[1:3]):
+    whole = isinstance(source.images, np.ndarray) and size in (None, source.images.shape[1:3])
+    if isinstance(source.images, np.ndarray) and whole and not align:
         return source.images
     if size is None:
         raise DataError(f"{source.name}: pictures of many sizes need `data.size` in the recipe.")
     height, width = size
-    path = CACHE / f"{source.fingerprint[:16]}-{height}x{width}.npy"
+    name = f"{source.fingerprint[:16]}-{height}x{width}"
+    path = CACHE / f"{name}{'-aligned' if align else ''}.npy"
     if not path.exists():
+        detector = Detector() if align else None
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npy")
         shape = (len(source), height, width, 3)
         writable = np.lib.format.open_memmap(partial, "w+", dtype=np.uint8, shape=shape)
         for i in track(range(len(source)), f"decoding {source.name}"):
-            image = Image.fromarray(source.images[i])
+            picture = source.images[i]
+            chip = largest_face(detector, picture) if detector else None
+            image = Image.fromarray(picture if chip is None else chip)
             writable[i] = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
         writable.flush()
         partial.rename(path)
     # copy-on-write: torch warns about read-only memory, and nothing writes to it
     array: Pixels = np.load(path, mmap_mode="c")
     return array
-
-
-def epoch_batches(
-    count: int, batch_size: int, *, seed: int, epoch: int, rank: int = 0, world: int = 1
-) -> list[Tensor]:
-    """Indices of one epoch's batches, a function of (seed, epoch) only, so resuming repeats them.
-
-    Every device takes its share of each batch. The last, smaller batch is left out so that
-    batch-norm sees full batches, unless it is the only one.
-    """
-    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-    order = torch.randperm(count, generator=generator)
-    batches = list(torch.split(order, batch_size))
-    if len(batches) > 1 and len(batches[-1]) < batch_size:
-        batches.pop()
-    return [batch[rank::world] for batch in batches]

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from artifacts import InputPolicy, Runtime, VitrineError
+from artifacts.manifest import Task
 from training.networks import Classifier
 from training.same_padding import OPERATOR_SET, same_padding_as_attribute
 
 TOLERANCE = 1e-4
-"""Greatest difference of logits, relative to the largest logit where that exceeds 1."""
+"""Greatest difference of logits or embeddings, relative to the largest where that exceeds 1."""
 
 
 class ExportError(VitrineError):
@@ -24,12 +25,14 @@ class ExportError(VitrineError):
 
 
 class Served(nn.Module):
-    """The graph as it is served: pixels in, logits and features out.
+    """The graph as it is served: pixels in, the named outputs out.
 
     Args:
         network: trained, in evaluation mode.
         mean: per channel, of pictures scaled to 0..1.
         std: as `mean`.
+        task: classification: logits N x C and features N x D; embedding: what the trunk makes,
+            N x D; the head has served its purpose.
     """
 
     shift: Tensor
@@ -40,24 +43,26 @@ class Served(nn.Module):
         network: Classifier,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
+        task: Task = "classification",
     ) -> None:
         super().__init__()
         self.network = network
+        self.names = ("embedding",) if task == "embedding" else ("logits", "features")
         self.register_buffer("shift", torch.tensor(mean) * 255)
         self.register_buffer("scale", 1 / (torch.tensor(std) * 255))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 N x H x W x 3 -> (logits N x C, features N x D)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 N x H x W x 3 -> outputs in the order of `names`."""
         pixels = (images.float() - self.shift) * self.scale
         features = self.network.trunk(pixels.permute(0, 3, 1, 2))  # (N, D)
-        return self.network.head(features), features
+        return (self.network.head(features), features) if len(self.names) > 1 else (features,)
 
 
 def export(served: Served, policy: InputPolicy) -> bytes:
     """Serialize as ONNX with dynamic batch, and dynamic height and width unless size is fixed.
 
     Raises:
-        ExportError: the graph's logits differ from the network's by more than `TOLERANCE`.
+        ExportError: the graph's answers differ from the network's by more than `TOLERANCE`.
     """
     dim = torch.export.Dim
     shapes: dict[int, object] = {0: dim.DYNAMIC}
@@ -80,7 +85,7 @@ def export(served: Served, policy: InputPolicy) -> bytes:
             external_data=False,
             opset_version=OPERATOR_SET,
             input_names=["images"],
-            output_names=["logits", "features"],
+            output_names=list(served.names),
             dynamic_shapes=(shapes,),
             verbose=False,
         )
@@ -119,7 +124,7 @@ def _module_of(node: onnx.NodeProto) -> str:
 
 @torch.inference_mode()
 def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
-    """Greatest relative difference of logits between network and graph on random pictures.
+    """Greatest relative difference of the first output of network and graph on random pictures.
 
     Raises:
         ExportError: it exceeds `TOLERANCE`.
@@ -131,7 +136,7 @@ def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
     for height, width in sizes:
         pixels = random.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
         expected = served(torch.from_numpy(pixels))[0].numpy()
-        actual = runtime.run_batch(pixels)["logits"]
+        actual = runtime.run_batch(pixels)[served.names[0]]
         if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
             raise ExportError(
                 "the network answers NaN or infinity: its training diverged. Nothing was written; "

@@ -15,7 +15,11 @@ mpl.use("Agg")
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of the history. Losses are nats per sample, accuracies shares of 1."""
+    """One row of the history.
+
+    Losses of logits are nats per sample. Accuracies are shares of 1; for losses of pairs and
+    triplets, and on validation people, that of all pairs at the threshold of equal errors.
+    """
 
     epoch: int
     """Counted from 1."""
@@ -26,7 +30,7 @@ class Epoch:
     train_accuracy: float
     """On augmented batches, while the weights still move."""
     validation_loss: float
-    """Cross-entropy."""
+    """Cross-entropy; of embeddings as `training.embeddings.validate` has it."""
     validation_accuracy: float
     train_seconds: float
     validation_seconds: float
@@ -64,7 +68,7 @@ def history_plot(history: Sequence[Epoch], title: str) -> bytes:
     """PNG: loss, accuracy and seconds over the epochs, training and validation."""
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     epochs = [row.epoch for row in history]
-    panels = [("loss", "loss (nats per sample)"), ("accuracy", "accuracy"), ("seconds", "s/epoch")]
+    panels = [("loss", "loss"), ("accuracy", "accuracy"), ("seconds", "s/epoch")]
     for axes, (quantity, label) in zip(figure.subplots(1, 3), panels, strict=True):
         for split, colour in (("train", "#0072B2"), ("validation", "#D55E00")):
             values = [getattr(row, f"{split}_{quantity}") for row in history]

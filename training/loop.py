@@ -16,8 +16,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
 from training.cut import cut
-from training.data import Splits, epoch_batches
+from training.data import Splits
 from training.depthwise import FastDepthwise
+from training.embeddings import separation, validate
 from training.frozen import frozen_sources
 from training.history import DivergedError, Epoch
 from training.inputs import Pictures, Source
@@ -25,6 +26,7 @@ from training.losses import objective
 from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
+from training.sampling import epoch_batches
 
 
 @dataclass
@@ -75,7 +77,7 @@ def fit(
     """Train a network as the recipe says, continuing where an interrupted run stopped.
 
     Args:
-        model: N x 3 x H x W, normalised -> logits N x C.
+        model: N x 3 x H x W, normalised -> logits N x C, or what the loss of embeddings takes.
         splits: training and validation pictures.
         recipe: settings.
         folder: where the checkpoint lies.
@@ -132,6 +134,8 @@ def _feed(state: State, splits: Splits, recipe: Recipe, accelerator: Accelerator
     train, validation = (
         Pictures(split, classes, recipe, device) for split in (splits.train, splits.validation)
     )
+    if recipe.loss.embeds:
+        return Feed(state.model, state.result.trunk, train, validation)
     if recipe.cache == "none":
         return Feed(state.model, state.result, train, validation)
     images = validation.plain(torch.arange(2))[0]
@@ -152,7 +156,10 @@ def _epoch(
     start = time.perf_counter()
     train_loss, train_accuracy = _train(model, state, feed.train, recipe, epoch, accelerator, tick)
     middle = time.perf_counter()
-    loss, accuracy = _validate(feed.result, feed.validation, accelerator)
+    if recipe.loss.embeds:
+        loss, accuracy = validate(feed.result, feed.validation, recipe, accelerator)
+    else:
+        loss, accuracy = _validate(feed.result, feed.validation, accelerator)
     return Epoch(
         epoch=epoch + 1,
         rate=state.optimizer.param_groups[0]["lr"],
@@ -181,7 +188,13 @@ def _train(
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
     batches = epoch_batches(
-        len(source.labels), recipe.batch_size, seed=recipe.seed, epoch=epoch, rank=rank, world=world
+        source.labels,
+        recipe.batch_size,
+        recipe.loss,
+        seed=recipe.seed,
+        epoch=epoch,
+        rank=rank,
+        world=world,
     )
     loss_mean, hit_mean = _means(accelerator)
     model.train()
@@ -192,15 +205,17 @@ def _train(
         set_rate(state.optimizer, settings.lr * factor)
         inputs, targets = source.training(indices, generator, epoch)
         with accelerator.autocast(), FastDepthwise():
-            logits = model(*inputs)
-        loss = objective(logits.float(), targets, recipe.loss)
+            outputs = model(*inputs)
+        loss = objective(outputs.float(), targets, recipe.loss)
         accelerator.backward(loss)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         if state.average is not None:
             state.average.update_parameters(state.model)
         loss_mean.update(loss.detach(), len(indices))
-        hit_mean.update(_hits(logits, source.labels[indices]))
+        pairwise = recipe.loss.name in ("contrastive", "triplet")
+        score = separation if pairwise else _hits
+        hit_mean.update(score(outputs.detach(), source.labels[indices]))
     return float(loss_mean.compute()), float(hit_mean.compute())
 
 

@@ -54,7 +54,7 @@ def rate_factor(settings: Optimizer, done: float, epochs: int) -> float:
     if settings.schedule == "constant":
         return 1.0
     if settings.schedule == "exponential":
-        return float(settings.gamma ** math.floor(done))
+        return float(settings.gamma ** math.floor(done / settings.step))
     rest = (done - warmup) / (epochs - warmup)
     return 1.0 - rest if settings.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * rest))
 

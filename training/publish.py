@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
 from artifacts import Artifact, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
-from artifacts.manifest import DatasetRecord, Metric, Parameters, RecipeRecord, RunRecord
+from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord, Task
 from artifacts.provenance import code_version, hardware
-from training.card import model_card
+from training.card import face_card, model_card
 from training.data import Split, Splits, load_or_download
+from training.embeddings import measured_embedding
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
 from training.history import Epoch, history_csv, history_plot
@@ -31,36 +33,33 @@ def publish(
 ) -> Artifact:
     """Export a network and write its artifact, whole or not at all.
 
-    The temperature is fitted on validation pictures; every metric is measured through the
-    exported graph. A support-vector machine has no history but kernels that were tried.
+    Temperature or thresholds are chosen on validation pictures; every metric is measured through
+    the exported graph. A support-vector machine has no history but kernels that were tried.
 
     Raises:
         ExportError: graph and network differ.
         DataError: no test split.
     """
     policy = recipe.policy
-    graph = export(Served(network, recipe.data.mean, recipe.data.std), policy)
+    task: Task = "embedding" if recipe.loss.embeds else "classification"
+    graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
     runtime = Runtime(graph, policy)
-    held_out = splits.validation
-    logits = run_logits(runtime, held_out.originals)
-    temperature = fit_temperature(logits, held_out.labels.numpy())
-    metrics = score(logits, held_out.labels.numpy(), temperature, "validation")
-    metrics += _measure(recipe, splits, runtime, temperature)
-    total, trainable = parameter_counts(network)
+    measure = measured_embedding if recipe.loss.embeds else _measured_classifier
+    served = network.trunk if recipe.loss.embeds else network
+    total, trainable = parameter_counts(served)
     manifest = Manifest.build(
         name=recipe.artifact_name,
-        task="classification",
+        task=task,
         route=recipe.route,
         default=recipe.default,
-        classes=splits.classes,
         input=policy,
-        temperature=round(temperature, 6),
+        **measure(recipe, splits, runtime),
         dataset=DatasetRecord(
             name=splits.source.name,
             fingerprint=splits.source.fingerprint,
             synthetic=splits.source.synthetic,
             train_samples=len(splits.train),
-            validation_samples=len(held_out),
+            validation_samples=len(splits.validation),
         ),
         recipe=RecipeRecord(
             name=recipe.name,
@@ -82,15 +81,15 @@ def publish(
                 1,
             ),
         ),
-        metrics=metrics,
         reported=recipe.reported,
         code_version=code_version(),
         created=datetime.now(UTC).replace(microsecond=0),
     )
+    card = face_card if recipe.loss.embeds else model_card
     files = {
         MODEL_FILE: graph,
         "history.csv": history_csv(history),
-        "card.md": model_card(manifest, recipe.title).encode(),
+        "card.md": card(manifest, recipe.title).encode(),
     }
     if history:
         files["history.png"] = history_plot(history, _title(manifest))
@@ -100,17 +99,28 @@ def publish(
     return Artifact.save(manifest, files)
 
 
-def _measure(recipe: Recipe, splits: Splits, runtime: Runtime, temperature: float) -> list[Metric]:
-    """Training and test split at their own size, then the test split at the recipe's sizes."""
+def _measured_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
+    """Fields of the manifest: classes, temperature and metrics.
+
+    Training and test split at their own size, then the test split at the recipe's sizes.
+    """
+    held_out = splits.validation
+    logits = run_logits(runtime, held_out.originals)
+    temperature = fit_temperature(logits, held_out.labels.numpy())
+    metrics = score(logits, held_out.labels.numpy(), temperature, "validation")
     train = _sample(splits.train, recipe.seed)
     train_logits = run_logits(runtime, train.originals)
-    metrics = score(train_logits, train.labels.numpy(), temperature, "train")
+    metrics += score(train_logits, train.labels.numpy(), temperature, "train")
     test = load_or_download(recipe.data.name, "test")
     metrics += score(run_logits(runtime, test.images), test.labels, temperature, "test")
     for size in recipe.evaluation.sizes:
         logits = run_logits(runtime, Resized(test.images, size))
         metrics += score(logits, test.labels, temperature, "test", size)
-    return metrics
+    return {
+        "classes": splits.classes,
+        "temperature": round(temperature, 6),
+        "metrics": metrics,
+    }
 
 
 def _sample(split: Split, seed: int) -> Split:

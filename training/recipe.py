@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,9 +64,22 @@ class Recipe(Closed):
     evaluation: Evaluation = field(default_factory=Evaluation)
     reported: dict[str, float] = field(default_factory=dict)
     """Figures that the source study printed, keyed metric/split as the artifact's metrics."""
+    search: dict[str, list[float]] = field(default_factory=dict)
+    """Settings by dotted name, such as optimizer.lr, and the values that a search draws from."""
     remark: str = ""
     """What the study said in words, or what explains a difference from it."""
     profile: Profile = "full"
+
+    def __post_init__(self) -> None:
+        """Refuse settings that exclude each other."""
+        if not self.loss.embeds:
+            return
+        if self.cache != "none" or self.augment.mixup or self.svm:
+            raise ValueError("embeddings take no cache, mixup or svm")
+        if self.data.validation_choice != "classes":
+            raise ValueError("embeddings need data.validation_choice: classes")
+        if (self.loss.name == "arcface") != (self.network.options.get("head") == "cosine"):
+            raise ValueError("the loss arcface, and it alone, needs network.options.head: cosine")
 
     @property
     def artifact_name(self) -> str:
@@ -86,7 +100,16 @@ class Recipe(Closed):
         setting does not put every artifact out of date.
         """
         settings = _changed(self)
-        for word in ("title", "study", "reported", "remark", "route", "default", "profile"):
+        for word in (
+            "title",
+            "study",
+            "reported",
+            "remark",
+            "route",
+            "default",
+            "profile",
+            "search",
+        ):
             settings.pop(word, None)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
@@ -96,8 +119,19 @@ def recipe_names(folder: Path = RECIPES) -> list[str]:
     return list(_all_settings(folder))
 
 
-def load_recipe(name: str, profile: Profile = "full", folder: Path = RECIPES) -> Recipe:
+def load_recipe(
+    name: str,
+    profile: Profile = "full",
+    folder: Path = RECIPES,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Read a recipe and lay the profile's settings over it.
+
+    Args:
+        name: of the recipe.
+        profile: whose settings are laid over it.
+        folder: of the recipes.
+        changes: settings by dotted name, such as optimizer.lr, laid over both.
 
     Raises:
         RecipeError: unknown name, or the first setting that is not as it must be.
@@ -115,12 +149,13 @@ def load_recipe(name: str, profile: Profile = "full", folder: Path = RECIPES) ->
     if unknown:
         raise RecipeError(f"{name}: profiles {sorted(unknown)} are unknown; use {PROFILES}.")
     settings = _overlay(settings, profiles.get(profile) or {})
+    settings = _overlay(settings, _nested(changes or {}))
     try:
         return TypeAdapter(Recipe).validate_python({**settings, "name": name, "profile": profile})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RecipeError(f"{name}: {where}: {first['msg']}") from None
+        raise RecipeError(": ".join(filter(None, [name, where, first["msg"]]))) from None
 
 
 def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:
@@ -147,18 +182,23 @@ def _variants(
     """Changes by variant: the combinations of the grid, and what is named on top."""
     variants: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*grid.values()) if grid else ():
-        changes: dict[str, Any] = {}
-        for key, value in zip(grid or (), values, strict=True):
-            *path, last = key.split(".")
-            place = changes
-            for part in path:
-                place = place.setdefault(part, {})
-            place[last] = value
-        variants["-".join(values)] = changes
+        variants["-".join(values)] = _nested(dict(zip(grid or (), values, strict=True)))
     return {
         name: _overlay(variants.get(name, {}), named.get(name, {}))
         for name in dict.fromkeys([*variants, *named])
     }
+
+
+def _nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted name as the tree that a file would have."""
+    tree: dict[str, Any] = {}
+    for key, value in dotted.items():
+        *path, last = key.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return tree
 
 
 def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

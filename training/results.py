@@ -19,13 +19,19 @@ def results(folder: Path = STUDIES) -> str:
     """The page, as Markdown.
 
     Args:
-        folder: holds a folder per study with the comparison.csv that `study` writes.
+        folder: holds a folder per study with the comparison.csv that `study` writes, or the
+            verification.md.
     """
     recipes = [load_recipe(name) for name in recipe_names()]
     parts = [HEAD]
     for study in dict.fromkeys(recipe.study for recipe in recipes if recipe.study):
         own = [recipe for recipe in recipes if recipe.study == study]
-        parts.append(_section(study, own, _rows(folder / study / "comparison.csv")))
+        told = folder / study / "verification.md"
+        if told.exists():  # of embeddings, which have no accuracy
+            _, _, rest = told.read_text(encoding="utf-8").partition("\n")
+            parts.append(f"## {study}\n{rest}")
+        else:
+            parts.append(_section(study, own, _rows(folder / study / "comparison.csv")))
     return "\n".join(parts)
 
 

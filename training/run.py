@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from filelock import FileLock, Timeout
 from onnx import numpy_helper
 from rich.console import Console
@@ -18,7 +19,7 @@ from artifacts import Artifact, ArtifactError, DataError
 from artifacts.artifact import artifact_names
 from artifacts.datasets import load
 from artifacts.graph import load_graph
-from training.data import load_splits
+from training.data import Splits, load_splits
 from training.inputs import normalise
 from training.loop import fit
 from training.networks import Classifier, build, code_hash
@@ -81,9 +82,7 @@ def run(recipe: Recipe) -> Artifact | None:
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, recipe) if accelerator.is_main_process else contextlib.nullcontext():
         splits = load_splits(recipe.data, recipe.seed)
-        torch.manual_seed(recipe.seed)
-        network = build(recipe.network, len(splits.classes))
-        network.initialise(normalise(splits.train.images[:INITIAL_PICTURES], recipe))
+        network = first_network(recipe, splits)
         if start is not None:
             adopt_head(network, start)
         if recipe.svm is None:
@@ -98,6 +97,14 @@ def run(recipe: Recipe) -> Artifact | None:
         artifact = publish(recipe, trained, splits, history, tried)
     shutil.rmtree(folder)  # its checkpoint has become the artifact
     return artifact
+
+
+def first_network(recipe: Recipe, splits: Splits) -> Classifier:
+    """The network that training starts from; the same at every call."""
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.network, len(splits.classes))
+    network.initialise(normalise(splits.train.images[:INITIAL_PICTURES], recipe))
+    return network
 
 
 def _start(recipe: Recipe) -> Artifact | None:
@@ -135,6 +142,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         RecipeError: fp16 without a GPU.
     """
+    AcceleratorState._reset_state()  # noqa: SLF001  it holds a process to its first precision
     if torch.cuda.is_available():
         return Accelerator(mixed_precision=recipe.precision)
     if recipe.precision == "fp16":

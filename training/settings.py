@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 Size = tuple[int, int]
+EMBEDDING_LOSSES = ("contrastive", "triplet", "arcface")
 
 
 class Closed:
@@ -22,9 +23,13 @@ class Data(Closed):
     """As `artifacts.datasets.load` takes it: cifar10, image_folder/FOLDER, synthetic/objects."""
     validation: int
     """Training pictures held out to validate."""
-    validation_choice: Literal["random", "first-of-class", "last"] = "random"
+    validation_choice: Literal["random", "first-of-class", "last", "classes"] = "random"
     """random: drawn by the recipe's seed. first-of-class: the first of each class in the file's
-    order, equally many. last: the end of the file."""
+    order, equally many. last: the end of the file. classes: all pictures of classes drawn by the
+    seed, until there are as many as asked; for people, whom no other split may show."""
+    align: bool = False
+    """Pictures are photographs of people: train on their largest face, found and aligned as the
+    server does it. Where none is found, the picture is taken as it is."""
     size: Size | None = None
     """(height, width), px, that pictures are squashed to while training; None keeps arrays as they
     are. Metrics are measured on the pictures as they are, through the served graph."""
@@ -90,9 +95,11 @@ class Optimizer(Closed):
     """Decoupled for adamw, added to the gradient otherwise; weights of rank 2 and more only."""
     schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
     """Factor on lr: constant 1; down to 0 over the run along a half cosine or a line; or
-    gamma ** epochs done."""
+    gamma ** steps done."""
     gamma: float = 1.0
-    """Of the exponential schedule, per epoch."""
+    """Of the exponential schedule, per step."""
+    step: int = 1
+    """Epochs of one step of the exponential schedule."""
     warmup: float = 0.0
     """Share of the run (0..1) in which the factor rises from 0 in a line."""
     ema: float = 0.0
@@ -101,14 +108,48 @@ class Optimizer(Closed):
 
 @dataclass(frozen=True)
 class Loss(Closed):
-    """What training makes small."""
+    """What training makes small: a loss of logits, or one of `EMBEDDING_LOSSES`."""
 
-    name: Literal["cross-entropy", "nll", "nll-on-logits", "doubled-softmax"] = "cross-entropy"
+    name: Literal[
+        "cross-entropy",
+        "nll",
+        "nll-on-logits",
+        "doubled-softmax",
+        "contrastive",
+        "triplet",
+        "arcface",
+    ] = "cross-entropy"
     """nll: of log-softmax, which is cross-entropy in two steps. nll-on-logits: the same without
     log-softmax, a bug kept to be looked at. doubled-softmax: cross-entropy of probabilities taken
-    for logits, as where a network ends in softmax; kept to show its cost."""
+    for logits, as where a network ends in softmax; kept to show its cost.
+
+    Of embeddings: contrastive and triplet (`training.pair_losses`); arcface: cross-entropy of
+    scaled cosines with an angular margin (Deng et al. 2019, arXiv 1801.07698)."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes; cross-entropy only."""
+    margin: float = 1.0
+    """Of contrastive and triplet a distance, of arcface an angle, radians."""
+    scale: float = 1.0
+    """Factor on the cosines of arcface."""
+    mining: Literal["none", "semi-hard", "hard"] = "none"
+    """Of triplets. none: each picture's partners are drawn at random. Otherwise they are found in
+    the batch, by `per_class` pictures of each person in it. semi-hard: all whose other person is
+    farther, but within the margin (Schroff et al. 2015). hard: of each picture its farthest of the
+    same person and its nearest of another (Hermans et al. 2017, arXiv 1703.07737)."""
+    per_class: int = 1
+    """Pictures of one class that enter a batch together; 1: drawn without regard to class."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it is a loss of embeddings, which know people that no training picture shows."""
+        return self.name in EMBEDDING_LOSSES
+
+    @property
+    def partners(self) -> tuple[bool | None, ...]:
+        """Partners drawn for each picture: of its class (True), of another (False), or either."""
+        if self.name == "contrastive":
+            return (None,)
+        return (True, False) if self.name == "triplet" and self.mining == "none" else ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +159,9 @@ class Evaluation(Closed):
     sizes: tuple[str, ...] = ()
     """WIDTHxHEIGHT in px, or one side whose square's area they get with their aspect ratio kept;
     test pictures are rescaled (bicubic) before they are shown."""
+    people: tuple[str, ...] = ()
+    """Collections of faces, such as faces/orl, whose people are all told apart, too; of embeddings
+    only. One that is not at hand is left out."""
 
 
 @dataclass(frozen=True)

@@ -87,12 +87,12 @@ def origin(recipes: Sequence[Recipe]) -> list[str]:
         f"{metric.samples:,} {metric.split}"
         for manifest in manifests
         for metric in manifest.metrics
-        if metric.name == "accuracy" and metric.size is None
+        if metric.name in ("accuracy", "found") and metric.size is None
     }
     runs = [manifest.run for manifest in manifests if manifest.run]
     datasets = sorted({m.dataset.name for m in manifests if m.dataset})
     return [
-        f"Pictures: {', '.join(sorted(samples))}; {', '.join(datasets)}. Accuracies are measured "
+        f"Pictures: {', '.join(sorted(samples))}; {', '.join(datasets)}. Figures are measured "
         "through the served graphs.",
         f"Seed: {', '.join(sorted({str(run.seed) for run in runs}))}.",
         *(f"Trained on: {hardware}." for hardware in sorted({run.hardware for run in runs})),

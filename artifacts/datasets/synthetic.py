@@ -30,13 +30,25 @@ class Kind:
     """Pictures in the training split."""
     test: int
     grey: bool = False
+    strangers: tuple[str, ...] = ()
+    """Classes of the test split, where they are people, whom no other split may show."""
+
+    def split_classes(self, split: str) -> tuple[str, ...]:
+        """Classes of a split."""
+        return self.strangers or self.classes if split == "test" else self.classes
 
 
 KINDS = {
     "objects": Kind(CIFAR10_CLASSES, 32, 1000, 500),
     "digits": Kind(tuple("0123456789"), 28, 1000, 500, grey=True),
     "cars": Kind(tuple(f"car {i:03d}" for i in range(196)), 64, 1960, 392),
-    "people": Kind(tuple(f"person {i:02d}" for i in range(40)), 112, 400, 200),
+    "people": Kind(
+        tuple(f"person {i:02d}" for i in range(40)),
+        112,
+        400,
+        200,
+        strangers=tuple(f"person {i:02d}" for i in range(40, 60)),
+    ),
 }
 
 
@@ -52,14 +64,16 @@ def synthetic(kind: str, split: str) -> ImageSet:
     count = spec.train if split == "train" else spec.test
     seed = zlib.crc32(f"{kind}:{split}:{GENERATOR_VERSION}".encode())
     random = np.random.default_rng(seed)
-    labels = np.arange(count) % len(spec.classes)
-    layouts = np.stack([_layout(kind, c, spec) for c in range(len(spec.classes))])
+    classes = spec.split_classes(split)
+    known = spec.classes + spec.strangers
+    labels = np.arange(count) % len(classes)
+    layouts = np.stack([_layout(kind, known.index(name), spec) for name in classes])
     images = np.stack([_picture(layouts[label], random) for label in labels])
     setting = f"synthetic/{kind}:{split}:{GENERATOR_VERSION}:{spec}"
     return ImageSet(
         f"synthetic/{kind}",
         split,
-        spec.classes,
+        classes,
         images,
         labels.astype(np.int64),
         hashlib.sha256(setting.encode()).hexdigest(),

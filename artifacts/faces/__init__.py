@@ -14,5 +14,12 @@ at 40.
 
 from artifacts.faces.alignment import align
 from artifacts.faces.detector import Detector, Found
+from artifacts.runtime import Picture
 
-__all__ = ["Detector", "Found", "align"]
+__all__ = ["Detector", "Found", "align", "largest_face"]
+
+
+def largest_face(detector: Detector, picture: Picture) -> Picture | None:
+    """The largest face of a picture (uint8 H x W x 3), aligned; None where none is found."""
+    faces = detector.find(picture)
+    return align(picture, faces[0].landmarks) if faces else None

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from artifacts import DataError
-from training.data import epoch_batches, load_splits
+from training.data import load_splits
 from training.settings import Data
 
 
@@ -35,24 +35,14 @@ def test_a_split_without_pictures_is_refused(validation: int) -> None:
         load_splits(Data("synthetic/objects", validation=validation), 0)
 
 
-def test_batches_depend_on_seed_and_epoch_alone() -> None:
-    first = epoch_batches(100, 32, seed=3, epoch=5)
-    assert [len(b) for b in first] == [32, 32, 32]  # the rest of 4 is left out
-    assert all(
-        a.equal(b) for a, b in zip(first, epoch_batches(100, 32, seed=3, epoch=5), strict=True)
-    )
-    assert not first[0].equal(epoch_batches(100, 32, seed=3, epoch=6)[0])
-
-
-def test_devices_share_each_batch() -> None:
-    whole = epoch_batches(64, 16, seed=0, epoch=0)
-    parts = [epoch_batches(64, 16, seed=0, epoch=0, rank=r, world=2) for r in (0, 1)]
-    for batch, left, right in zip(whole, *parts, strict=True):
-        assert sorted(batch.tolist()) == sorted(left.tolist() + right.tolist())
-
-
-def test_one_small_batch_is_kept() -> None:
-    assert [len(b) for b in epoch_batches(5, 32, seed=0, epoch=0)] == [5]
+def test_validation_can_be_whole_classes() -> None:
+    data = Data("synthetic/objects", validation=150, validation_choice="classes")
+    one, other = (load_splits(data, seed) for seed in (0, 1))
+    assert len(one.validation) == 200, "150 pictures asked, 100 a class"
+    assert set(one.train.labels.tolist()).isdisjoint(one.validation.labels.tolist())
+    assert not one.validation.labels.equal(other.validation.labels)
+    with pytest.raises(DataError, match="leave at least one"):
+        load_splits(Data("synthetic/objects", validation=901, validation_choice="classes"), 0)
 
 
 def test_missing_cars_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

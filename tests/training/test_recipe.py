@@ -50,6 +50,7 @@ def write(folder: Path, text: str) -> None:
         ("profiles: {gpu: {}}", "gpu"),
         ("data: {name: cifar10}", "data.validation"),
         ("[", "not YAML"),
+        ("loss: {name: triplet}", "validation_choice: classes"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, change: str, message: str) -> None:

@@ -28,6 +28,14 @@ def test_figures_are_those_of_the_comparison(tmp_path: Path) -> None:
     assert "epochs 6 for 50" in line
 
 
+def test_verification_is_told_as_it_was_measured(tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "verification.md").write_text("# Faces\n\n| faces-x | 0.1 |\n")
+    page = results(tmp_path)
+    assert "## faces\n\n| faces-x | 0.1 |\n" in page
+    assert "| faces-triplet |" not in page
+
+
 def test_a_study_that_did_not_run_says_so(tmp_path: Path) -> None:
     page = results(tmp_path)
     assert page.count("Not run yet.") == page.count("\n## ")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from training.recipe import RecipeError
 from training.settings import Network
 
-NAMES = ("backbone", "blocks", "fast", "ladder", "mlp")
+NAMES = ("backbone", "blocks", "embedder", "fast", "ladder", "mlp")
 """Modules of this package, each with a function of its name that builds trunk and head. They are
 imported when asked for: timm alone takes seconds."""
 

@@ -6,62 +6,17 @@ error rate (EER), where both are alike.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from artifacts import DataError
-from artifacts.manifest import Metric, Pairs, Threshold
+from artifacts.curves import INTERVAL, Rate, draws, summary
+from artifacts.errors import DataError
+from artifacts.manifest import Metric, Threshold
+from artifacts.pairs import Floats, Measured
 
+RESAMPLES = 1000
 LEAST_MATCHES = 10
 """False matches that a target must let happen among the pairs, for its threshold to be placed."""
-RESAMPLES = 1000
-INTERVAL = (2.5, 97.5)
-"""Percentiles of the bootstrap that bound an interval."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Distances of pairs of pictures, and the people on them."""
-
-    source: str
-    distances: Floats
-    """N."""
-    people: Ints
-    """N x 2: number of the person on each picture."""
-    pictures: int
-    """Pictures in which a face was found."""
-    missed: int
-    """Pictures in which none was; no pair has them."""
-
-    @property
-    def same(self) -> npt.NDArray[np.bool_]:
-        """N: whether a pair is of one person."""
-        same: npt.NDArray[np.bool_] = self.people[:, 0] == self.people[:, 1]
-        return same
-
-    @property
-    def pairs(self) -> Pairs:
-        """The pairs in numbers."""
-        count = int(self.same.sum())
-        return Pairs(
-            dataset=self.source,
-            people=len(np.unique(self.people)),
-            same=count,
-            different=len(self.people) - count,
-        )
-
-
-class Rate(NamedTuple):
-    """A share with its 95 % interval."""
-
-    value: float
-    interval: tuple[float, float]
 
 
 def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Threshold, ...]:
@@ -101,50 +56,35 @@ def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
     """
     within = measured.distances <= distance
     wrong = np.where(measured.same, ~within, within)
-    people, numbers = np.unique(measured.people, return_inverse=True)
-    count = len(people)
-    cell = numbers.reshape(-1, 2) @ (count, 1)
+    count, numbers = measured.numbered
+    cell = numbers @ (count, 1)
     shape = (count, count)
     failures: Floats = np.bincount(cell, wrong, count**2).reshape(shape).astype(np.float64)
     pairs: Floats = np.bincount(cell, minlength=count**2).reshape(shape).astype(np.float64)
-    draws = np.random.default_rng(seed).multinomial(count, [1 / count] * count, RESAMPLES)
-    drawn = draws.astype(np.float64)  # (RESAMPLES, people)
+    drawn = draws(count, seed, RESAMPLES).astype(np.float64)
     return _different_rate(failures, pairs, drawn), _same_rate(failures, pairs, drawn)
 
 
-def eer(measured: Measured) -> float:
-    """Equal error rate: the mean of both rates where they are nearest."""
-    same = np.sort(measured.distances[measured.same])
-    different = np.sort(measured.distances[~measured.same])
-    at = np.unique(measured.distances)
-    fmr = np.searchsorted(different, at, "right") / len(different)
-    fnmr = 1 - np.searchsorted(same, at, "right") / len(same)
-    place = int(np.abs(fmr - fnmr).argmin())
-    return float(fmr[place] + fnmr[place]) / 2
-
-
 def report(measured: Measured, thresholds: Sequence[Threshold], seed: int) -> list[Metric]:
-    """Equal error rate, rates at each threshold, and share of pictures with a face, as metrics."""
-    pairs = measured.pairs
-    split = measured.source
+    """Area under the curve, equal error rate, rates at each threshold, share of faces found."""
+    pairs, split = measured.pairs, measured.source
     total = measured.pictures + measured.missed
-    metrics = [
-        Metric(name="eer", value=eer(measured), split=split, samples=pairs.same + pairs.different),
-        Metric(name="found", value=measured.pictures / total, split=split, samples=total),
-    ]
+    whole = summary(measured, seed=seed)
+    both = pairs.same + pairs.different
+    found = [("auc", whole.auc, both), ("eer", whole.eer, both)]
     for threshold in thresholds:
         fmr, fnmr = rates(measured, threshold.distance, seed)
-        for name, rate, samples in (("fmr", fmr, pairs.different), ("fnmr", fnmr, pairs.same)):
-            named = {
-                f"{name}@{threshold.target_fmr:g}": rate.value,
-                f"{name}@{threshold.target_fmr:g}/low": rate.interval[0],
-                f"{name}@{threshold.target_fmr:g}/high": rate.interval[1],
-            }
-            metrics += [
-                Metric(name=key, value=value, split=split, samples=samples)
-                for key, value in named.items()
-            ]
-    return metrics
+        at = f"@{threshold.target_fmr:g}"
+        found += [(f"fmr{at}", fmr, pairs.different), (f"fnmr{at}", fnmr, pairs.same)]
+    share = measured.pictures / total
+    return [
+        Metric(name="found", value=share, split=split, samples=total),
+        *(
+            Metric(name=name + end, value=value, split=split, samples=samples)
+            for name, rate, samples in found
+            for end, value in zip(("", "/low", "/high"), (rate.value, *rate.interval), strict=True)
+        ),
+    ]
 
 
 def _different_rate(failures: Floats, pairs: Floats, drawn: Floats) -> Rate:

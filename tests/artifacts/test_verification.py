@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from artifacts import DataError
-from training.verification import Measured, choose, eer, rates, report
+from artifacts.pairs import Measured
+from artifacts.verification import choose, rates, report
 
 
 def measured(same: list[float], different: list[float]) -> Measured:
@@ -31,12 +32,6 @@ def test_no_failure_is_no_proof_of_none() -> None:
     assert (fmr.value, fnmr.value) == (0.0, 0.0)
     assert fmr.interval == pytest.approx((0, 3 / 30)), "30 pairs of two people"
     assert fnmr.interval == pytest.approx((0, 3 / 60)), "60 people"
-
-
-def test_the_equal_error_rate() -> None:
-    separate = measured([0.1, 0.2], [0.5, 0.6])
-    assert eer(separate) == 0.0
-    assert eer(measured([0.1, 0.2, 0.3, 0.8], [0.25, 0.9, 1.0, 1.1])) == pytest.approx(0.25)
 
 
 def test_a_threshold_keeps_to_its_target() -> None:
