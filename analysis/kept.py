@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from artifacts import VitrineError
 from serving.chunks import Rows, ServerError, Source
 from serving.client import Predictor
-from serving.schemas import Classification, Inspection, ModelInfo
+from serving.schemas import Classification, Drift, Inspection, ModelInfo
 
 Answer = TypeVar("Answer")
 
@@ -77,6 +77,10 @@ class Kept:
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """As `Predictor.feature_map`; not kept, for it is large and asked for once."""
         return self._predictor.feature_map(name, picture, layer)
+
+    def drift(self, name: str) -> Drift:
+        """As `Predictor.drift`; not kept, for it changes with every answer."""
+        return self._predictor.drift(name)
 
     def _once(
         self,

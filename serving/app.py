@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from artifacts.runtime import Picture
 from serving import metrics, operations
+from serving.answerer import Answerer, windows_of
 from serving.entrance import admit, run_in
 from serving.faces.names import check_path
 from serving.faces.parameters import bearer
@@ -23,11 +23,12 @@ from serving.faces.routes import face_routes
 from serving.forms import FIELD, picture_body, read_contents
 from serving.models import ROUTES, Models, ServedModel
 from serving.pages import add_pages
-from serving.pictures import decode_pictures, size_of
+from serving.pictures import decode_pictures
 from serving.problems import MEDIA_TYPE, RequestError
 from serving.scheduler import Scheduler
 from serving.schemas import (
     Classification,
+    Drift,
     Features,
     Inspection,
     ModelInfo,
@@ -38,11 +39,9 @@ from serving.traffic import passage_of, problem_response
 
 NPY = "application/x-npy"
 
-DECODED_AT_ONCE = 128 * 128
-"""Pixels that are decoded between two other requests; more are left to a thread."""
-
 Top = Annotated[int, Query(ge=1, description="number of classes to name")]
 LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
+WithMoments = Annotated[bool, Query(description="also give what the distances are made of")]
 ModelName = Annotated[str | None, Query(description="another model of this route")]
 
 log = logging.getLogger("vitrine.app")
@@ -63,7 +62,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
     """Make the application. `app.state` must be filled before it is asked anything.
 
-    It holds `models`, and what `serving.faces.routes` needs.
+    It holds `models`, `windows` of their last answers, and what `serving.faces.routes` needs.
 
     Args:
         pool: where pictures are decoded and looked into; its size bounds both.
@@ -92,7 +91,8 @@ def _add_metrics(app: FastAPI) -> None:
         if _models(request).of_route("faces"):
             with suppress(RequestError):  # the database is down: what it held last still stands
                 metrics.gallery.set(request.app.state.gallery.lookup.state()[3])
-        return Response(metrics.text(), media_type=metrics.MEDIA_TYPE)
+        drift = windows_of(request).gauges(_models(request))
+        return Response(metrics.text(drift), media_type=metrics.MEDIA_TYPE)
 
 
 def _add_problems(app: FastAPI) -> None:
@@ -152,34 +152,11 @@ def _add_models(app: FastAPI) -> None:
         """Describe one model."""
         return _models(request).get(name).info
 
-
-class Answerer:
-    """Reads a request's pictures and has a model answer.
-
-    Args:
-        pool: where pictures are decoded.
-        scheduler: where models answer.
-    """
-
-    def __init__(self, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
-        self._pool = pool
-        self._scheduler = scheduler
-
-    async def __call__(
-        self, request: Request, model: ServedModel, output: str
-    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float32]]:
-        """Sizes (width, height) of the pictures as sent, and rows (N x D) of an output."""
-        opened = await admit(request, await read_contents(request), model)
-
-        def decode() -> tuple[list[tuple[int, int]], list[Picture]]:
-            pictures = decode_pictures(opened)
-            return list(map(size_of, pictures)), list(map(model.runtime.prepare, pictures))
-
-        # a thread costs more than a small picture does
-        small = sum(opened.pixels) <= DECODED_AT_ONCE
-        sizes, prepared = decode() if small else await run_in(self._pool, decode)
-        outputs = await self._scheduler.run(model.runtime, prepared, [output])
-        return sizes, outputs[output]
+    @app.get("/v1/models/{name}/drift", tags=["models"], response_model_exclude_none=True)
+    def drift(request: Request, name: str, *, moments: WithMoments = False) -> Drift:
+        """Say how far the last answers lie from what the model was validated on."""
+        answer = windows_of(request).read(_models(request).get(name))
+        return answer if moments else answer.model_copy(update={"reference": None, "moments": None})
 
 
 def _add_answers(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:

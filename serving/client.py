@@ -20,10 +20,12 @@ from artifacts import Artifact
 from serving import operations
 from serving.chunks import Rows, Source, check_same_model, chunks, encode, merge, placed
 from serving.connection import Connection
+from serving.drift import no_answers
 from serving.models import Models, ServedModel
 from serving.pictures import read_pictures
 from serving.schemas import (
     Classification,
+    Drift,
     Inspection,
     ModelInfo,
     ModelList,
@@ -56,6 +58,9 @@ class Predictor(Protocol):
 
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """What one activation gives for one picture: float32 C x H x W."""
+
+    def drift(self, name: str) -> Drift:
+        """How far a server's last answers lie from the model's reference, with the moments."""
 
 
 class _Chunked(ABC):
@@ -154,6 +159,11 @@ class Client(_Chunked):
         """As `Predictor.feature_map`."""
         return array_of(self._post(name, f"maps?layer={quote(layer, safe='')}", [picture]))
 
+    def drift(self, name: str) -> Drift:
+        """As `Predictor.drift`."""
+        path = f"/v1/models/{quote(name, safe='')}/drift?moments=true"
+        return self._server.parse(Drift, self._server.send("GET", path))
+
     def _post(
         self, name: str, what: str, chunk: list[Source], accept: str = "application/json"
     ) -> httpx.Response:
@@ -208,6 +218,10 @@ class LocalPredictor(_Chunked):
         model = self._model(name)
         pictures = read_pictures([picture], model.manifest.input)
         return operations.feature_map(model, pictures, layer)
+
+    def drift(self, name: str) -> Drift:
+        """As `Predictor.drift`; a model in process has a reference, and no last answers."""
+        return no_answers(self._model(name))
 
 
 def model_path(name: str) -> str:

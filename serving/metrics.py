@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)
 
 import prometheus_client as prometheus  # noqa: E402
 from prometheus_client import multiprocess  # noqa: E402
+from prometheus_client.core import GaugeMetricFamily  # noqa: E402
 
 MEDIA_TYPE = prometheus.CONTENT_TYPE_LATEST
 TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -50,10 +52,29 @@ gallery = prometheus.Gauge(
 )
 
 
-def text() -> bytes:
-    """All of them, over all workers."""
+class _Drift:
+    """A gauge whose values are made when they are asked for: none outlives what it is of."""
+
+    def __init__(self, values: Iterable[tuple[str, str, float]]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """As `prometheus_client` asks for it."""
+        gauge = GaugeMetricFamily(
+            "vitrine_drift",
+            "Distance of the last answers from what the model was validated on.",
+            labels=["model", "quantity"],
+        )
+        for model, quantity, value in self._values:
+            gauge.add_metric([model, quantity], value)
+        yield gauge
+
+
+def text(drift: Iterable[tuple[str, str, float]]) -> bytes:
+    """All of them, over all workers; and the drift as (model, quantity, distance)."""
     registry = prometheus.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_Drift(drift))  # type: ignore[arg-type]  # it is a Collector in all but name
     return prometheus.generate_latest(registry)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from artifacts import Artifact, ArtifactError, Runtime, artifact_names, artifacts_root
 from artifacts.manifest import Manifest
+from artifacts.reference import check_fits, read_reference
 from serving.maps import Maps
 from serving.probe import Probe
 from serving.problems import RequestError
@@ -34,6 +35,8 @@ class ServedModel:
         self.artifact = artifact
         self.threads = threads
         self.runtime = Runtime.open(artifact, threads)
+        self.reference = read_reference(artifact)
+        """What its answers are compared with, where the artifact has it."""
         self._look_lock = Lock()
         self._warm_up()
 
@@ -94,9 +97,11 @@ class ServedModel:
         """Answer once, so that the first request is not the one that pays for the set-up."""
         side = max(64, self.manifest.input.accepted_side[0])
         try:
-            self.runtime.run([np.zeros((side, side, 3), np.uint8)])
+            outputs = self.runtime.run([np.zeros((side, side, 3), np.uint8)])
         except Exception as error:  # noqa: BLE001 - whatever the runtime raises, it cannot serve
             raise ArtifactError(f"the graph cannot be run: {error}") from None
+        if self.reference is not None:
+            check_fits(self.reference, outputs)
 
 
 @dataclass(frozen=True)

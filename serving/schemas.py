@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
+from artifacts.drift import Distance, Moments, Reference
 from artifacts.manifest import DatasetRecord, Metric, Parameters, Verification
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -127,6 +128,21 @@ class Inspection(Answer):
     pictures: int = Field(description="number of pictures the shares are over")
     epsilon: float = Field(description="values nearer to zero count as small in smooth layers")
     layers: tuple[Layer, ...]
+
+
+class Drift(Answer):
+    """Answer to `drift`: how far the last answers lie from what the model was validated on."""
+
+    model: Stamp
+    data: str | None = Field(default=None, description="pictures that it is compared with")
+    answers: int = Field(default=0, description="pictures that the distances are over")
+    workers: int = Field(
+        default=0, description="that have answered, of each of which the last thousand or so count"
+    )
+    distances: tuple[Distance, ...] = ()
+    missing: str | None = Field(default=None, description="why there are no distances")
+    reference: Reference | None = Field(default=None, description="only with moments=true")
+    moments: Moments | None = Field(default=None, description="only with moments=true")
 
 
 class ProblemDocument(Answer):

@@ -15,6 +15,7 @@ from serving import metrics
 from serving.access import Access
 from serving.app import create_app
 from serving.connections import bound_connections
+from serving.drift import Windows
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
 from serving.lifecycle import Lifecycle, Siblings
@@ -112,6 +113,7 @@ class Vitrine:
         app.state.keeps_pictures = _keeps_pictures()
         app.state.gallery = Gallery.from_environment(threads=THREADS)
         index = bentoml.server_context.worker_index or 1
+        app.state.windows = Windows(metrics.FOLDER, index)
         siblings = Siblings(metrics.FOLDER, index, WORKERS)
         app.state.lifecycle = Lifecycle(siblings, traffic, _load)
         app.state.lifecycle.start()

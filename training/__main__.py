@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from artifacts import Artifact, Manifest, VitrineError
 from artifacts.commands import json_option, print_json, run_command
-from artifacts.datasets.registry import load
+from artifacts.datasets.registry import HELP, load
 from artifacts.provenance import has_gpu
 from training.face_commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.history import DivergedError
@@ -178,6 +178,22 @@ def search_command(
     best = ", ".join(f"{key} {value:g}" for key, value in tried[0].settings.items())
     click.echo(f"best of {len(tried)}: validation error {tried[0].error:.4f} with {best}")
     click.echo(folder)
+
+
+@main.command("reference")
+@click.argument("name")
+@click.option("--dataset", help=f"Take these pictures: NAME:SPLIT of {HELP}.")
+def reference_command(name: str, dataset: str | None) -> None:
+    """Measure anew what the answers of artifact NAME are compared with for drift.
+
+    Without --dataset: the pictures that its recipe held out to validate. The graph stays as it is.
+    """
+    from training.reference import add_reference, held_out, of_dataset
+
+    artifact = Artifact.open(name)
+    images, data = of_dataset(dataset) if dataset else held_out(artifact.manifest)
+    done = add_reference(artifact, images, data)
+    click.echo(f"{done.path}: reference of {data}")
 
 
 for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):

@@ -10,6 +10,7 @@ from artifacts import Artifact, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord, Task
 from artifacts.provenance import code_version, hardware
+from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from training.card import face_card, model_card
 from training.data import Split, Splits, load_or_download
 from training.embeddings import measured_embedding
@@ -18,6 +19,7 @@ from training.export import Served, export
 from training.history import Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
+from training.reference import held_out_name
 from training.svm import Tried, kernels_csv, kernels_plot
 
 TRAIN_SAMPLES = 10_000
@@ -86,8 +88,12 @@ def publish(
         created=datetime.now(UTC).replace(microsecond=0),
     )
     card = face_card if recipe.loss.embeds else model_card
+    held_out = splits.validation
+    data = held_out_name(splits.source.name, len(held_out))
+    reference = measure_reference(runtime, held_out.originals, manifest.temperature, data)
     files = {
         MODEL_FILE: graph,
+        REFERENCE_FILE: write_reference(reference),
         "history.csv": history_csv(history),
         "card.md": card(manifest, recipe.title).encode(),
     }
