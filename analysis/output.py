@@ -35,9 +35,12 @@ def title(what: str, models: Sequence[ModelInfo], pictures: Pictures) -> str:
 
 
 def record(
-    models: Sequence[ModelInfo], pictures: Pictures, settings: Mapping[str, Any]
+    models: Sequence[ModelInfo], pictures: Pictures | None, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything needed to judge a report and make it again, as JSON values."""
+    """Everything needed to judge a report and make it again, as JSON values.
+
+    Without pictures it is about what a server remembers.
+    """
     return {
         "command": this_command(),
         "code_version": code_version(),
@@ -45,7 +48,9 @@ def record(
             {"name": m.name, "hash": m.hash, "provider": m.provider, "synthetic": m.synthetic}
             for m in models
         ],
-        "data": {
+        "data": None
+        if pictures is None
+        else {
             "source": pictures.source,
             "fingerprint": pictures.fingerprint,
             "synthetic": pictures.synthetic,

@@ -74,7 +74,7 @@ def text(drift: Iterable[tuple[str, str, float]]) -> bytes:
     """All of them, over all workers; and the drift as (model, quantity, distance)."""
     registry = prometheus.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(_Drift(drift))  # type: ignore[arg-type]  # it is a Collector in all but name
+    registry.register(_Drift(drift))
     return prometheus.generate_latest(registry)
 
 

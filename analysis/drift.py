@@ -1,0 +1,218 @@
+"""How far pictures lie from those a model was validated on, and by what: sizes, sureness, features.
+
+The distances are those of `artifacts.drift`, which names their sources.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from analysis.figures import COLOURS, new_figure
+from analysis.inputs import Pictures
+from analysis.options import Asked, common_options, model_option
+from analysis.output import record, report_skipped, this_command, title, write_report
+from artifacts import VitrineError
+from artifacts.drift import (
+    SIDE_BINS,
+    SMALLEST_SIDE,
+    Distance,
+    Floats,
+    Moments,
+    Reference,
+    Sums,
+    distances,
+    moved_by_dimension,
+)
+from serving.chunks import Source
+from serving.client import Predictor
+from serving.schemas import ModelInfo
+
+DIMENSIONS = 20
+"""Features that are drawn: those that have moved most."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model's reference, and what is compared with it."""
+
+    reference: Reference
+    moments: Moments
+    distances: tuple[Distance, ...]
+
+
+def of_pictures(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Compared:
+    """Ask about pictures, and compare the answers with the model's reference.
+
+    Args:
+        predictor: server or artifacts; a server counts these among its last answers.
+        info: of the model.
+        pictures: labels do not matter.
+
+    Raises:
+        VitrineError: the model has no reference.
+        DataError: no picture can be read.
+    """
+    answer = predictor.drift(info.name)
+    if answer.reference is None:
+        raise VitrineError(f"{info.name}: {answer.missing}")
+    reference = answer.reference
+    sums = Sums(reference)
+
+    def question(images: list[Source]) -> Floats:
+        sure = features = None
+        if reference.edges:
+            classified = predictor.classify(info.name, images, top=1).pictures
+            sure = np.array([picture.top[0].probability for picture in classified])
+        if reference.moments.mean:
+            features = predictor.features(info.name, images).astype(np.float64)
+        return sums.of([_size(image) for image in images], sure, features)
+
+    parts = [part for _, part in pictures.ask(f"answers of {info.name}", question)]
+    moments = sums.moments(np.sum(parts, axis=0))
+    return Compared(reference, moments, distances(reference, moments))
+
+
+def of_last_answers(predictor: Predictor, info: ModelInfo) -> Compared:
+    """Take what a server remembers of its last answers.
+
+    Raises:
+        VitrineError: too few, or the model has no reference.
+    """
+    answer = predictor.drift(info.name)
+    if answer.reference is None or answer.moments is None:
+        raise VitrineError(f"{info.name}: {answer.missing}")
+    return Compared(answer.reference, answer.moments, answer.distances)
+
+
+def histograms(compared: Compared) -> list[dict[str, Any]]:
+    """The table of bins: share of the pictures, by side (px) and by confidence."""
+    then, now = compared.reference.moments, compared.moments
+    sides = SMALLEST_SIDE * 2.0 ** ((np.arange(SIDE_BINS + 1) - 0.5) / 2)
+    rows = _bins("sides", sides, then.sides, now.sides)
+    if compared.reference.edges:
+        edges = np.array([0.0, *compared.reference.edges, 1.0])
+        rows += _bins("confidences", edges, then.confidences, now.confidences)
+    return rows
+
+
+def features(compared: Compared) -> list[dict[str, Any]]:
+    """The table of dimensions, the one that moved most first."""
+    then, now = compared.reference.moments, compared.moments
+    parts = moved_by_dimension(then, now)
+    return [
+        {
+            "dimension": int(i),
+            "mean_reference": then.mean[i],
+            "mean": now.mean[i],
+            "deviation_reference": then.variance[i] ** 0.5,
+            "deviation": now.variance[i] ** 0.5,
+            "part": parts[i],
+        }
+        for i in np.argsort(-parts, kind="stable")
+    ]
+
+
+def findings(compared: Compared) -> list[str]:
+    """What has moved, in words."""
+    return [
+        f"{each.quantity}: distance {each.value:.4f}, {'DRIFT' if each.drifted else 'no drift'} "
+        f"(limit {each.limit:g}; {each.by_chance:.4f} is expected by chance) over "
+        f"{compared.moments.pictures:,} pictures, against {compared.reference.data}"
+        for each in compared.distances
+    ]
+
+
+def draw(compared: Compared, heading: str, footer: str) -> Figure:
+    """Both histograms beside those of the reference, and the features that moved most."""
+    figure = new_figure(heading, footer, width=13, height=4.5)
+    panels = figure.subplots(1, 3)
+    rows = histograms(compared)
+    found: dict[str, str] = {e.quantity: f"{e.value:.3f}" for e in compared.distances}
+    for axes, quantity in zip(panels[:2], ("sides", "confidences"), strict=True):
+        bins = [row for row in rows if row["quantity"] == quantity]
+        filled = [row for row in bins if row["reference"] or row["share"]]
+        x = np.arange(len(filled))
+        for place, key in enumerate(("reference", "share")):
+            shares = [100 * row[key] for row in filled]
+            axes.bar(x + 0.4 * place - 0.2, shares, 0.4, color=COLOURS[place])
+        names = [f"{row['from']:.3g} - {row['to']:.3g}" for row in filled]
+        axes.set_xticks(x, names, rotation=45, ha="right", fontsize=7)
+        axes.set_ylabel("% of the pictures")
+    moved = features(compared)[:DIMENSIONS]
+    panels[2].bar(range(len(moved)), [row["part"] for row in moved], color=COLOURS[2])
+    panels[2].set_xticks(
+        range(len(moved)), [str(row["dimension"]) for row in moved], rotation=90, fontsize=7
+    )
+    panels[2].set_ylabel("part of the distance")
+    panels[0].set_xlabel("side, px")
+    panels[1].set_xlabel("probability of the likeliest class")
+    panels[2].set_xlabel(f"dimensions that moved most, of {len(compared.moments.mean)}")
+    for axes, quantity in zip(panels, ("sides", "confidences", "features"), strict=True):
+        axes.set_title(f"{quantity}: {found.get(quantity, 'none')}", fontsize=10)
+    panels[0].legend(["validation", "compared"], frameon=False, fontsize=8)
+    return figure
+
+
+@click.command("drift")
+@model_option
+@common_options
+def command(model: str, asked: Asked) -> None:
+    """How far pictures lie from those the model was validated on.
+
+    With --images or --dataset: those pictures. With --url alone: the last answers of the server
+    there. Writes drift.csv (a row per quantity), histograms.csv, features.csv (a row per
+    dimension), drift.png and drift.json.
+    """
+    predictor = asked.predictor()
+    info = predictor.model_info(model)
+    pictures = None
+    if asked.url and asked.images is None and asked.dataset is None:
+        compared = of_last_answers(predictor, info)
+        heading = f"Drift: {model}, last {compared.moments.pictures:,} answers of {asked.url}"
+    else:
+        pictures = asked.pictures()
+        compared = of_pictures(predictor, info, pictures)
+        report_skipped(pictures)
+        heading = title("Drift", [info], pictures)
+    write_report(
+        asked.folder("drift", (model,)),
+        "drift",
+        {
+            "drift": [each.model_dump() for each in compared.distances],
+            "histograms": histograms(compared),
+            "features": features(compared),
+        },
+        {"drift": draw(compared, heading, this_command())},
+        record([info], pictures, {"reference": compared.reference.data}),
+        findings(compared),
+    )
+
+
+def _bins(
+    quantity: str, edges: Floats, then: Sequence[int], now: Sequence[int]
+) -> list[dict[str, Any]]:
+    before, after = (np.array(counts) / max(sum(counts), 1) for counts in (then, now))
+    return [
+        {
+            "quantity": quantity,
+            "from": edges[i],
+            "to": edges[i + 1],
+            "reference": before[i],
+            "share": after[i],
+        }
+        for i in range(len(before))
+    ]
+
+
+def _size(source: Source) -> tuple[int, int]:
+    """Width and height, px; a picture that is to be turned upright has the same side."""
+    if isinstance(source, bytes):
+        with Image.open(io.BytesIO(source)) as image:
+            return image.size
+    return source.shape[1], source.shape[0]

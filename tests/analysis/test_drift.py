@@ -1,0 +1,80 @@
+import csv
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from analysis.changes import noise
+from analysis.drift import of_pictures
+from analysis.inputs import Pictures
+from artifacts.datasets import load
+from artifacts.datasets.base import Picture
+from serving.client import LocalPredictor
+from tests.analysis.conftest import Run
+from tests.graphs import tiny_artifact
+from training.reference import add_reference
+
+
+def read(path: str) -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def watched(models_root: Path) -> str:
+    """A model with a reference, in the folder that `run` uses."""
+    train = load("synthetic/objects", "train")
+    add_reference(tiny_artifact(models_root, "watched"), train.images, "objects")
+    return "watched"
+
+
+def test_known_pictures_do_not_drift_and_others_do(run: Run, watched: str, tmp_path: Path) -> None:
+    done = run("drift", "--model", watched, "--dataset", "synthetic/objects:test", "--out", "known")
+    assert done.status == 0, done.err
+    assert done.out.count("no drift") == 3
+    rows = read("known/drift.csv")
+    assert [row["drifted"] for row in rows] == ["False"] * 3
+    features = read("known/features.csv")
+    assert len(features) == 16
+    parts = [float(row["part"]) for row in features]
+    assert sum(parts) == pytest.approx(float(rows[2]["value"]))
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    for number, picture in enumerate(load("synthetic/objects", "test").images[:200]):
+        Image.fromarray(255 - picture).resize((64, 64)).save(folder / f"{number}.png")
+    done = run("drift", "--model", watched, "--images", folder, "--out", "foreign-report")
+    assert done.status == 0, done.err
+    drifted = {row["quantity"]: row["drifted"] for row in read("foreign-report/drift.csv")}
+    assert (drifted["sides"], drifted["features"]) == ("True", "True")
+    bins = read("foreign-report/histograms.csv")
+    assert sum(float(row["share"]) for row in bins if row["quantity"] == "sides") == 1
+    assert Path("foreign-report/drift.png").stat().st_size > 10_000
+
+
+def test_a_model_without_reference_is_one_line(run: Run) -> None:
+    done = run("drift", "--model", "tiny", "--dataset", "synthetic/objects:test")
+    assert done.status == 1
+    assert done.err.startswith("error: tiny: the artifact has no reference")
+    assert done.err.count("\n") == 1
+
+
+def blur(picture: Picture) -> Picture:
+    return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(1.5)))
+
+
+@pytest.mark.data("cifar-10-batches-py")
+def test_cifar_test_pictures_do_not_drift_and_spoilt_ones_do() -> None:
+    predictor = LocalPredictor()
+    info = predictor.model_info("cifar10-fast")
+    test = Pictures.from_dataset("cifar10:test", 400)
+    known = of_pictures(predictor, info, test).distances
+    assert not any(each.drifted for each in known)
+    for change in (blur, partial(noise, 3)):
+        spoilt = replace(Pictures.from_dataset("cifar10:test", 200), change=change)
+        found = {e.quantity: e.drifted for e in of_pictures(predictor, info, spoilt).distances}
+        assert found == {"sides": False, "confidences": True, "features": True}
+    foreign = Pictures.from_dataset("synthetic/people:test", 200)
+    assert all(each.drifted for each in of_pictures(predictor, info, foreign).distances)
