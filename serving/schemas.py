@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
-from artifacts.manifest import DatasetRecord, Metric, Parameters, Verification
+from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization, Verification
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -43,6 +43,10 @@ class ModelInfo(Answer):
     dataset: DatasetRecord | None
     parameters: Parameters | None
     metrics: tuple[Metric, ...]
+    quantization: Quantization | None = Field(
+        description="accuracy and speed in float32 and in 8-bit integers, and whether the second "
+        "are served; null where it was not tried"
+    )
 
 
 class UnavailableModel(Answer):
