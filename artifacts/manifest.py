@@ -180,8 +180,7 @@ class Quantization(Strict):
 
     served: bool
     """Whether `model.int8.onnx` is here and answers in the place of `model.onnx`."""
-    calibration: str
-    """Data set and split that the ranges come from, `NAME:SPLIT`; as `test`."""
+    calibration: str  # where the ranges come from, `NAME:SPLIT`; as `test`
     calibration_samples: int
     test: str
     test_samples: int

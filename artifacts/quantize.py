@@ -101,7 +101,7 @@ def pays(fp32: Measured, int8: Measured) -> bool:
     """Whether the integers are faster at every size of batch, and accurate enough."""
     speeds = int8.pictures_per_second
     faster = all(speeds[batch] > speed for batch, speed in fp32.pictures_per_second.items())
-    return faster and fp32.accuracy - int8.accuracy <= TOLERANCE
+    return faster and round(fp32.accuracy - int8.accuracy, 6) <= TOLERANCE
 
 
 def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
@@ -124,8 +124,11 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
         inferred, quantized = Path(folder, "inferred.onnx"), Path(folder, "quantized.onnx")
         # symbolic inference fails on graphs of any size; ONNX's own is enough
         quant_pre_process(path, inferred, skip_symbolic_shape=True)
+        model = load_graph(inferred)
+        for node in model.graph.node:
+            node.name = node.name or node.output[0]
         quantize_static(
-            inferred,
+            model,
             quantized,
             _Calibration(pictures),
             quant_format=QuantFormat.QDQ,
@@ -134,7 +137,7 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
             per_channel=True,
             reduce_range=True,  # of 8 bits, sums overflow on CPUs without VNNI
             op_types_to_quantize=QUANTIZED,
-            nodes_to_exclude=list(_left_alone(load_graph(inferred).graph)),
+            nodes_to_exclude=list(_left_alone(model.graph)),
             # the activations stay in the graph, where `inspect` looks for them
             extra_options={"QDQKeepRemovableActivations": True},
         )
