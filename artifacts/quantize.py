@@ -47,15 +47,18 @@ QUANTIZED = sorted(WEIGHTED | CLIPPING | {"Add", "MaxPool"})
 """Operators that ONNX Runtime computes in integers."""
 
 
-def quantize(artifact: Artifact, dataset: str | None = None) -> Artifact:
+def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     """Measure a classifier in float32 and in 8-bit integers, and record both in its manifest.
 
     `model.int8.onnx` joins the artifact, and is served from then on, if it is faster at every size
     of batch and at most `TOLERANCE` less accurate on the test pictures.
 
     Args:
-        artifact: verified; it is replaced by what is returned.
+        artifact: verified; it is replaced by one of the same name.
         dataset: name of its data set; by default the one its manifest names.
+
+    Returns:
+        What the manifest now says about both.
 
     Raises:
         ArtifactError: not a classifier, or a graph with nothing to gain.
@@ -94,7 +97,8 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Artifact:
         int8=after,
     )
     changed = manifest.model_copy(update={"quantization": record})
-    return Artifact.save(changed, files, artifact.path.parent)
+    Artifact.save(changed, files, artifact.path.parent)
+    return record
 
 
 def pays(fp32: Measured, int8: Measured) -> bool:
