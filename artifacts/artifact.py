@@ -15,6 +15,8 @@ from artifacts.manifest import Manifest
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
+"""The same network in 8-bit integers, where that is what is served; see `artifacts.quantize`."""
 STAGING = ".writing-"
 REPLACED = ".replaced"
 ABANDONED = 3600.0
@@ -40,14 +42,20 @@ class Artifact:
     manifest: Manifest
 
     @property
+    def model_file(self) -> str:
+        """Name of the ONNX graph that is served."""
+        quantization = self.manifest.quantization
+        return INT8_FILE if quantization and quantization.served else MODEL_FILE
+
+    @property
     def model_path(self) -> Path:
-        """The ONNX graph."""
-        return self.path / MODEL_FILE
+        """The ONNX graph that is served."""
+        return self.path / self.model_file
 
     @property
     def hash(self) -> str:
-        """sha256 of the graph: what answers are signed with."""
-        return self.manifest.files[MODEL_FILE]
+        """sha256 of the graph that is served: what answers are signed with."""
+        return self.manifest.files[self.model_file]
 
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> Self:
@@ -76,8 +84,9 @@ class Artifact:
                 f"{self.path}: the manifest names {self.manifest.name!r}; the folder must be "
                 "called the same."
             )
-        if MODEL_FILE not in self.manifest.files:
-            raise ArtifactError(f"{self.path}: the manifest lists no {MODEL_FILE}.")
+        graphs = {MODEL_FILE, self.model_file}
+        for name in sorted(graphs - self.manifest.files.keys()):
+            raise ArtifactError(f"{self.path}: the manifest lists no {name}.")
         for name, expected in self.manifest.files.items():
             file = self.path / name
             if not file.is_file():
@@ -88,7 +97,8 @@ class Artifact:
                     f"{file}: sha256 {actual[:12]}… does not match the manifest's "
                     f"{expected[:12]}…; restore the file or train again."
                 )
-        check_graph(self.model_path, self.manifest)
+        for name in sorted(graphs):
+            check_graph(self.path / name, self.manifest)
 
     @classmethod
     def save(cls, manifest: Manifest, files: Mapping[str, bytes], root: Path | None = None) -> Self:

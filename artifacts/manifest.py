@@ -168,6 +168,27 @@ class Verification(Strict):
     pairs: Pairs | None = None
 
 
+class Measured(Strict):
+    """One form of a graph: accuracy, 0..1, and pictures/s by size of batch, on one thread."""
+
+    accuracy: float
+    pictures_per_second: dict[int, float]
+
+
+class Quantization(Strict):
+    """The graph in 8-bit integers beside the one it was made from, measured in one run."""
+
+    served: bool
+    """Whether `model.int8.onnx` is here and answers in the place of `model.onnx`."""
+    calibration: str  # where the ranges come from, `NAME:SPLIT`; as `test`
+    calibration_samples: int
+    test: str
+    test_samples: int
+    hardware: str
+    fp32: Measured
+    int8: Measured
+
+
 class Manifest(Strict):
     """What an artifact says about itself; stored as canonical JSON beside the model."""
 
@@ -189,6 +210,7 @@ class Manifest(Strict):
     parameters: Parameters | None = None
     run: RunRecord | None = None
     metrics: tuple[Metric, ...] = ()
+    quantization: Quantization | None = Field(default=None, exclude_if=lambda v: v is None)
     reported: dict[str, float] = {}
     """Figures the source study printed, by the same names as `metrics`."""
     code_version: str

@@ -26,18 +26,19 @@ class Activation:
     """Of the node it begins with, or of the tensor where that tells no two apart."""
     operator: str
     tensor: str
-    """What it gives."""
+    """What it gives; in a quantized graph as the next layers get it, rounded."""
 
 
 def find_activations(graph: onnx.GraphProto) -> tuple[Activation, ...]:
     """The activations of a graph without local functions, in its order."""
-    found = _ends(graph)
+    consumers = _consumers(graph)
+    found = _ends(graph, consumers)
     names = [node.name for node, _ in found.values()]
     return tuple(
         Activation(
             origin.name if origin.name and names.count(origin.name) == 1 else node.output[0],
             operator,
-            node.output[0],
+            _rounded(node.output[0], consumers),
         )
         for node in graph.node
         if node.output[0] in found
@@ -45,12 +46,27 @@ def find_activations(graph: onnx.GraphProto) -> tuple[Activation, ...]:
     )
 
 
-def _ends(graph: onnx.GraphProto) -> dict[str, tuple[onnx.NodeProto, str]]:
-    """Name of the tensor that an activation gives -> (node to name it by, operator)."""
+def _consumers(graph: onnx.GraphProto) -> Consumers:
     consumers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             consumers.setdefault(name, []).append(node)
+    return consumers
+
+
+def _rounded(tensor: str, consumers: Consumers) -> str:
+    """What QuantizeLinear and DequantizeLinear make of a tensor, if nothing else uses it."""
+    rounding = consumers.get(tensor, [])
+    if [node.op_type for node in rounding] != ["QuantizeLinear"]:
+        return tensor
+    restoring = consumers.get(rounding[0].output[0], [])
+    if [node.op_type for node in restoring] != ["DequantizeLinear"]:
+        return tensor
+    return restoring[0].output[0]
+
+
+def _ends(graph: onnx.GraphProto, consumers: Consumers) -> dict[str, tuple[onnx.NodeProto, str]]:
+    """Name of the tensor that an activation gives -> (node to name it by, operator)."""
     constants = _scalars(graph)
     found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.node:

@@ -71,6 +71,7 @@ class ServedModel:
             dataset=manifest.dataset,
             parameters=manifest.parameters,
             metrics=manifest.metrics,
+            quantization=manifest.quantization,
         )
 
     @property

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
 from artifacts.drift import Distance, Moments, Reference
-from artifacts.manifest import DatasetRecord, Metric, Parameters, Verification
+from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization, Verification
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -44,6 +44,10 @@ class ModelInfo(Answer):
     dataset: DatasetRecord | None
     parameters: Parameters | None
     metrics: tuple[Metric, ...]
+    quantization: Quantization | None = Field(
+        description="accuracy and speed in float32 and in 8-bit integers, and whether the second "
+        "are served; null where it was not tried"
+    )
 
 
 class UnavailableModel(Answer):

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from rich.console import Console
 
 from artifacts import Artifact, ArtifactError, DataError
-from artifacts.artifact import artifact_names
+from artifacts.artifact import MODEL_FILE, artifact_names
 from artifacts.datasets import load
 from artifacts.graph import load_graph
 from training.data import Splits, load_splits
@@ -124,7 +124,7 @@ def adopt_head(network: Classifier, artifact: Artifact) -> None:
     Raises:
         RecipeError: its head is of another shape.
     """
-    graph = load_graph(artifact.model_path).graph
+    graph = load_graph(artifact.path / MODEL_FILE).graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     for key, weight in network.head.state_dict().items():
         tensor = held.get(f"network.head.{key}")

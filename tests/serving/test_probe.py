@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from artifacts import Artifact, InputPolicy, Runtime
+from artifacts.quantize import int8_graph
 from serving.activations import find_activations
 from serving.models import ServedModel
 from serving.operations import inspect
@@ -195,3 +196,30 @@ def test_names_are_those_of_the_nodes_where_they_tell_them_apart() -> None:
     for each in model.graph.node:
         each.name = "same"
     assert [found.name for found in find_activations(model.graph)] == ["r1", "r2"]
+
+
+def test_of_a_graph_in_integers_the_rounded_values_are_counted(artifact: Artifact) -> None:
+    """They are what the next layer gets: of small values, too, it gets zeros."""
+    content = int8_graph(artifact.model_path, pictures())
+    plain = Runtime(content, artifact.manifest.input, threads=1)
+    model, taps = tap_activations(onnx.load_from_string(content))
+    assert [tap.activation.name for tap in taps] == ["relu_1", "relu_2"]
+    probed = Runtime(model.SerializeToString(), artifact.manifest.input, threads=1)
+    np.testing.assert_array_equal(
+        probed.run(pictures(), ["logits"])["logits"], plain.run(pictures(), ["logits"])["logits"]
+    )
+
+    opened = onnx.load_from_string(content)
+    roundings = {n.input[0]: n for n in opened.graph.node if n.op_type == "QuantizeLinear"}
+    scales = {t.name: numpy_helper.to_array(t) for t in opened.graph.initializer}
+    evaluator = ReferenceEvaluator(onnx.load(artifact.model_path))
+    more = 0.0
+    for tap, tensor in zip(taps, ("r1", "r2"), strict=True):
+        scale = scales[roundings[tensor].input[1]]
+        for picture in pictures():
+            maps = evaluator.run(None, {"images": picture[None]}, intermediate=True)[tensor]
+            expected = (maps < scale / 2).mean(axis=(2, 3))
+            zeros = 1 - probed.run([picture], [tap.nonzero])[tap.nonzero]
+            np.testing.assert_allclose(zeros, expected, atol=0.02)
+            more += zeros.mean() - (maps == 0).mean()
+    assert more > 0.001
