@@ -140,7 +140,8 @@ def side_bins(sizes: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
     """Bin of the side, sqrt(width x height), of each of N sizes (width, height), px."""
     areas = np.prod(np.array(sizes, np.float64), axis=1)
     places = np.round(np.log2(areas) - 2 * np.log2(SMALLEST_SIDE))
-    return places.clip(0, SIDE_BINS - 1).astype(np.int64)
+    bins: npt.NDArray[np.int64] = places.clip(0, SIDE_BINS - 1).astype(np.int64)
+    return bins
 
 
 def distances(reference: Reference, moments: Moments) -> tuple[Distance, ...]:
