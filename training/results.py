@@ -1,16 +1,21 @@
 """All studies on one page: what each system was reported to reach, and what it reaches here."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 
+from artifacts import Artifact
+from artifacts.artifact import artifact_names
 from training.recipe import Recipe, load_recipe, recipe_names
+from training.study import compare
 
 STUDIES = Path("docs/studies")
 HEAD = """# Results
 
 Every system of the source studies: the figure that was printed, and the one that this project
 measures through the served graph. `make results` writes this page from the tables that
-`python -m training study NAME --out docs/studies/NAME` left under `docs/studies/`.
+`python -m training study NAME --out docs/studies/NAME` left under `docs/studies/`, and from committed
+artifacts of studies that did not run whole.
 """
 COLUMNS = "| system | reported | rebuilt | difference | pictures | seed | epochs | hardware | why |"
 
@@ -31,7 +36,8 @@ def results(folder: Path = STUDIES) -> str:
             _, _, rest = told.read_text(encoding="utf-8").partition("\n")
             parts.append(f"## {study}\n{rest}")
         else:
-            parts.append(_section(study, own, _rows(folder / study / "comparison.csv")))
+            rows = _trained(own) | _rows(folder / study / "comparison.csv")
+            parts.append(_section(study, own, rows))
     return "\n".join(parts)
 
 
@@ -41,6 +47,17 @@ def _rows(path: Path) -> dict[str, dict[str, str]]:
         return {}
     with path.open(encoding="utf-8", newline="") as file:
         return {row["system"]: row for row in csv.DictReader(file)}
+
+
+def _trained(recipes: list[Recipe]) -> dict[str, dict[str, str]]:
+    """The same of artifacts that are there."""
+    names = artifact_names()
+    records = [Artifact.open(r.name).manifest.recipe for r in recipes if r.name in names]
+    there = [load_recipe(record.name, record.profile) for record in records if record]
+    return {
+        row.system: {key: "" if value is None else str(value) for key, value in asdict(row).items()}
+        for row in compare(there)
+    }
 
 
 def _section(study: str, recipes: list[Recipe], rows: dict[str, dict[str, str]]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from artifacts import Artifact
 from training.__main__ import main
 from training.recipe import recipe_names
 from training.results import STUDIES, results
@@ -36,12 +37,19 @@ def test_verification_is_told_as_it_was_measured(tmp_path: Path) -> None:
     assert "| faces-triplet |" not in page
 
 
-def test_a_study_that_did_not_run_says_so(tmp_path: Path) -> None:
+def test_a_study_that_did_not_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path))
     page = results(tmp_path)
     assert page.count("Not run yet.") == page.count("\n## ")
     assert "| cars-frozen | 0.3575 | not run |" in page
     assert "rebuilt" in page
     assert "(test)" not in page
+
+
+def test_an_artifact_without_a_comparison_has_its_figure(tmp_path: Path) -> None:
+    page = results(tmp_path)
+    ours = Artifact.open("ladder-g").manifest.metric("accuracy", "test")
+    assert f"| ladder-g | 0.8300 | {ours:.4f} (test) |" in page
 
 
 def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
