@@ -14,8 +14,8 @@ HEAD = """# Results
 
 Every system of the source studies: the figure that was printed, and the one that this project
 measures through the served graph. `make results` writes this page from the tables that
-`python -m training study NAME --out docs/studies/NAME` left under `docs/studies/`, and from committed
-artifacts of studies that did not run whole.
+`python -m training study NAME --out docs/studies/NAME` left under `docs/studies/`, and from
+committed artifacts of studies that did not run whole.
 """
 COLUMNS = "| system | reported | rebuilt | difference | pictures | seed | epochs | hardware | why |"
 
