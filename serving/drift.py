@@ -65,7 +65,9 @@ class Windows:
             row = ring[ring[:, 0].argmin()]
             row[:] = 0
             row[0] = number
-        row[1:] += sums.of(sizes, *read_outputs(outputs, model.manifest.temperature))
+        more = sums.of(sizes, *read_outputs(outputs, model.manifest.temperature))
+        if np.isfinite(more).all():  # nothing finite would come after
+            row[1:] += more
 
     def read(self, model: ServedModel) -> Drift:
         """How far the last answers of all workers lie from the model's reference."""
