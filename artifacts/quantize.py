@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 
 from artifacts.artifact import INT8_FILE, MODEL_FILE, Artifact
 from artifacts.datasets import ImageSet, load
-from artifacts.errors import ArtifactError
+from artifacts.errors import ArtifactError, VitrineError
 from artifacts.graph import INPUT, OUTPUTS, load_graph
 from artifacts.manifest import Measured, Quantization
 from artifacts.provenance import hardware
@@ -116,7 +116,8 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
         pictures: prepared by the input policy, uint8 H x W x 3, to take the ranges from.
 
     Raises:
-        ArtifactError: of an opset before `OPSET`, or without a layer that would change.
+        ArtifactError: of an opset before `OPSET`, without a layer that would change, or beyond
+            what ONNX Runtime can quantize.
     """
     opset = next(o.version for o in load_graph(path).opset_import if o.domain in {"", "ai.onnx"})
     if opset < OPSET:
@@ -124,6 +125,22 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
             f"{path}: its opset is {opset}; 8-bit weights by channel need {OPSET} or later. "
             "Export the model again."
         )
+    try:
+        model = _quantized(path, pictures)
+    except VitrineError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the library raises whatever it stumbles over
+        raise ArtifactError(f"{path}: ONNX Runtime cannot quantize it: {error}") from None
+    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise ArtifactError(f"{path}: no layer but the first and the head; nothing to quantize.")
+    _join_activations(model.graph)
+    used = {node.domain for node in model.graph.node} | {""}
+    for unused in [o for o in model.opset_import if o.domain not in used]:
+        model.opset_import.remove(unused)
+    return model.SerializeToString()
+
+
+def _quantized(path: Path, pictures: Iterable[Picture]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         inferred, quantized = Path(folder, "inferred.onnx"), Path(folder, "quantized.onnx")
         # symbolic inference fails on graphs of any size; ONNX's own is enough
@@ -145,14 +162,7 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
             # the activations stay in the graph, where `inspect` looks for them
             extra_options={"QDQKeepRemovableActivations": True},
         )
-        model = load_graph(quantized)
-    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise ArtifactError(f"{path}: no layer but the first and the head; nothing to quantize.")
-    _join_activations(model.graph)
-    used = {node.domain for node in model.graph.node} | {""}
-    for unused in [o for o in model.opset_import if o.domain not in used]:
-        model.opset_import.remove(unused)
-    return model.SerializeToString()
+        return load_graph(quantized)
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
@@ -186,10 +196,10 @@ def _join_activations(graph: onnx.GraphProto) -> None:
     for node in list(graph.node):
         if node.op_type not in CLIPPING:
             continue
-        restored = makers[node.input[0]]
-        rounded = makers.get(restored.input[0])
-        if restored.op_type != "DequantizeLinear" or rounded is None:
+        restored = makers.get(node.input[0])
+        if restored is None or restored.op_type != "DequantizeLinear":
             continue
+        rounded = makers[restored.input[0]]
         layer = makers.get(rounded.input[0])
         alone = uses[restored.output[0]] == uses[rounded.output[0]] == 1
         if alone and layer is not None and layer.op_type in WEIGHTED | {"Add"}:
