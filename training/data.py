@@ -61,18 +61,11 @@ def load_splits(data: Data, seed: int) -> Splits:
     """Read the training split and hold `data.validation` pictures of it out.
 
     Raises:
-        DataError: data missing or too small to hold so many out, pictures of different sizes
-            without `size`.
+        DataError: as `hold_out`, or pictures of different sizes without `size`.
     """
-    source = load_or_download(data.name, "train")
-    if not 0 < data.validation < len(source):
-        raise DataError(
-            f"{data.name}: {data.validation} validation pictures asked of {len(source)}; "
-            "hold out at least one and leave at least one."
-        )
+    source, held_out = hold_out(data, seed)
     pixels = torch.from_numpy(as_array(source, data.size, align=data.align))
     labels = torch.from_numpy(source.labels)
-    held_out = _validation(labels, data, seed)
     rest = torch.ones(len(source), dtype=torch.bool)
     rest[held_out] = False
     everything = Split(pixels, labels, source.images)
@@ -81,6 +74,21 @@ def load_splits(data: Data, seed: int) -> Splits:
         validation=everything.take(held_out),
         source=source,
     )
+
+
+def hold_out(data: Data, seed: int) -> tuple[ImageSet, Tensor]:
+    """The training split, of which no picture is decoded yet, and the places to validate with.
+
+    Raises:
+        DataError: data missing, or too small to hold `data.validation` pictures out.
+    """
+    source = load_or_download(data.name, "train")
+    if not 0 < data.validation < len(source):
+        raise DataError(
+            f"{data.name}: {data.validation} validation pictures asked of {len(source)}; "
+            "hold out at least one and leave at least one."
+        )
+    return source, _validation(torch.from_numpy(source.labels), data, seed)
 
 
 def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from artifacts import Artifact, ArtifactError, DataError, Manifest, Runtime
 from artifacts.datasets import load, parse
+from artifacts.datasets.base import take
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from artifacts.runtime import Picture
 
@@ -28,7 +29,7 @@ def held_out(manifest: Manifest) -> tuple[Images, str]:
         ArtifactError: it was made by no recipe.
         DataError: the data is missing, or not what it was trained on.
     """
-    from training.data import load_splits  # noqa: PLC0415 - torch, which data sets do without
+    from training.data import hold_out  # noqa: PLC0415 - torch, which data sets do without
     from training.recipe import load_recipe  # noqa: PLC0415
 
     made, trained = manifest.recipe, manifest.dataset
@@ -37,14 +38,14 @@ def held_out(manifest: Manifest) -> tuple[Images, str]:
             f"{manifest.name} was made by no recipe; give the pictures to compare with: --dataset."
         )
     recipe = load_recipe(made.name, made.profile)
-    splits = load_splits(recipe.data, recipe.seed)
-    found = (splits.source.fingerprint, len(splits.validation))
+    source, places = hold_out(recipe.data, recipe.seed)
+    found = (source.fingerprint, len(places))
     if found != (trained.fingerprint, trained.validation_samples):
         raise DataError(
             f"{recipe.data.name} or the recipe {recipe.name} is not what {manifest.name} was "
             "trained on; restore them, or give pictures by --dataset."
         )
-    return splits.validation.originals, held_out_name(splits.source.name, len(splits.validation))
+    return take(source.images, places.numpy()), held_out_name(source.name, len(places))
 
 
 def held_out_name(data: str, pictures: int) -> str:
