@@ -140,7 +140,7 @@ def markdown(rows: Sequence[Row], title: str, about: Sequence[str] = ()) -> str:
             difference,
             "" if row.paper is None else f"{row.paper:.4f}",
             str(row.overfit_epoch or ""),
-            row.remark,
+            "; ".join(filter(None, [row.changes, row.remark])),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
