@@ -18,5 +18,5 @@ def test_the_fuzzer_finds_nothing(tmp_path: Path) -> None:
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     done = subprocess.run(command, check=False, **options)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Done 3000 runs" in done.stderr
+    assert "Done 3000 " in done.stderr
     assert not list(tmp_path.glob("crash-*"))

@@ -42,15 +42,16 @@ def test_comparison_sets_ours_beside_the_reported(
     folder, good, _, diverged = trained
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
     recipe = replace(good, reported={"accuracy/validation": 0.5}, remark="as printed")
-    rows = compare([recipe, replace(good, name="wild")], diverged)
+    wild = replace(good, name="mnist-relu-nll-on-logits-sgd")
+    rows = compare([recipe, wild], {wild.name: diverged["wild"]})
     paths = write_comparison(rows, "a title", origin([recipe]), folder / "out")
     assert [path.suffix for path in paths] == [".md", ".csv", ".png"]
     ours = Artifact.open(good.artifact_name).manifest.metric("accuracy", "validation")
     assert ours is not None
-    written, wild = csv.DictReader(paths[1].read_text().splitlines())
-    assert wild["remark"].startswith("diverged in epoch 1")
-    assert wild["test"] == ""
-    assert wild["parameters"] == "84060"
+    written, lost = csv.DictReader(paths[1].read_text().splitlines())
+    assert lost["remark"].startswith("diverged in epoch 1")
+    assert lost["test"] == ""
+    assert lost["parameters"] == "84060"
     assert float(written["difference"]) == pytest.approx(ours - 0.5, abs=1e-4)
     assert int(written["parameters"]) == 84_060
     text = paths[0].read_text()
