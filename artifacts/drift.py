@@ -11,6 +11,7 @@ and counts are kept, which add up: over batches, over workers, over time.
   the mean has moved as far as the pictures of the reference lie from theirs, root mean square.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, Self
 
@@ -112,15 +113,19 @@ class Sums:
             confidences: N probabilities of the likeliest class; None where there are no classes.
             features: N x D; None where there are none.
         """
-        parts: list[npt.ArrayLike] = [len(sizes)]
-        parts.append(np.bincount(side_bins(sizes), minlength=SIDE_BINS))
+        values = np.zeros(self.size)
+        pictures, sides, sure, moved, squares = np.split(values, self._ends)  # views
+        pictures[0] = len(sizes)
+        for place in side_bins(sizes):
+            sides[place] += 1
         if confidences is not None:
             places = np.searchsorted(self._edges, confidences)
-            parts.append(np.bincount(places, minlength=len(self._edges) + 1))
+            sure += np.bincount(places, minlength=len(sure))
         if features is not None:
-            moved = features - self._centre  # (N, D)
-            parts += [moved.sum(axis=0), (moved * moved).sum(axis=0)]
-        return np.concatenate([np.atleast_1d(part) for part in parts], dtype=np.float64)
+            apart = features - self._centre  # (N, D)
+            apart.sum(axis=0, out=moved)
+            np.einsum("nd,nd->d", apart, apart, out=squares)
+        return values
 
     def moments(self, values: Floats) -> Moments:
         """Moments of all pictures that are in sums of `of`."""
@@ -136,12 +141,11 @@ class Sums:
         )
 
 
-def side_bins(sizes: Sequence[tuple[int, int]]) -> npt.NDArray[np.int64]:
+def side_bins(sizes: Sequence[tuple[int, int]]) -> list[int]:
     """Bin of the side, sqrt(width x height), of each of N sizes (width, height), px."""
-    areas = np.prod(np.array(sizes, np.float64), axis=1)
-    places = np.round(np.log2(areas) - 2 * np.log2(SMALLEST_SIDE))
-    bins: npt.NDArray[np.int64] = places.clip(0, SIDE_BINS - 1).astype(np.int64)
-    return bins
+    smallest = 2 * math.log2(SMALLEST_SIDE)
+    places = (round(math.log2(width * height) - smallest) for width, height in sizes)
+    return [min(max(place, 0), SIDE_BINS - 1) for place in places]
 
 
 def distances(reference: Reference, moments: Moments) -> tuple[Distance, ...]:
