@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from artifacts import Artifact
+from artifacts.reference import read_reference
+from training.reference import add_reference, held_out
 
 ROOT = Path(__file__).parents[2]
 RUN = [sys.executable, "-m", "training", "run", "cifar10-gap", "--profile", "smoke"]
@@ -49,7 +51,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_smoke_learns_and_says_it_is_synthetic(uninterrupted: Path) -> None:
-    manifest = Artifact.open(NAME, uninterrupted / "models").manifest
+    artifact = Artifact.open(NAME, uninterrupted / "models")
+    manifest = artifact.manifest
     accuracy = manifest.metric("accuracy", "test")
     assert manifest.synthetic
     assert accuracy is not None
@@ -58,6 +61,13 @@ def test_smoke_learns_and_says_it_is_synthetic(uninterrupted: Path) -> None:
     assert manifest.parameters.total == 461_150
     card = (uninterrupted / "models" / NAME / "card.md").read_text()
     assert "generated pictures" in card
+    reference = read_reference(artifact)
+    assert reference is not None
+    assert manifest.dataset is not None
+    assert reference.moments.pictures == manifest.dataset.validation_samples
+    images, data = held_out(manifest)
+    again = add_reference(artifact, images, data)
+    assert read_reference(again) == reference
 
 
 def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_path: Path) -> None:
