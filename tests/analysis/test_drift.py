@@ -15,6 +15,7 @@ from artifacts.datasets.base import Picture
 from serving.client import LocalPredictor
 from tests.analysis.conftest import Run
 from tests.graphs import tiny_artifact
+from tests.server import running_server
 from training.reference import add_reference
 
 
@@ -52,6 +53,26 @@ def test_known_pictures_do_not_drift_and_others_do(run: Run, watched: str, tmp_p
     bins = read("foreign-report/histograms.csv")
     assert sum(float(row["share"]) for row in bins if row["quantity"] == "sides") == 1
     assert Path("foreign-report/drift.png").stat().st_size > 10_000
+
+
+def test_a_server_gives_the_same_and_its_last_answers(
+    run: Run, watched: str, models_root: Path, tmp_path: Path
+) -> None:
+    data = ("--dataset", "synthetic/objects:test", "--limit", 150)
+    with running_server(models_root, tmp_path / "log.txt") as url:
+        few = run("drift", "--model", watched, "--url", url)
+        assert (few.status, few.err.count("\n")) == (1, 1)
+        assert "0 answers so far" in few.err
+        for out, where in (("remote", ("--url", url)), ("local", ())):
+            done = run("drift", "--model", watched, *data, *where, "--out", out)
+            assert done.status == 0, done.err
+        last = run("drift", "--model", watched, "--url", url, "--out", "last")
+    remote, local = (read(f"{out}/drift.csv") for out in ("remote", "local"))
+    for one, other in zip(remote, local, strict=True):
+        assert float(one["value"]) == pytest.approx(float(other["value"]), abs=1e-6)
+    assert last.status == 0, last.err
+    assert last.out.count("no drift") == 3
+    assert "over 300 pictures" in last.out  # classes and features were asked for, each by itself
 
 
 def test_a_model_without_reference_is_one_line(run: Run) -> None:
