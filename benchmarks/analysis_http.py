@@ -5,7 +5,7 @@ machine and serves the same artifacts. Wall time counts, for the server is anoth
 else should run meanwhile.
 
     python -m serving run --port 3000
-    python benchmarks/analysis_http.py --url http://127.0.0.1:3000 --model cifar10-fast \
+    python -m benchmarks.analysis_http --url http://127.0.0.1:3000 --model cifar10-fast \
         --dataset cifar10:test --limit 2000
 """
 
@@ -57,4 +57,4 @@ def main(url: str, model: str, dataset: str, limit: int, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, "python benchmarks/analysis_http.py")
+    run_command(main, "python -m benchmarks.analysis_http")

@@ -1,6 +1,6 @@
 """Loads a server for a while, and says how it bore it: answers, times, memory over time.
 
-`python benchmarks/soak.py --minutes 30` is the soak, `--minutes 1 --connections 256` the overload.
+`python -m benchmarks.soak --minutes 30` is the soak, `--minutes 1 --connections 256` the overload.
 The load is mixed: pictures of 32 to 2,048 px in JPEG and PNG, several in a request, damaged ones,
 and clients that go away. It starts a server of its own on the artifacts, and needs no other.
 """

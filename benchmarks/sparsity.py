@@ -3,7 +3,7 @@
 The networks have random weights: what is computed costs the same. CPU seconds of this process
 count, so that other programs on the machine disturb less.
 
-    python benchmarks/sparsity.py --rounds 10
+    python -m benchmarks.sparsity --rounds 10
 """
 
 import json
@@ -95,4 +95,4 @@ def main(rounds: int, pictures: int, side: int, networks: tuple[str, ...]) -> No
 
 
 if __name__ == "__main__":
-    run_command(main, "python benchmarks/sparsity.py")
+    run_command(main, "python -m benchmarks.sparsity")
