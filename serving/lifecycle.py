@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -96,10 +97,11 @@ class Lifecycle:
         The first worker of a server loads while it answers that it is starting; all others are
         connected to only when they have their models.
         """
-        _at_the_end(self._traffic)
         if not self.siblings.first:
-            self._catch_up()
-            self.siblings.wait_for_first()
+            with _ended_at_once():
+                self._catch_up()
+                self.siblings.wait_for_first()
+        _at_the_end(self._traffic)
         threading.Thread(target=self._follow, name="vitrine-artifacts", daemon=True).start()
 
     async def reload(self) -> None:
@@ -128,6 +130,18 @@ class Lifecycle:
             self._traffic.closed = None
         self._has = generation
         self.siblings.loaded(generation)
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """A worker that nobody is connected to has nothing to finish: SIGTERM need not wait for it."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _at_the_end(traffic: Traffic) -> None:

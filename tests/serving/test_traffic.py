@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from artifacts import VitrineError
@@ -259,6 +260,26 @@ def blocked_models(tmp_path: Path) -> Path:
     (tmp_path / "models" / "waiting").mkdir()
     os.mkfifo(tmp_path / "models" / "waiting" / "manifest.json")
     return tmp_path
+
+
+def test_it_stops_while_its_models_are_being_loaded(blocked_models: Path) -> None:
+    server = start_server(blocked_models / "models", blocked_models / "log.txt", until="/livez")
+    try:
+        workers = psutil.Process(server.process.pid).children()
+        while not all(_idle(worker) for worker in workers):
+            pass
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+
+
+def _idle(process: psutil.Process) -> bool:
+    """Whether a process that loads models gets no further: it waits for the other end of a pipe."""
+    before = process.cpu_times().user
+    time.sleep(0.5)
+    return process.cpu_times().user == before
 
 
 def test_it_says_that_it_starts_and_stops_and_drops_nothing(blocked_models: Path) -> None:
