@@ -3,7 +3,6 @@
 The distances are those of `artifacts.drift`, which names their sources.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import click
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
@@ -29,7 +27,7 @@ from artifacts.drift import (
     distances,
     moved_by_dimension,
 )
-from serving.chunks import Source
+from serving.chunks import Source, source_size
 from serving.client import Predictor
 from serving.schemas import ModelInfo
 
@@ -71,7 +69,7 @@ def of_pictures(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Co
             sure = np.array([picture.top[0].probability for picture in classified])
         if reference.moments.mean:
             features = predictor.features(info.name, images).astype(np.float64)
-        return sums.of([_size(image) for image in images], sure, features)
+        return sums.of([source_size(image) for image in images], sure, features)
 
     parts = [part for _, part in pictures.ask(f"answers of {info.name}", question)]
     moments = sums.moments(np.sum(parts, axis=0))
@@ -208,11 +206,3 @@ def _bins(
         }
         for i in range(len(before))
     ]
-
-
-def _size(source: Source) -> tuple[int, int]:
-    """Width and height, px; a picture that is to be turned upright has the same side."""
-    if isinstance(source, bytes):
-        with Image.open(io.BytesIO(source)) as image:
-            return image.size
-    return source.shape[1], source.shape[0]

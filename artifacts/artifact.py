@@ -100,6 +100,10 @@ class Artifact:
         for name in sorted(graphs):
             check_graph(self.path / name, self.manifest)
 
+    def contents(self) -> dict[str, bytes]:
+        """Every file but the manifest, by name: what `save` takes to write the artifact anew."""
+        return {name: (self.path / name).read_bytes() for name in self.manifest.files}
+
     @classmethod
     def save(cls, manifest: Manifest, files: Mapping[str, bytes], root: Path | None = None) -> Self:
         """Write an artifact, replacing one of the same name, and verify what was written.

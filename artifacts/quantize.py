@@ -77,7 +77,7 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
         raise ArtifactError(f"{dataset} has other classes than {manifest.name}.")
     train = train.head(CALIBRATION_SAMPLES)
 
-    files = {name: (artifact.path / name).read_bytes() for name in manifest.files}
+    files = artifact.contents()
     files.pop(INT8_FILE, None)
     fp32 = Runtime(files[MODEL_FILE], manifest.input, threads=1)
     prepared = (fp32.prepare(picture) for picture in train.images)

@@ -9,11 +9,9 @@ from artifacts.artifact import Artifact
 from artifacts.drift import SIDE_BINS, Floats, Moments, Reference, side_bins
 from artifacts.errors import ArtifactError
 from artifacts.graph import OUTPUTS
-from artifacts.runtime import Outputs, Picture, Runtime, probabilities
+from artifacts.runtime import Outputs, Picture, Runtime, in_chunks, probabilities
 
 REFERENCE_FILE = "reference.json"
-CHUNK = 2048
-"""Pictures asked about at once."""
 CONFIDENCE_BINS = 10
 
 
@@ -32,8 +30,7 @@ def measure_reference(
     sizes: list[tuple[int, int]] = []
     confidences: list[Floats | None] = []
     features: list[Floats | None] = []
-    for start in range(0, len(pictures), CHUNK):
-        chunk = [pictures[i] for i in range(start, min(start + CHUNK, len(pictures)))]
+    for chunk in in_chunks(pictures):
         sizes += [(picture.shape[1], picture.shape[0]) for picture in chunk]
         sure, seen = read_outputs(runtime.run(chunk, names), temperature)
         confidences.append(sure)

@@ -133,6 +133,12 @@ class Runtime:
         yield from map(_stack, waiting.values())
 
 
+def in_chunks(pictures: Sequence[Picture] | Picture, size: int = 2048) -> Iterator[list[Picture]]:
+    """Pictures, `size` at a time: of files on disk, no more than these are decoded at once."""
+    for start in range(0, len(pictures), size):
+        yield [pictures[i] for i in range(start, min(start + size, len(pictures)))]
+
+
 def probabilities(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
     """Softmax of logits / temperature over the last axis, in float64.
 

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 import numpy as np
 
-from serving.chunks import Rows, Source, check_same_model, chunks, encode, merge, placed
+from serving.chunks import Rows, Source, check_same_model, chunks, merge, picture_form, placed
 from serving.client import array_of, model_path
 from serving.connection import AsyncConnection
 from serving.faces.client import BASE, face_options, pair_of
@@ -139,6 +139,5 @@ class AsyncClient:
         self, path: str, chunk: list[Source], accept: str = "application/json", **options: Any
     ) -> httpx.Response:
         async with self._places:
-            files = [("image", ("picture", encode(source))) for source in chunk]
-            headers = {"Accept": accept}
+            files, headers = picture_form(chunk), {"Accept": accept}
             return await self._server.send("POST", path, files=files, headers=headers, **options)

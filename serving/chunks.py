@@ -43,6 +43,11 @@ def encode(source: Source) -> bytes:
     return file.getvalue()
 
 
+def picture_form(pictures: Sequence[Source]) -> list[tuple[str, tuple[str, bytes]]]:
+    """The form fields that pictures are sent in, as httpx takes them."""
+    return [("image", ("picture", encode(picture))) for picture in pictures]
+
+
 def merge(answers: Sequence[Inspection]) -> Inspection:
     """Join inspections of the same model over different pictures, weighted by their number.
 
@@ -110,12 +115,21 @@ def placed(start: int) -> Iterator[None]:
         raise error if error.picture is None else error.at(start + error.picture) from None
 
 
+def source_size(source: Source) -> tuple[int, int]:
+    """Width and height, px, as sent: before a picture is turned upright.
+
+    Raises:
+        RequestError: it is no picture that is accepted.
+    """
+    return size_of(open_picture(source) if isinstance(source, bytes) else source)
+
+
 def _cost(source: Source) -> tuple[int, int]:
     """Bytes to send, and pixels to decode."""
     if not isinstance(source, bytes):
         return source.nbytes, source.size // 3
     try:
-        width, height = size_of(open_picture(source))
+        width, height = source_size(source)
     except RequestError:
         return len(source), 0  # refused when asked, with its place
     return len(source), width * height

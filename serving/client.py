@@ -18,7 +18,7 @@ import numpy as np
 
 from artifacts import Artifact
 from serving import operations
-from serving.chunks import Rows, Source, check_same_model, chunks, encode, merge, placed
+from serving.chunks import Rows, Source, check_same_model, chunks, merge, picture_form, placed
 from serving.connection import Connection
 from serving.drift import no_answers
 from serving.models import Models, ServedModel
@@ -161,15 +161,14 @@ class Client(_Chunked):
 
     def drift(self, name: str) -> Drift:
         """As `Predictor.drift`."""
-        path = f"/v1/models/{quote(name, safe='')}/drift?moments=true"
-        return self._server.parse(Drift, self._server.send("GET", path))
+        response = self._server.send("GET", f"{model_path(name)}/drift?moments=true")
+        return self._server.parse(Drift, response)
 
     def _post(
         self, name: str, what: str, chunk: list[Source], accept: str = "application/json"
     ) -> httpx.Response:
-        files = [("image", ("picture", encode(source))) for source in chunk]
-        headers = {"Accept": accept}
-        return self._server.send("POST", f"{model_path(name)}/{what}", files=files, headers=headers)
+        path, headers = f"{model_path(name)}/{what}", {"Accept": accept}
+        return self._server.send("POST", path, files=picture_form(chunk), headers=headers)
 
 
 class LocalPredictor(_Chunked):

@@ -51,6 +51,17 @@ def tiny_model(classes: int = len(CLASSES), seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
+def dataset_record(name: str, *, synthetic: bool) -> dict[str, Any]:
+    """What a manifest says of data with this name."""
+    return {
+        "name": name,
+        "fingerprint": "0" * 64,
+        "synthetic": synthetic,
+        "train_samples": 1,
+        "validation_samples": 1,
+    }
+
+
 def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
     """Save `tiny_model` as an artifact under `root`; `fields` override the manifest's."""
     classes = fields.setdefault("classes", CLASSES)

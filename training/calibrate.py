@@ -170,7 +170,7 @@ def calibrate(
     metrics = [m for each in (measured, *others) for m in report(each, thresholds, seed)]
     update = {"verification": verification, "metrics": tuple(metrics)}
     manifest = artifact.manifest.model_copy(update=update)
-    files = {name: (artifact.path / name).read_bytes() for name in manifest.files}
+    files = artifact.contents()
     files["card.md"] = face_card(manifest).encode()
     return Artifact.save(manifest, files, artifact.path.parent)
 

@@ -59,6 +59,8 @@ def _depthwise(
 ) -> Settings | None:
     """What `_Depthwise` needs for this convolution; None where it is not for it."""
     channels, height, width = weight.shape[0], *weight.shape[2:]
+    if isinstance(padding, str):
+        return None
     steps, pads, spread = _pair(stride), _pair(padding), _pair(dilation)
     fits = (
         input.device.type == "cpu"
@@ -69,17 +71,14 @@ def _depthwise(
         and height % 2 == 1
         and (height > FAST_KERNEL or steps != (1, 1))
         and steps[0] == steps[1]
-        and pads is not None
         and pads[0] == pads[1] < height
         and spread == (1, 1)
     )
-    return (input, weight, bias, steps[0], pads[0]) if fits and pads is not None else None
+    return (input, weight, bias, steps[0], pads[0]) if fits else None
 
 
-def _pair(value: str | int | tuple[int, ...]) -> Any:
-    """(vertical, horizontal); None for a named padding."""
-    if isinstance(value, str):
-        return None
+def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    """(vertical, horizontal)."""
     both = (value,) if isinstance(value, int) else tuple(value)
     return both * 2 if len(both) == 1 else both
 

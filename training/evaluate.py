@@ -11,10 +11,10 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from artifacts import InputPolicy, Runtime
 from artifacts.manifest import Metric
+from artifacts.runtime import in_chunks
 from training.augment import parse_size
 
 ECE_BINS = 15
-CHUNK = 2048
 MANY_CLASSES = 10
 
 Logits = npt.NDArray[np.float32]
@@ -48,11 +48,8 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 def run_logits(runtime: Runtime, pictures: Sequence[Picture] | Picture) -> Logits:
     """Logits N x C of pictures of any sizes, a bounded number in memory at a time."""
-    chunks = []
-    for start in range(0, len(pictures), CHUNK):
-        chunk = [pictures[i] for i in range(start, min(start + CHUNK, len(pictures)))]
-        chunks.append(runtime.run(chunk, ["logits"])["logits"])
-    return np.concatenate(chunks)
+    chunks = in_chunks(pictures)
+    return np.concatenate([runtime.run(chunk, ["logits"])["logits"] for chunk in chunks])
 
 
 def score(

@@ -14,6 +14,7 @@ from artifacts.pairs import Ints, Measured, Vectors, all_pairs
 from artifacts.runtime import Picture
 from training.calibrate import embed, everybody, faces_of
 from training.face_figures import det, distance_plots, nearest_pictures
+from training.history import read_history
 from training.recipe import Recipe
 
 FMRS = (1e-2, 1e-3)
@@ -127,9 +128,7 @@ def _faces(name: str, *, align: bool) -> tuple[Sequence[Picture] | Picture, Ints
 
 def _validation_loss(recipe: Recipe) -> float:
     """Of the last epoch."""
-    history = Artifact.open(recipe.artifact_name).path / "history.csv"
-    rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
-    return float(rows[-1]["validation_loss"])
+    return float(read_history(Artifact.open(recipe.artifact_name))[-1]["validation_loss"])
 
 
 def _cell(rate: Rate) -> str:

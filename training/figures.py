@@ -1,6 +1,5 @@
 """Pictures that single studies ask for, besides the comparison that all have."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from artifacts import Artifact
 from artifacts.artifact import artifact_names
 from training.augment import augment
 from training.data import Splits, load_splits
-from training.history import png
+from training.history import png, read_history
 from training.recipe import Recipe
 from training.settings import Augment
 from training.study import Row
@@ -45,7 +44,8 @@ def write_study_figures(
         content["validation-classes.png"] = class_distribution(splits)
     if study == "mnist":
         content["test-error.png"] = error_map(rows)
-    trained = [r.artifact_name for r in recipes if r.artifact_name in artifact_names()]
+    there = artifact_names()
+    trained = [recipe.artifact_name for recipe in recipes if recipe.artifact_name in there]
     if trained:
         content["curves.png"] = curves([Artifact.open(name) for name in trained])
     for name, data in content.items():
@@ -57,8 +57,7 @@ def curves(artifacts: Sequence[Artifact]) -> bytes:
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for place, artifact in enumerate(artifacts):
-        text = (artifact.path / "history.csv").read_text(encoding="utf-8")
-        history = list(csv.DictReader(text.splitlines()))
+        history = read_history(artifact)
         epochs = [int(row["epoch"]) for row in history]
         style = {"color": f"C{place % 10}", "linestyle": ("-", "--", ":")[place // 10 % 3]}
         for line, quantity in zip(panels, ("loss", "accuracy"), strict=True):

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, fields
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from artifacts import VitrineError
+from artifacts import Artifact, VitrineError
 
 mpl.use("Agg")
+
+HISTORY_FILE = "history.csv"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ def history_csv(history: Sequence[Epoch]) -> bytes:
     for row in history:
         writer.writerow({k: round(v, 6) for k, v in asdict(row).items()})
     return text.getvalue().encode()
+
+
+def read_history(artifact: Artifact) -> list[dict[str, str]]:
+    """Rows of an artifact's history, columns as `Epoch` names them; none if nothing was trained."""
+    text = (artifact.path / HISTORY_FILE).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def history_plot(history: Sequence[Epoch], title: str) -> bytes:

@@ -16,7 +16,7 @@ from training.data import Split, Splits, load_or_download
 from training.embeddings import measured_embedding
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
-from training.history import Epoch, history_csv, history_plot
+from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
 from training.reference import held_out_name
@@ -94,7 +94,7 @@ def publish(
     files = {
         MODEL_FILE: graph,
         REFERENCE_FILE: write_reference(reference),
-        "history.csv": history_csv(history),
+        HISTORY_FILE: history_csv(history),
         "card.md": card(manifest, recipe.title).encode(),
     }
     if history:

@@ -60,6 +60,6 @@ def add_reference(artifact: Artifact, images: Images, data: str) -> Artifact:
     """
     manifest = artifact.manifest
     reference = measure_reference(Runtime.open(artifact), images, manifest.temperature, data)
-    files = {name: (artifact.path / name).read_bytes() for name in manifest.files}
+    files = artifact.contents()
     files[REFERENCE_FILE] = write_reference(reference)
     return Artifact.save(manifest, files, artifact.path.parent)

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from artifacts import Artifact, Manifest
-from training.history import DivergedError, png
+from training.history import DivergedError, png, read_history
 from training.recipe import Profile, Recipe, RecipeError, load_recipe, recipe_names
 
 REPORTS = Path("reports")
@@ -159,8 +159,7 @@ def _row(recipe: Recipe, artifact: Artifact) -> Row:
     split, reported = _reported(recipe)
     ours = manifest.metric("accuracy", split)
     difference = None if reported is None or ours is None else round(ours - reported, 4)
-    text = (artifact.path / "history.csv").read_text(encoding="utf-8")
-    losses = [float(row["validation_loss"]) for row in csv.DictReader(text.splitlines())]
+    losses = [float(row["validation_loss"]) for row in read_history(artifact)]
     return Row(
         system=manifest.name,
         parameters=manifest.parameters.total if manifest.parameters else 0,

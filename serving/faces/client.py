@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from serving.chunks import Source, encode
+from serving.chunks import Source, encode, picture_form
 from serving.connection import Connection
 from serving.faces.schemas import (
     ChangeInfo,
@@ -88,7 +88,7 @@ class FaceClient:
         """The embedding of the face on each picture."""
         options = face_options(aligned=aligned, several=several, model=model)
         response = self._server.send(
-            "POST", f"{BASE}/embed", params=options, files=_files(pictures)
+            "POST", f"{BASE}/embed", params=options, files=picture_form(pictures)
         )
         return self._server.parse(Embedded, response)
 
@@ -104,7 +104,7 @@ class FaceClient:
         """The `top` people enrolled who are nearest to the face on each picture."""
         options = face_options(aligned=aligned, several=several, fmr=fmr, top=top)
         response = self._server.send(
-            "POST", f"{BASE}/identify", params=options, files=_files(pictures)
+            "POST", f"{BASE}/identify", params=options, files=picture_form(pictures)
         )
         return self._server.parse(Identified, response)
 
@@ -131,7 +131,7 @@ class FaceClient:
             "PUT",
             f"{_path(person)}/pictures",
             params=face_options(aligned=aligned, several=several),
-            files=_files(pictures),
+            files=picture_form(pictures),
             headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
         )
         return self._server.parse(EnrolledPictures, response)
@@ -185,10 +185,6 @@ class FaceClient:
                 "POST", f"{BASE}/import", content=content, timeout=None, attempts=1
             )
         return self._server.parse(Imported, response)
-
-
-def _files(pictures: Sequence[Source]) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("image", ("picture", encode(picture))) for picture in pictures]
 
 
 def pair_of(first: Source, second: Source) -> list[tuple[str, tuple[str, bytes]]]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from analysis.__main__ import main
+from artifacts import datasets
 from artifacts.commands import run_command
 from tests.graphs import tiny_artifact
 
@@ -46,4 +47,13 @@ def run(
             run_command(main, "python -m analysis")
         return Outcome(int(exit_.value.code or 0), *capsys.readouterr())
 
+    return run
+
+
+@pytest.fixture
+def look(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run`, with a model `one` of the classes of synthetic/objects alone."""
+    classes = datasets.load("synthetic/objects", "test").classes
+    tiny_artifact(tmp_path / "models", "one", classes=classes)
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
     return run

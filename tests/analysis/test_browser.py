@@ -10,9 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from artifacts import datasets
 from tests.analysis.conftest import Run
-from tests.graphs import tiny_artifact
 
 BROWSER = next(
     (
@@ -68,14 +66,6 @@ def open_page(page: Path, script: str, folder: Path) -> Opened:
             asked.append(about["url"])
     complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return Opened(json.loads(unquote(said[1])), asked, complaints)
-
-
-@pytest.fixture
-def look(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    classes = datasets.load("synthetic/objects", "test").classes
-    tiny_artifact(tmp_path / "models", "one", classes=classes)
-    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
-    return run
 
 
 def test_a_page_that_asks_the_network_is_found_out(tmp_path: Path) -> None:

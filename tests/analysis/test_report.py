@@ -2,11 +2,9 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
 from artifacts import datasets
 from tests.analysis.conftest import Run
-from tests.graphs import tiny_artifact
+from tests.graphs import dataset_record, tiny_artifact
 
 ARGUMENTS = ("report", "--model", "one", "--dataset", "synthetic/objects:test", "--limit", 100)
 SECTIONS = [
@@ -38,14 +36,6 @@ class Page(HTMLParser):
         return [value for value in found if value is not None]
 
 
-@pytest.fixture
-def look(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    classes = datasets.load("synthetic/objects", "test").classes
-    tiny_artifact(tmp_path / "models", "one", classes=classes)
-    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
-    return run
-
-
 def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -> None:
     outcome = look(*ARGUMENTS)
     assert outcome.status == 0, outcome.err
@@ -73,13 +63,7 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
 
 
 def test_all_models_are_shown_what_they_were_trained_for(look: Run, tmp_path: Path) -> None:
-    record = {
-        "name": "synthetic/objects",
-        "fingerprint": "0" * 64,
-        "synthetic": True,
-        "train_samples": 1,
-        "validation_samples": 1,
-    }
+    record = dataset_record("synthetic/objects", synthetic=True)
     classes = datasets.load("synthetic/objects", "test").classes
     tiny_artifact(tmp_path / "models", "two", classes=classes, dataset=record)
     outcome = look("report", "--limit", 30, "--pages", "pages")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from artifacts import datasets
 from tests.analysis.conftest import Run
-from tests.graphs import tiny_artifact, tiny_model
+from tests.graphs import dataset_record, tiny_artifact, tiny_model
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -103,13 +103,7 @@ def test_the_record_says_how_it_was_made(run: Run, models_root: Path) -> None:
 def test_a_synthetic_model_is_marked_on_real_pictures(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = {
-        "name": "synthetic/objects",
-        "fingerprint": "0" * 64,
-        "synthetic": True,
-        "train_samples": 1,
-        "validation_samples": 1,
-    }
+    record = dataset_record("synthetic/objects", synthetic=True)
     tiny_artifact(tmp_path / "models", dataset=record)
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
     Path("in").mkdir()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from artifacts import Artifact
-from tests.graphs import face_artifact, tiny_artifact
+from tests.graphs import dataset_record, face_artifact, tiny_artifact
 from tests.pictures import photograph
 
 PEOPLE, PICTURES = 30, 4
@@ -104,13 +104,7 @@ def test_mistakes_get_one_line(
 
 
 def test_people_a_model_has_seen_set_no_thresholds(data: Path, tmp_path: Path) -> None:
-    seen = {
-        "name": "faces/made",
-        "fingerprint": "0" * 64,
-        "synthetic": False,
-        "train_samples": 1,
-        "validation_samples": 1,
-    }
+    seen = dataset_record("faces/made", synthetic=False)
     face_artifact(tmp_path, dataset=seen)
     done = run(data, tmp_path, "faces", "--dataset", "faces/made:all", "--aligned")
     assert done.returncode != 0
