@@ -14,6 +14,7 @@ from artifacts import Artifact, Manifest, VitrineError
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import HELP, load
 from artifacts.provenance import has_gpu
+from training.changes import with_changes
 from training.face_commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.history import DivergedError
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
@@ -87,9 +88,23 @@ def show(recipe: str, profile: Profile, as_json: bool) -> None:
 @click.argument("recipe")
 @profile_option
 @click.option("--force", is_flag=True, help="Train again what is up to date.")
-def run_one(recipe: str, profile: Profile, force: bool) -> None:
+@click.option(
+    "--set",
+    "changed",
+    multiple=True,
+    metavar="SETTING=VALUE",
+    help="Change a setting of the recipe, such as seed=1 or augment.cutout=0; give --name with it.",
+)
+@click.option("--name", help="Of the artifact that changed settings make.")
+def run_one(
+    recipe: str, profile: Profile, force: bool, changed: tuple[str, ...], name: str | None
+) -> None:
     """Train RECIPE and write its artifact; an interrupted run is continued."""
-    settings = load_recipe(recipe, profile)
+    if bool(changed) != bool(name):
+        raise click.UsageError("--set and --name go together: it makes a model of its own.")
+    settings = (
+        with_changes(recipe, profile, changed, name) if name else load_recipe(recipe, profile)
+    )
     from training.run import run, status
 
     state = status(settings)

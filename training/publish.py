@@ -72,7 +72,8 @@ def publish(
         ),
         parameters=Parameters(total=total, trainable=trainable),
         run=RunRecord(
-            command=f"python -m training run {recipe.name} --profile {recipe.profile}",
+            command=recipe.command
+            or f"python -m training run {recipe.name} --profile {recipe.profile}",
             hardware=hardware(),
             seed=recipe.seed,
             precision=recipe.precision,

@@ -69,6 +69,8 @@ class Recipe(Closed):
     remark: str = ""
     """What the study said in words, or what explains a difference from it."""
     profile: Profile = "full"
+    command: str = ""
+    """That trains it, where it is not `python -m training run NAME --profile PROFILE`."""
 
     def __post_init__(self) -> None:
         """Refuse settings that exclude each other."""
@@ -108,6 +110,7 @@ class Recipe(Closed):
             "route",
             "default",
             "profile",
+            "command",
             "search",
         ):
             settings.pop(word, None)

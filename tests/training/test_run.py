@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -122,6 +123,17 @@ def test_a_second_run_has_nothing_to_do(uninterrupted: Path) -> None:
     assert states["cifar10-gap"] is True
 
 
+def test_changed_settings_make_a_model_of_another_name(tmp_path: Path) -> None:
+    changes = ["--set", "seed=1", "--set", "epochs=1", "--name", "mine"]
+    done = call([*RUN, *changes], tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = Artifact.open("mine-smoke", tmp_path / "models").manifest
+    assert manifest.run is not None
+    assert (manifest.run.seed, manifest.run.epochs) == (1, 1)
+    assert manifest.run.command == shlex.join(["python", *RUN[1:], *changes])
+    assert not manifest.default
+
+
 def test_show_counts_parameters(tmp_path: Path) -> None:
     done = call([*RUN[:3], "show", "cifar10-gap", "--json"], tmp_path)
     shown = json.loads(done.stdout)
@@ -129,7 +141,21 @@ def test_show_counts_parameters(tmp_path: Path) -> None:
     assert shown["reported"]["accuracy/test"] == 0.84
 
 
-@pytest.mark.parametrize("command", [["run", "nothing"], ["show", "nothing"], ["run"], ["dance"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "nothing"],
+        ["show", "nothing"],
+        ["run"],
+        ["dance"],
+        ["run", "cifar10-gap", "--set", "seed=1"],
+        ["run", "cifar10-gap", "--name", "mine"],
+        ["run", "cifar10-gap", "--set", "seed", "--name", "mine"],
+        ["run", "cifar10-gap", "--set", "epochs=many", "--name", "mine"],
+        ["run", "cifar10-gap", "--set", "seed=1", "--name", "cifar10-fast"],
+        ["run", "cifar10-gap", "--set", "seed=1", "--name", "../mine"],
+    ],
+)
 def test_mistakes_end_in_one_line(command: list[str], tmp_path: Path) -> None:
     done = call([*RUN[:3], *command], tmp_path)
     assert done.returncode != 0
