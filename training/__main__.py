@@ -130,7 +130,7 @@ def run_all(profile: Profile) -> None:
 @profile_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison.")
 def study_command(study: str, profile: Profile, out: Path | None) -> None:
-    """Train what STUDY (ladder, blocks, mnist, faces) misses; compare it with what it reported."""
+    """Train what STUDY (such as ladder) misses; compare it with what it reported."""
     recipes = study_recipes(study, profile)
     from training.figures import write_study_figures
 
@@ -142,7 +142,8 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
     folder = out or REPORTS / "studies" / name
     command = f"python -m training study {study} --profile {profile}"
     there = [recipe for recipe in made if recipe.name not in diverged]
-    about = [f"Command: `{command}`.", *origin(there)]
+    missing = [f"Not run: {name}; {reason}." for name, reason in failed.items()]
+    about = [f"Command: `{command}`.", *origin(there), *missing]
     rows = []
     if any(recipe.loss.embeds for recipe in recipes):
         from training.face_study import write_face_study
@@ -215,17 +216,18 @@ for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):
     main.add_command(_command)
 
 
-def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]]:
+def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], dict[str, DivergedError]]:
     """Train what is out of date, going on past failures; print a table.
 
     Returns:
-        Names of the recipes that failed; and systems of a study that diverged, which is a finding
-        and no failure.
+        Names of the recipes that failed, with what was wrong; and systems of a study that diverged,
+        which is a finding and no failure.
     """
     from training.run import run, status
 
     table = Table(Column("recipe", no_wrap=True), "result", "measured", box=box.SIMPLE)
-    failed, diverged = set(), {}
+    failed: dict[str, str] = {}
+    diverged = {}
     for recipe in recipes:
         try:
             state = status(recipe)
@@ -234,11 +236,11 @@ def train(recipes: Sequence[Recipe]) -> tuple[set[str], dict[str, DivergedError]
             if recipe.study:
                 diverged[recipe.name] = error
             else:
-                failed.add(recipe.name)
+                failed[recipe.name] = "it diverged"
             table.add_row(recipe.name, f"[yellow]diverged[/yellow] in epoch {error.epoch}", "")
             continue
         except (VitrineError, RuntimeError, OSError) as error:
-            failed.add(recipe.name)
+            failed[recipe.name] = str(error).partition(": ")[0]  # what to do about it comes after
             table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
             continue
         shown = _headline(artifact.manifest) if artifact else ""
