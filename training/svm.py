@@ -43,8 +43,10 @@ class Tried:
 class SvmHead(nn.Module):
     """A fitted one-against-one machine with standardised inputs, as tensor operations.
 
-    Its logits are scikit-learn's one-against-rest decision function: pairwise votes, ties broken
-    by the sum of margins. The artifact's temperature makes them probabilities.
+    It ranks classes as scikit-learn's one-against-rest decision function does: pairwise votes,
+    ties broken by the sum of margins. A logit is -log(1 + votes behind the first): votes themselves
+    fall by about one a rank however sure the machine is, and a softmax of them at any
+    temperature spreads over tens of classes.
 
     Args:
         machine: fitted on standardised features.
@@ -99,7 +101,8 @@ class SvmHead(nn.Module):
         margins = self.signs * (parts + parts.transpose(1, 2) + self.shifts)
         votes = (margins > 0).float().sum(2)  # (N, C)
         sums = margins.sum(2)
-        return votes + sums / (3 * (sums.abs() + 1))
+        scores = votes + sums / (3 * (sums.abs() + 1))
+        return -torch.log1p(scores.amax(1, keepdim=True) - scores)
 
     def _kernel(self, x: Tensor) -> Tensor:
         products = x @ self.vectors.T  # (N, V)
