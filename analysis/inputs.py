@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from artifacts import DataError, datasets
 from artifacts.datasets.base import FileImages, Picture, spread
-from artifacts.datasets.folders import class_folders, picture_files
+from artifacts.datasets.folders import SUFFIXES, class_folders, other_files, picture_files
 from serving.chunks import Source, UnreachableError
 from serving.problems import RequestError
 
@@ -48,6 +48,8 @@ class Pictures:
     """Whether the pictures were generated."""
     fingerprint: str | None = None
     """sha256 of the whole split, for data sets."""
+    passed_over: Sequence[str] = ()
+    """Files of the folder that are no pictures by their names."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Pictures that were refused when asked about, with the reason."""
     change: Callable[[Picture], Picture] | None = None
@@ -91,11 +93,12 @@ class Pictures:
         Raises:
             DataError: no pictures in it.
         """
-        files = picture_files(folder)
+        files, others = picture_files(folder), _relative(other_files(folder), folder)
         if not files:
+            found = f" (there is {others[0]}, and {len(others) - 1} more)" if others else ""
             raise DataError(
-                f"{folder}: no pictures found; expected picture files such as .jpg or .png, or a "
-                "folder of them per class."
+                f"{folder}: no pictures found{found}; expected files that end in "
+                f"{', '.join(sorted(SUFFIXES))}, or a folder of them per class."
             )
         labels = [UNKNOWN] * len(files)
         classes: tuple[str, ...] = ()
@@ -109,6 +112,7 @@ class Pictures:
             images=files,
             labels=np.array(labels, np.int64)[chosen],
             classes=classes,
+            passed_over=others,
         )
 
     def label(self, index: int) -> str:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+import numpy as np
 
 from analysis.answers import Classified, classify
 from analysis.inputs import Pictures
 from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
+from artifacts import DataError
 from serving.schemas import ModelInfo
 
 COLUMNS = 8
@@ -22,7 +24,12 @@ def doubtful(answers: Classified) -> list[int]:
 
     Confident learning (Northcutt et al. 2021, arXiv 1911.00068) by cleanlab. The model must not
     have learned from these pictures, or it will have learned their mistakes.
+
+    Raises:
+        DataError: all labels are the same.
     """
+    if len(np.unique(answers.labels)) == 1:
+        raise DataError("all pictures are of one class: to doubt a label takes another class.")
     from cleanlab.filter import find_label_issues  # noqa: PLC0415  takes seconds to import
 
     with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis.inputs import Pictures
 from artifacts import VitrineError
+from artifacts.datasets.folders import SUFFIXES
 from artifacts.provenance import code_version
 from serving.schemas import ModelInfo
 
@@ -56,6 +57,7 @@ def record(
             "synthetic": pictures.synthetic,
             "pictures": len(pictures) - len(pictures.skipped),
             "skipped": pictures.skipped,
+            "passed_over": list(pictures.passed_over),
         },
         "settings": dict(settings),
     }
@@ -125,7 +127,13 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def report_skipped(pictures: Pictures) -> None:
-    """List on stderr the pictures that were left out, and count them."""
+    """List on stderr the pictures and other files that were left out, and count them."""
+    for name in pictures.passed_over:
+        click.echo(f"passed over {name}: no picture by its name", err=True)
+    if pictures.passed_over:
+        endings = ", ".join(sorted(SUFFIXES))
+        number = f"passed over {len(pictures.passed_over)} files of {pictures.source}"
+        click.echo(f"{number}; pictures end in {endings}", err=True)
     for name, reason in pictures.skipped.items():
         click.echo(f"skipped {name}: {reason}", err=True)
     if pictures.skipped:

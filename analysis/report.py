@@ -35,6 +35,8 @@ EMBEDDING = (feature_map.command, neighbours.command, distances.command, sparsit
 MANY_PASSES = (changes.sizes_command, changes.robustness_command)
 """These classify the pictures a dozen times and more: they get at most `FEWER` pictures."""
 FEWER = 1000
+PAGE_WIDTH = 960
+"""Of the page's text, px."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def make_section(analysis: click.Command, arguments: Sequence[str], root: Path) 
     figures = [(path.stem, _embedded(path)) for path in sorted(folder.glob("*.png"))]
     files = [
         path.relative_to(root).as_posix()
-        for kind in ("html", "csv")
+        for kind in ("html", "csv", "png")
         for path in sorted(folder.glob(f"*.{kind}"))
     ]
     return Section(name, about, command, _read(sidecar)["findings"], figures, files)
@@ -189,11 +191,12 @@ def _write_page(path: Path, text: str) -> None:
 
 
 def _embedded(path: Path) -> str:
-    """A figure as a data URL, a tenth of its size as PNG."""
+    """A figure as a data URL, as wide as the page at most: a seventh of its size as PNG."""
     content = io.BytesIO()
     with Image.open(path) as image:
-        image.save(content, "WEBP", quality=80, method=6)
-    return data_url("image/webp", content.getvalue())
+        image.thumbnail((PAGE_WIDTH, image.height), Image.Resampling.LANCZOS)
+        image.convert("RGB").save(content, "AVIF", quality=40)
+    return data_url("image/avif", content.getvalue())
 
 
 def _read(path: Path) -> dict[str, Any]:

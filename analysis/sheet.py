@@ -46,7 +46,7 @@ def draw_pictures(
     for line, (words, cells) in zip(grid, lines, strict=True):
         for axes, (pixels, caption) in zip(line, cells, strict=False):
             axes.imshow(pixels, interpolation="nearest")
-            axes.set_title(caption, fontsize=8, y=-0.05, va="top")
+            axes.set_title(caption, fontsize=8, y=-0.05, va="top", pad=0)
         first = line[0]
         first.text(-0.1, 0.5, words, transform=first.transAxes, ha="right", va="center", fontsize=8)
     return figure

@@ -54,6 +54,15 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
+def other_files(folder: Path) -> list[Path]:
+    """Files under `folder`, at any depth, that `picture_files` passes over; sorted, none hidden."""
+    return sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() not in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
+
+
 def stanford_cars(root: Path, split: str) -> ImageSet:
     """Stanford Cars (Krause et al. 2013), 196 classes: `stanford_cars/{train,test}/CLASS/*`.
 

@@ -114,6 +114,22 @@ def test_distances_rise_from_no_match_to_all(look: Run) -> None:
     assert fnmr == sorted(fnmr, reverse=True)
 
 
+def test_error_rates_are_those_of_all_pairs_by_numpy(look: Run, objects_root: Path) -> None:
+    outcome = look("distances", "--model", "one", *DATA, "--out", "out")
+    assert outcome.status == 0, outcome.err
+    _, vectors, labels = truth(objects_root)
+    lengths = np.linalg.norm(vectors[:, None].astype(np.float64) - vectors[None], axis=2)
+    a, b = np.triu_indices(60, 1)
+    same, far = labels[a] == labels[b], lengths[a, b]
+    for row in read("out/distances.csv"):
+        threshold = float(row["threshold"])  # one of the distances: rounded, it counts or not
+        fmr, fnmr = (far[~same] < threshold).mean(), (far[same] >= threshold).mean()
+        assert float(row["fmr"]) == pytest.approx(fmr, abs=1.5 / (~same).sum())
+        assert float(row["fnmr"]) == pytest.approx(fnmr, abs=1.5 / same.sum())
+    medians = findings("out/distances.json")[0]
+    assert medians.startswith(f"median distance {np.median(far[same]):.4f} of {same.sum()} pairs")
+
+
 def test_a_model_compared_with_another_whose_classes_are_turned_round(look: Run) -> None:
     outcome = look("compare", "--model", "one", "--model", "two", *DATA, "--out", "out")
     assert outcome.status == 0, outcome.err

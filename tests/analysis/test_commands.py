@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -90,6 +91,32 @@ def test_bad_input_gives_one_line(
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert not Path("reports").exists()
+
+
+def test_files_that_are_passed_over_are_listed_and_counted(run: Run, folder: Path) -> None:
+    Image.new("RGB", (32, 32)).save(folder / "cat" / "scan.tif")
+    (folder / "notes.txt").write_text("from the attic")
+    (folder / ".hidden").touch()
+    outcome = run("sparsity", "--model", "tiny", "--images", folder, "--out", "out")
+    assert outcome.status == 0, outcome.err
+    said = [line for line in outcome.err.splitlines() if line.startswith("passed over ")]
+    assert [line.split(":")[0] for line in said[:-1]] == [
+        "passed over cat/scan.tif",
+        "passed over notes.txt",
+    ]
+    assert said[-1].startswith("passed over 2 files of in; pictures end in .bmp, .gif, .jpeg")
+    data = json.loads(Path("out/sparsity.json").read_text())["data"]
+    assert data["passed_over"] == ["cat/scan.tif", "notes.txt"]
+    assert data["pictures"] == 24
+
+
+def test_a_folder_of_tiffs_alone_is_refused(run: Run) -> None:
+    Path("in").mkdir()
+    for name in ("a.tif", "b.tiff"):
+        Image.new("RGB", (32, 32)).save(f"in/{name}")
+    outcome = run("sparsity", "--model", "tiny", "--images", "in")
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert "no pictures found (there is a.tif, and 1 more)" in outcome.err
 
 
 def test_a_folder_of_unusable_pictures_is_refused(run: Run) -> None:

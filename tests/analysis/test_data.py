@@ -3,11 +3,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from analysis.answers import Classified
 from analysis.data import near_pairs
 from analysis.labels import doubtful
+from artifacts import DataError
 from tests.analysis.conftest import Run
 
 
@@ -75,3 +77,8 @@ def test_turned_labels_are_doubted() -> None:
     found = doubtful(Classified(np.arange(300), scores, labels))
     assert set(found) <= set(range(6))  # none that is right
     assert len(found) >= 5
+
+
+def test_labels_of_one_class_are_not_doubted() -> None:
+    with pytest.raises(DataError, match="of one class"):
+        doubtful(Classified(np.arange(4), np.full((4, 3), 1 / 3), np.ones(4, np.int64)))

@@ -1,5 +1,4 @@
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ from PIL import Image
 from analysis import inputs
 from analysis.answers import features
 from analysis.inputs import UNKNOWN, Pictures
-from analysis.kept import Kept
 from artifacts import DataError
 from serving.chunks import Rows, Source, UnreachableError
 from serving.client import LocalPredictor
@@ -75,52 +73,26 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 
 
 class Away(LocalPredictor):
-    """Answers `answers` questions, and then as a server does that went away for `times` requests.
+    """Answers once, then fails twice as a client does whose server is away, then answers again."""
 
-    Args:
-        root: folder of the artifacts.
-        answers: given before it goes.
-        times: requests that fail.
-    """
-
-    def __init__(self, root: Path, answers: int, times: int) -> None:
+    def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.plan = [True] * answers + [False] * times
-        self.asked = 0
+        self.plan = [True, False, False]
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:
-        self.asked += 1
         if self.plan and not self.plan.pop(0):
             raise UnreachableError("no server answers.")
         return super().features(name, pictures)
 
 
-@pytest.fixture
-def away(models_root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Away]:
+def test_a_server_that_comes_back_is_asked_again(
+    models_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(inputs, "WAITS", (0.01, 0.01))
     monkeypatch.setattr(inputs, "CHUNK_PICTURES", 10)
-    return partial(Away, models_root)
-
-
-def test_a_server_that_comes_back_is_asked_again(
-    away: Callable[..., Away], models_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
     pictures = Pictures.from_dataset("synthetic/digits:test", 30)
     expected = LocalPredictor(models_root)
     info = expected.model_info("tiny")
-    found = features(away(answers=1, times=2), info, pictures)
+    found = features(Away(models_root), info, pictures)
     assert capsys.readouterr().err.count("Trying again in") == 2
     np.testing.assert_array_equal(found.vectors, features(expected, info, pictures).vectors)
-
-
-def test_a_server_that_stays_away_ends_it_and_what_was_answered_is_kept(
-    away: Callable[..., Away], tmp_path: Path
-) -> None:
-    pictures = Pictures.from_dataset("synthetic/digits:test", 30)
-    gone = away(answers=2, times=3)
-    info = gone.model_info("tiny")
-    with pytest.raises(UnreachableError):
-        features(Kept(gone, tmp_path), info, pictures)
-    back = away(answers=9, times=0)
-    assert len(features(Kept(back, tmp_path), info, pictures).vectors) == 30
-    assert back.asked == 1  # for the last ten of thirty pictures

@@ -47,10 +47,10 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
     ]
     pictures = page.all("img", "src")
     assert len(pictures) >= len(SECTIONS)
-    assert all(source.startswith("data:image/webp;base64,") for source in pictures)
+    assert all(source.startswith("data:image/avif;base64,") for source in pictures)
     assert not page.all("link", "href") + page.all("script", "src")
     files = [link for link in page.all("a", "href") if not link.startswith("#")]
-    assert {Path(link).suffix for link in files} == {".csv", ".html"}
+    assert {Path(link).suffix for link in files} == {".csv", ".html", ".png"}
     assert all((root / link).is_file() for link in files)
     command = json.loads((root / "sparsity" / "sparsity.json").read_text())["command"]
     assert command.startswith("python -m analysis sparsity --model one --dataset synthetic/objects")
