@@ -16,12 +16,16 @@ from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
 from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
+from artifacts import InputPolicy
 from artifacts.datasets.base import Picture
 from serving.client import Predictor
 from serving.schemas import ModelInfo
 
 Change = Callable[[Picture], Picture]
-SIZES = "20x20,24x24,28x28,32x32,40x40,48x48,64x64,96x96,128x128,224x224,32x20,20x32"
+SCALES = (0.625, 0.75, 0.875, 1, 1.25, 1.5, 2, 3, 4, 7)
+OBLONG = 0.625
+UNKNOWN_SIDE = 32
+"""Side asked about first of a model that takes any as it is."""
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
@@ -161,29 +165,51 @@ def worst(points: Sequence[Point]) -> str:
     )
 
 
-def parse_sizes(_: click.Context, __: click.Parameter, text: str) -> list[tuple[int, int]]:
+def sizes_around(policy: InputPolicy) -> list[tuple[int, int]]:
+    """Squares smaller and larger than what a model is shown, and two oblongs; (width, height)."""
+    width, height = policy.target(policy.accepted_side[1], policy.accepted_side[1])
+    whole = policy.native_side is None and policy.fixed_size is None
+    side = UNKNOWN_SIDE if whole else max(width, height)
+    squares = [(round(scale * side),) * 2 for scale in SCALES]
+    short = round(OBLONG * side)
+    least, most = policy.accepted_side
+    return [
+        (w, h)
+        for w, h in [*squares, (side, short), (short, side)]
+        if least <= min(w, h) and max(w, h) <= most
+    ]
+
+
+def parse_sizes(
+    _: click.Context, __: click.Parameter, text: str | None
+) -> list[tuple[int, int]] | None:
     """WIDTHxHEIGHT,… in px.
 
     Raises:
         BadParameter: not written so.
     """
+    if text is None:
+        return None
     try:
         pairs = [tuple(int(side) for side in part.split("x")) for part in text.split(",")]
         return [(width, height) for width, height in pairs]
     except ValueError:
-        raise click.BadParameter(f"{text!r}: write WIDTHxHEIGHT, as in {SIZES}.") from None
+        raise click.BadParameter(f"{text!r}: write WIDTHxHEIGHT, as in 20x20,32x20.") from None
 
 
 @click.command("sizes")
 @model_option
 @common_options
 @click.option(
-    "--sizes", default=SIZES, callback=parse_sizes, show_default=True, help="WIDTHxHEIGHT,… in px."
+    "--sizes",
+    callback=parse_sizes,
+    metavar="WIDTHxHEIGHT,…",
+    help="In px. Otherwise 0.6 to 7 times the side that the model is shown, and two oblongs.",
 )
 def sizes_command(
     model: str,
     asked: Asked,
-    sizes: list[tuple[int, int]],
+    sizes: list[tuple[int, int]] | None,
 ) -> None:
     """Accuracy and confidence over picture size and shape.
 
@@ -194,7 +220,8 @@ def sizes_command(
     info = predictor.model_info(model)
     pictures = asked.pictures()
     changes: list[tuple[str, str, Change | None]] = [
-        ("size", f"{width}x{height}", partial(resize, width, height)) for width, height in sizes
+        ("size", f"{width}x{height}", partial(resize, width, height))
+        for width, height in sizes or sizes_around(info.input)
     ]
     points = measure(predictor, info, pictures, changes)
     report_skipped(pictures)

@@ -9,12 +9,12 @@ from sklearn.metrics import log_loss
 
 from analysis.answers import Classified, Featured, uncalibrated
 from analysis.calibration import reliability
-from analysis.changes import DAMAGES, SEVERITIES
+from analysis.changes import DAMAGES, SEVERITIES, sizes_around
 from analysis.compare import compare
 from analysis.confusion import confused_pairs, count, rates, similarity_order
 from analysis.distances import draw_pairs
 from analysis.neighbours import contradicted, nearest
-from artifacts import Artifact, DataError, Runtime, datasets, probabilities
+from artifacts import Artifact, DataError, InputPolicy, Runtime, datasets, probabilities
 from artifacts.curves import summary
 from tests.analysis.conftest import Run
 from tests.graphs import tiny_artifact
@@ -139,6 +139,16 @@ def test_a_model_compared_with_another_whose_classes_are_turned_round(look: Run)
     assert "of 60 pictures" in first
     assert "McNemar" in second
     assert look("compare", "--model", "one", *DATA).status == 2
+
+
+def test_sizes_go_around_what_the_model_is_shown() -> None:
+    learned = sizes_around(InputPolicy(native_side=(24, 32)))
+    assert learned[:4] == [(20, 20), (24, 24), (28, 28), (32, 32)]
+    assert learned[-3:] == [(224, 224), (32, 20), (20, 32)]
+    assert sizes_around(InputPolicy(fixed_size=(16, 16)))[-3:] == [(112, 112), (16, 10), (10, 16)]
+    assert sizes_around(InputPolicy()) == learned
+    large = sizes_around(InputPolicy(native_side=(1000, 1000)))
+    assert max(max(size) for size in large) <= 4096
 
 
 def test_sizes_and_damages_are_measured_one_by_one(look: Run, objects_root: Path) -> None:
