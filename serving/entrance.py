@@ -41,7 +41,7 @@ async def run_in(pool: Executor, work: Callable[[], Result]) -> Result:
     queued = perf_counter()
 
     def begin() -> Result:
-        metrics.waiting.observe(perf_counter() - queued)
+        metrics.thread_wait.observe(perf_counter() - queued)
         return work()
 
     return await run(pool, begin)
