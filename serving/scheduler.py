@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.runtime import Outputs, Picture, Runtime
-from serving import metrics
+from serving import metrics, tracing
 
 CPU_BATCH_BYTES = 128 * 1024
 """42 pictures of 32 px, or one of 224 px. On a CPU a batch saves the overhead of calls, which are
@@ -45,7 +45,9 @@ class _Job:
     missing: int
     over: bool = False
     """Failed, or cancelled: what is queued of it is not run any more."""
-    begun: float = field(default_factory=perf_counter)
+    queued: float = field(default_factory=perf_counter)
+    begun: float = 0.0
+    """When its first picture was taken; as `queued`, a reading of `perf_counter`."""
 
 
 class _Item(NamedTuple):
@@ -106,6 +108,8 @@ class Scheduler:
         except asyncio.CancelledError:
             self._drop(job)
             raise
+        tracing.record("queue", job.queued, job.begun, queue="batch")
+        tracing.record("inference", job.begun, perf_counter(), model=runtime.name)
         return {name: np.stack([row[name] for row in rows]) for name in names}
 
     def close(self) -> None:
@@ -145,8 +149,7 @@ class Scheduler:
                 if self._closed:
                     return
                 group, items = self._take()
-            metrics.batch_wait.observe(perf_counter() - items[0].job.begun)
-            metrics.batches.labels(group.runtime.name).observe(len(items))
+            _note_start(group, items)
             self._run(group, items)
 
     def _take(self) -> tuple[_Group, list[_Item]]:
@@ -185,6 +188,14 @@ class Scheduler:
                 if not job.missing:
                     done.append((job, None))
         _deliver(done)
+
+
+def _note_start(group: _Group, items: list[_Item]) -> None:
+    now = perf_counter()
+    metrics.batch_wait.observe(now - items[0].job.queued)
+    metrics.batches.labels(group.runtime.name).observe(len(items))
+    for item in items:
+        item.job.begun = item.job.begun or now
 
 
 def _deliver(done: list[tuple[_Job, Exception | None]]) -> None:

@@ -28,6 +28,7 @@ from serving.faces.schemas import (
 from serving.models import Models, ServedModel
 from serving.problems import RequestError
 from serving.schemas import Size
+from serving.tracing import span
 
 DEFAULT_FMR = 1e-3
 NOT_CALIBRATED = (
@@ -107,7 +108,8 @@ def embed(
     faces = [find_face(picture, aligned=aligned, several=several) for picture in pictures]
     crops = [face.crop for face in faces if face.crop is not None]
     output = OUTPUTS["embedding"]
-    rows = model.runtime.run(crops, [output])[output] if crops else ()  # (N, D)
+    with span("inference", model=model.manifest.name):
+        rows = model.runtime.run(crops, [output])[output] if crops else ()  # (N, D)
     vectors = iter(rows)
     return [
         EmbeddedFace(
