@@ -73,7 +73,7 @@ class Runtime:
     def open(cls, artifact: Artifact, threads: int = 0) -> Self:
         """The runtime of a verified artifact."""
         manifest = artifact.manifest
-        return cls(artifact.model_path.read_bytes(), manifest.input, threads, manifest.name)
+        return cls(artifact.model_path.read_bytes(), manifest.input, threads, artifact.name)
 
     @property
     def provider(self) -> str:

@@ -216,7 +216,7 @@ def _add_looks(app: FastAPI, pool: ThreadPoolExecutor) -> None:
 
         def work() -> Response:
             pictures = decode_pictures(opened)
-            with span("inference", model=model.manifest.name):
+            with span("inference", model=model.name):
                 return operation(pictures)
 
         return await run_in(pool, work)
@@ -266,7 +266,7 @@ def _npy(model: ServedModel, rows: np.ndarray) -> Response:
     file = io.BytesIO()
     np.save(file, rows)
     headers = {
-        "Vitrine-Model": model.stamp.name,
+        "Vitrine-Model": model.name,
         "Vitrine-Model-Hash": model.stamp.hash,
         "Vitrine-Model-Synthetic": str(model.stamp.synthetic).lower(),
         "Vitrine-Provider": model.runtime.provider,

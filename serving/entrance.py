@@ -32,7 +32,7 @@ async def admit(request: Request, contents: Sequence[bytes], model: ServedModel)
     else:
         opened = await asyncio.to_thread(open_pictures, contents, policy)
     passage_of(request).place.take_pixels(opened.pixels)
-    metrics.pictures.labels(model.manifest.name).inc(len(contents))
+    metrics.pictures.labels(model.name).inc(len(contents))
     return opened
 
 
