@@ -54,7 +54,7 @@ def classification(
     """The answer of `classify` to pictures of `sizes` (width, height) with these logits (N x C)."""
     shares = probabilities(logits, model.manifest.temperature)  # (N, C)
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-    rows = np.take_along_axis(shares, best, axis=1).tolist()
+    rows = shares[np.arange(len(shares))[:, None], best].tolist()
     names = model.manifest.classes
     return Classification(
         model=model.stamp,
