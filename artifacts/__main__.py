@@ -29,15 +29,15 @@ def main() -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """List the artifacts."""
-    manifests: list[Manifest] = []
+    manifests: dict[str, Manifest] = {}
     broken: dict[str, str] = {}
     for name in artifact_names():
         try:
-            manifests.append(Artifact.open(name).manifest)
+            manifests[name] = Artifact.open(name).manifest
         except ArtifactError as error:
             broken[name] = str(error)
     if as_json:
-        entries = [m.model_dump(mode="json") for m in manifests]
+        entries = [m.model_dump(mode="json") | {"name": n} for n, m in manifests.items()]
         print_json([*entries, *({"name": n, "error": e} for n, e in broken.items())])
     else:
         Console().print(_table(manifests) if manifests else f"no artifacts in {artifacts_root()}")
@@ -47,16 +47,16 @@ def list_command(as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _table(manifests: list[Manifest]) -> Table:
+def _table(manifests: dict[str, Manifest]) -> Table:
     figures = [
         Column(name, no_wrap=True, justify="right") for name in ("weights", "validation", "test")
     ]
     table = Table(Column("name", no_wrap=True), "route", "data", *figures, box=box.SIMPLE)
-    for m in manifests:
+    for name, m in manifests.items():
         data = "" if m.dataset is None else m.dataset.name + (" (synthetic)" * m.synthetic)
         scores = [m.metric("accuracy", split) for split in ("validation", "test")]
         table.add_row(
-            m.name,
+            name,
             m.route or "",
             data,
             f"{m.parameters.total:,}" if m.parameters else "",

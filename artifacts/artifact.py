@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,8 @@ MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 """The same network in 8-bit integers, where that is what is served; see `artifacts.quantize`."""
+VERSION_PATTERN = r"[a-z0-9][a-z0-9._-]{0,31}"
+"""What follows `@` in the folder's name where several versions of a model are kept."""
 STAGING = ".writing-"
 REPLACED = ".replaced"
 ABANDONED = 3600.0
@@ -34,12 +37,32 @@ def artifact_names(root: Path | None = None) -> list[str]:
     return sorted(path.parent.name for path in root.glob(f"[!.]*/{MANIFEST_FILE}"))
 
 
+def default_version(name: str, names: Iterable[str]) -> str:
+    """Which of `names` is meant by `name`: itself, else its last version; itself if none is there.
+
+    Versions are ordered by their text, numbers in it by value: NAME@9 comes before NAME@10.
+    """
+
+    def order(version: str) -> list[str | int]:
+        parts = re.split(r"(\d+)", version)  # every second is a number
+        return [int(part) if part.isdecimal() else part for part in parts]
+
+    known = set(names)
+    versions = [other for other in known if other.startswith(f"{name}@")]
+    return name if name in known else max(versions, key=order, default=name)
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A verified model folder: graph, manifest, and the files that go with them."""
 
     path: Path
     manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """Of its folder: the manifest's, or that with a version, `NAME@VERSION`."""
+        return self.path.name
 
     @property
     def model_file(self) -> str:
@@ -59,13 +82,13 @@ class Artifact:
 
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> Self:
-        """Open and verify the artifact called `name`.
+        """Open and verify the artifact called `name`, or its version that `default_version` tells.
 
         Raises:
             ArtifactError: unknown name, or anything that `verify` refuses.
         """
         root = root or artifacts_root()
-        path = root / name
+        path = root / default_version(name, artifact_names(root))
         if not path.is_dir():
             known = ", ".join(artifact_names(root)) or "none"
             raise ArtifactError(f"no artifact called {name!r} under {root}; there are: {known}.")
@@ -79,10 +102,11 @@ class Artifact:
         Raises:
             ArtifactError: on the first thing that does not match, naming the file.
         """
-        if self.manifest.name != self.path.name:
+        expected_name = re.escape(self.manifest.name)
+        if not re.fullmatch(f"{expected_name}(@{VERSION_PATTERN})?", self.name):
             raise ArtifactError(
                 f"{self.path}: the manifest names {self.manifest.name!r}; the folder must be "
-                "called the same."
+                "called the same, or that with '@' and a version of a-z, 0-9, '.', '_' and '-'."
             )
         graphs = {MODEL_FILE, self.model_file}
         for name in sorted(graphs - self.manifest.files.keys()):
@@ -105,33 +129,41 @@ class Artifact:
         return {name: (self.path / name).read_bytes() for name in self.manifest.files}
 
     @classmethod
-    def save(cls, manifest: Manifest, files: Mapping[str, bytes], root: Path | None = None) -> Self:
+    def save(
+        cls,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        root: Path | None = None,
+        name: str | None = None,
+    ) -> Self:
         """Write an artifact, replacing one of the same name, and verify what was written.
 
         Args:
             manifest: `files` and `digest` are filled in here.
             files: content by plain file name; `model.onnx` among them.
             root: where the artifact's folder goes; `artifacts_root()` by default.
+            name: of the folder, where it is that of a version.
 
         Raises:
             ArtifactError: the graph breaks the contract. Nothing is left behind then.
         """
         root = root or artifacts_root()
+        name = name or manifest.name
         _clear_up(root)
-        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+        hashes = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
         manifest = manifest.model_copy(update={"files": hashes}).sealed()
-        staging = root / f"{STAGING}{os.getpid()}" / manifest.name
+        staging = root / f"{STAGING}{os.getpid()}" / name
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
-            for name, data in files.items():
-                (staging / name).write_bytes(data)
+            for file, data in files.items():
+                (staging / file).write_bytes(data)
             (staging / MANIFEST_FILE).write_bytes(manifest.canonical())
             cls(staging, manifest).verify()
-            _exchange(staging, root / manifest.name)
+            _exchange(staging, root / name)
         finally:
             shutil.rmtree(staging.parent, ignore_errors=True)
-        return cls(root / manifest.name, manifest)
+        return cls(root / name, manifest)
 
 
 def _clear_up(root: Path) -> None:

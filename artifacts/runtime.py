@@ -46,12 +46,15 @@ class Runtime:
         graph: serialized ONNX model that keeps the contract of `artifacts.graph`.
         policy: how pictures become its input.
         threads: ONNX Runtime threads within one call; 0 takes one per core.
+        name: of the model, for those who count.
 
     Raises:
         ArtifactError: ONNX Runtime does not accept the graph.
     """
 
-    def __init__(self, graph: bytes, policy: InputPolicy, threads: int = 0) -> None:
+    def __init__(
+        self, graph: bytes, policy: InputPolicy, threads: int = 0, name: str = "unnamed"
+    ) -> None:
         options = ort.SessionOptions()
         # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use
         options.intra_op_num_threads = threads or cores()
@@ -59,6 +62,7 @@ class Runtime:
         options.enable_mem_pattern = False  # a plan of the memory is kept for every shape seen
         options.log_severity_level = 3
         self.policy = policy
+        self.name = name
         try:
             self._session = ort.InferenceSession(graph, options, providers=_providers())
         except ort_errors as error:
@@ -68,7 +72,8 @@ class Runtime:
     @classmethod
     def open(cls, artifact: Artifact, threads: int = 0) -> Self:
         """The runtime of a verified artifact."""
-        return cls(artifact.model_path.read_bytes(), artifact.manifest.input, threads)
+        manifest = artifact.manifest
+        return cls(artifact.model_path.read_bytes(), manifest.input, threads, artifact.name)
 
     @property
     def provider(self) -> str:

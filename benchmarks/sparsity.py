@@ -7,8 +7,6 @@ count, so that other programs on the machine disturb less.
 """
 
 import json
-import time
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from artifacts import Artifact, InputPolicy, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.commands import run_command
 from artifacts.provenance import code_version, cores, hardware
+from benchmarks.turns import in_turns
 from serving.probe import Probe
 from training.export import Served, export
 from training.networks import build
@@ -46,18 +45,6 @@ def make(network: str, side: int, root: Path) -> Artifact:
         created=datetime.now(UTC),
     )
     return Artifact.save(manifest, {MODEL_FILE: graph}, root)
-
-
-def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Least CPU seconds of each way, all ways taken in turns."""
-    seconds = {name: float("inf") for name in ways}
-    for number in range(rounds + 1):  # the first is for warming up
-        for name, work in ways.items():
-            start = time.process_time()
-            work()
-            if number:
-                seconds[name] = min(seconds[name], time.process_time() - start)
-    return seconds
 
 
 @click.command()

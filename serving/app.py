@@ -35,6 +35,7 @@ from serving.schemas import (
     ModelList,
     ProblemDocument,
 )
+from serving.tracing import span
 from serving.traffic import passage_of, problem_response
 
 NPY = "application/x-npy"
@@ -212,7 +213,13 @@ def _add_looks(app: FastAPI, pool: ThreadPoolExecutor) -> None:
         request: Request, model: ServedModel, operation: Callable[[list[Picture]], Response]
     ) -> Response:
         opened = await admit(request, await read_contents(request), model)
-        return await run_in(pool, lambda: operation(decode_pictures(opened)))
+
+        def work() -> Response:
+            pictures = decode_pictures(opened)
+            with span("inference", model=model.name):
+                return operation(pictures)
+
+        return await run_in(pool, work)
 
     @app.post(
         "/v1/models/{name}/inspect",
@@ -259,7 +266,7 @@ def _npy(model: ServedModel, rows: np.ndarray) -> Response:
     file = io.BytesIO()
     np.save(file, rows)
     headers = {
-        "Vitrine-Model": model.stamp.name,
+        "Vitrine-Model": model.name,
         "Vitrine-Model-Hash": model.stamp.hash,
         "Vitrine-Model-Synthetic": str(model.stamp.synthetic).lower(),
         "Vitrine-Provider": model.runtime.provider,

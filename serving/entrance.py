@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from serving import metrics
+from serving import metrics, tracing
 from serving.models import ServedModel
 from serving.pictures import Opened, open_pictures
 from serving.traffic import passage_of
@@ -32,7 +32,7 @@ async def admit(request: Request, contents: Sequence[bytes], model: ServedModel)
     else:
         opened = await asyncio.to_thread(open_pictures, contents, policy)
     passage_of(request).place.take_pixels(opened.pixels)
-    metrics.pictures.labels(model.manifest.name).inc(len(contents))
+    metrics.pictures.labels(model.name).inc(len(contents))
     return opened
 
 
@@ -41,7 +41,9 @@ async def run_in(pool: Executor, work: Callable[[], Result]) -> Result:
     queued = perf_counter()
 
     def begin() -> Result:
-        metrics.waiting.observe(perf_counter() - queued)
+        begun = perf_counter()
+        metrics.thread_wait.observe(begun - queued)
+        tracing.record("queue", queued, begun, queue="thread")
         return work()
 
     return await run(pool, begin)

@@ -27,6 +27,7 @@ from prometheus_client.core import GaugeMetricFamily  # noqa: E402
 
 MEDIA_TYPE = prometheus.CONTENT_TYPE_LATEST
 TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 requests = prometheus.Counter("vitrine_requests", "Requests answered.", ["route", "status"])
 seconds = prometheus.Histogram(
@@ -41,7 +42,17 @@ pixels = prometheus.Gauge(
     multiprocess_mode="livesum",
 )
 waiting = prometheus.Histogram(
-    "vitrine_queue_seconds", "From admission to the start of the work.", buckets=TIMES
+    "vitrine_queue_seconds",
+    "How long work waited for a thread, and the oldest picture of a batch for the model.",
+    ["queue"],
+    buckets=TIMES,
+)
+thread_wait, batch_wait = waiting.labels("thread"), waiting.labels("batch")
+queued = prometheus.Gauge(
+    "vitrine_queued_pictures", "Pictures that wait for a batch.", multiprocess_mode="livesum"
+)
+batches = prometheus.Histogram(
+    "vitrine_batch_pictures", "Pictures run in one batch.", ["model"], buckets=SIZES
 )
 pictures = prometheus.Counter("vitrine_pictures", "Pictures read for a model.", ["model"])
 refusals = prometheus.Counter("vitrine_refusals", "Requests refused.", ["code"])

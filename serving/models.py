@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from artifacts import Artifact, ArtifactError, Runtime, artifact_names, artifacts_root
+from artifacts.artifact import default_version
 from artifacts.manifest import Manifest
 from artifacts.reference import check_fits, read_reference
 from serving.maps import Maps
@@ -41,6 +42,11 @@ class ServedModel:
         self._warm_up()
 
     @property
+    def name(self) -> str:
+        """What it is asked for by: the artifact's, with the version if it has one."""
+        return self.artifact.name
+
+    @property
     def manifest(self) -> Manifest:
         """The artifact's manifest."""
         return self.artifact.manifest
@@ -48,16 +54,14 @@ class ServedModel:
     @cached_property
     def stamp(self) -> Stamp:
         """What answers of this model are signed with."""
-        return Stamp(
-            name=self.manifest.name, hash=self.artifact.hash, synthetic=self.manifest.synthetic
-        )
+        return Stamp(name=self.name, hash=self.artifact.hash, synthetic=self.manifest.synthetic)
 
     @property
     def info(self) -> ModelInfo:
         """What is known about the model."""
         manifest = self.manifest
         return ModelInfo(
-            name=manifest.name,
+            name=self.name,
             task=manifest.task,
             hash=self.artifact.hash,
             synthetic=manifest.synthetic,
@@ -133,11 +137,12 @@ class Models:
         return cls(served, unavailable)
 
     def get(self, name: str) -> ServedModel:
-        """The model called `name`.
+        """The model called `name`, or its version that `default_version` tells.
 
         Raises:
             RequestError: unknown, or not loadable.
         """
+        name = self._version(name)
         if name in self.served:
             return self.served[name]
         if name in self.unavailable:
@@ -149,14 +154,15 @@ class Models:
     def of_route(self, route: str) -> list[ServedModel]:
         """Models of a route, the one that answers by default first.
 
-        Real data comes before synthetic, then what its manifest calls default, then the best
-        validation accuracy.
+        Other versions of a model come last. Of the rest real data comes before synthetic, then what
+        its manifest calls default, then the best validation accuracy.
         """
 
-        def rank(model: ServedModel) -> tuple[bool, bool, float, str]:
+        def rank(model: ServedModel) -> tuple[bool, bool, bool, float, str]:
             accuracy = model.manifest.metric("accuracy", "validation") or 0.0
             manifest = model.manifest
-            return manifest.synthetic, not manifest.default, -accuracy, manifest.name
+            other = model.name != self._version(manifest.name)
+            return other, manifest.synthetic, not manifest.default, -accuracy, model.name
 
         return sorted((m for m in self.served.values() if m.manifest.route == route), key=rank)
 
@@ -166,7 +172,7 @@ class Models:
         Raises:
             RequestError: none serves the route, or `name` is not one of its models.
         """
-        models = {m.manifest.name: m for m in self.of_route(route)}
+        models = {m.name: m for m in self.of_route(route)}
         if not models:
             broken = f" ({len(self.unavailable)} could not be loaded)" if self.unavailable else ""
             raise RequestError(
@@ -175,11 +181,15 @@ class Models:
             )
         if name is None:
             return next(iter(models.values()))
-        if name not in models:
+        found = models.get(self._version(name))
+        if found is None:
             raise RequestError(
                 "unknown-model", f"no model of {route!r} is called {name!r}; {_choices(models)}."
             )
-        return models[name]
+        return found
+
+    def _version(self, name: str) -> str:
+        return default_version(name, (*self.served, *self.unavailable))
 
     def list(self) -> ModelList:
         """All models, and what could not be loaded."""

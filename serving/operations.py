@@ -40,7 +40,7 @@ def logits_output(model: ServedModel) -> str:
     if model.manifest.task != "classification":
         raise RequestError(
             "task-not-supported",
-            f"model {model.manifest.name!r} gives embeddings, not classes; ask for its features.",
+            f"model {model.name!r} gives embeddings, not classes; ask for its features.",
         )
     return OUTPUTS["classification"]
 
@@ -54,7 +54,7 @@ def classification(
     """The answer of `classify` to pictures of `sizes` (width, height) with these logits (N x C)."""
     shares = probabilities(logits, model.manifest.temperature)  # (N, C)
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-    rows = np.take_along_axis(shares, best, axis=1).tolist()
+    rows = shares[np.arange(len(shares))[:, None], best].tolist()
     names = model.manifest.classes
     return Classification(
         model=model.stamp,
@@ -93,7 +93,7 @@ def features_output(model: ServedModel) -> str:
         if name in model.runtime.output_names:
             return name
     raise RequestError(
-        "task-not-supported", f"the graph of model {model.manifest.name!r} gives no features."
+        "task-not-supported", f"the graph of model {model.name!r} gives no features."
     )
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from artifacts import InputPolicy
 from artifacts.runtime import Picture
 from serving.problems import RequestError
+from serving.tracing import span
 from serving.work import still_wanted
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -123,12 +124,13 @@ def decode_pictures(opened: Opened) -> list[Picture]:
         GivenUp: nobody waits any more.
     """
     pictures = []
-    for index, image in enumerate(opened.images):
-        still_wanted()
-        try:
-            pictures.append(decode(image) if isinstance(image, Image.Image) else image)
-        except RequestError as error:
-            raise error.at(index) from None
+    with span("decode", pictures=len(opened.images)):
+        for index, image in enumerate(opened.images):
+            still_wanted()
+            try:
+                pictures.append(decode(image) if isinstance(image, Image.Image) else image)
+            except RequestError as error:
+                raise error.at(index) from None
     still_wanted()
     return pictures
 

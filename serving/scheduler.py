@@ -8,14 +8,16 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition, Thread
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from artifacts.runtime import Outputs, Picture, Runtime
+from serving import metrics, tracing
 
 CPU_BATCH_BYTES = 128 * 1024
 """42 pictures of 32 px, or one of 224 px. On a CPU a batch saves the overhead of calls, which are
@@ -43,6 +45,9 @@ class _Job:
     missing: int
     over: bool = False
     """Failed, or cancelled: what is queued of it is not run any more."""
+    queued: float = field(default_factory=perf_counter)
+    begun: float = 0.0
+    """When its first picture was taken; as `queued`, a reading of `perf_counter`."""
 
 
 class _Item(NamedTuple):
@@ -103,6 +108,8 @@ class Scheduler:
         except asyncio.CancelledError:
             self._drop(job)
             raise
+        tracing.record("queue", job.queued, job.begun, queue="batch")
+        tracing.record("inference", job.begun, perf_counter(), model=runtime.name)
         return {name: np.stack([row[name] for row in rows]) for name in names}
 
     def close(self) -> None:
@@ -120,6 +127,7 @@ class Scheduler:
             for place, picture in enumerate(pictures):
                 group = _Group(runtime, names, picture.shape)
                 self._groups.setdefault(group, deque()).append(_Item(job, place, picture))
+            metrics.queued.inc(len(pictures))
             self._changed.notify(len(self._threads))
 
     def _drop(self, job: _Job) -> None:
@@ -127,6 +135,7 @@ class Scheduler:
             job.over = True
             for group, items in list(self._groups.items()):
                 kept = deque(item for item in items if item.job is not job)
+                metrics.queued.dec(len(items) - len(kept))
                 if kept:
                     self._groups[group] = kept
                 else:
@@ -140,6 +149,7 @@ class Scheduler:
                 if self._closed:
                     return
                 group, items = self._take()
+            _note_start(group, items)
             self._run(group, items)
 
     def _take(self) -> tuple[_Group, list[_Item]]:
@@ -148,10 +158,11 @@ class Scheduler:
         waiting = self._groups.pop(group)
         on_cpu = group.runtime.provider == "CPUExecutionProvider"
         budget = CPU_BATCH_BYTES if on_cpu else GPU_BATCH_BYTES
-        count = max(1, budget // waiting[0].picture.nbytes)
-        items = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        count = min(max(1, budget // waiting[0].picture.nbytes), len(waiting))
+        items = [waiting.popleft() for _ in range(count)]
         if waiting:
             self._groups[group] = waiting
+        metrics.queued.dec(count)
         return group, items
 
     def _run(self, group: _Group, items: list[_Item]) -> None:
@@ -177,6 +188,14 @@ class Scheduler:
                 if not job.missing:
                     done.append((job, None))
         _deliver(done)
+
+
+def _note_start(group: _Group, items: list[_Item]) -> None:
+    now = perf_counter()
+    metrics.batch_wait.observe(now - items[0].job.queued)
+    metrics.batches.labels(group.runtime.name).observe(len(items))
+    for item in items:
+        item.job.begun = item.job.begun or now
 
 
 def _deliver(done: list[tuple[_Job, Exception | None]]) -> None:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
-from serving import metrics
+from serving import metrics, tracing
 from serving.access import Access
 from serving.app import create_app
 from serving.connections import bound_connections
@@ -52,6 +52,7 @@ app = create_app(
 )
 traffic = Traffic.from_environment(app)
 bound_connections(traffic.seconds)
+entrance = tracing.traced(traffic)
 
 # a child of BentoML's logger: shares its handler and format
 log = logging.getLogger("bentoml.vitrine")
@@ -70,7 +71,7 @@ class Entrance:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         probe = scope["type"] != "http" or scope["path"] in PROBES
-        await (self.bentoml if probe else traffic)(scope, receive, send)
+        await (self.bentoml if probe else entrance)(scope, receive, send)
 
 
 class Untimed:
@@ -98,7 +99,7 @@ bentoml_traffic.TimeoutMiddleware = Untimed  # type: ignore[assignment, misc]
     metrics={"enabled": False},  # ours are `serving.metrics`
     # Each costs more than a small model takes to answer; measured: tracing 0.4 ms a request.
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ".*"},
+    tracing={"excluded_urls": ".*"},  # ours is `serving.tracing`
 )
 class Vitrine:
     """Vision models: what they answer, and what goes on inside."""
@@ -124,8 +125,9 @@ class Vitrine:
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def end(self) -> None:
-        """Take back what this worker had under way."""
+        """Take back what this worker had under way, and send what is known of it."""
         metrics.forget_this()
+        tracing.end()
 
 
 service: Any = Vitrine  # the decorators made a bentoml.Service of the class

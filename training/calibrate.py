@@ -172,7 +172,7 @@ def calibrate(
     manifest = artifact.manifest.model_copy(update=update)
     files = artifact.contents()
     files["card.md"] = face_card(manifest).encode()
-    return Artifact.save(manifest, files, artifact.path.parent)
+    return Artifact.save(manifest, files, artifact.path.parent, artifact.name)
 
 
 def _metric(artifact: Artifact) -> str:

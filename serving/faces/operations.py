@@ -28,6 +28,7 @@ from serving.faces.schemas import (
 from serving.models import Models, ServedModel
 from serving.problems import RequestError
 from serving.schemas import Size
+from serving.tracing import span
 
 DEFAULT_FMR = 1e-3
 NOT_CALIBRATED = (
@@ -56,7 +57,7 @@ def face_model(models: Models, name: str | None = None, hash_: str | None = None
     model = of_hash[0] if of_hash and name is None else models.choose("faces", name)
     if model.manifest.task != "embedding":
         raise RequestError(
-            "task-not-supported", f"model {model.stamp.name!r} gives classes, not embeddings."
+            "task-not-supported", f"model {model.name!r} gives classes, not embeddings."
         )
     return model
 
@@ -91,7 +92,7 @@ def threshold_of(model: ServedModel, fmr: float | None) -> Threshold | None:
     if fmr not in thresholds:
         choices = ", ".join(f"{target:g}" for target in sorted(thresholds))
         raise RequestError(
-            "bad-parameter", f"fmr = {fmr:g}: {model.stamp.name!r} is calibrated for {choices}."
+            "bad-parameter", f"fmr = {fmr:g}: {model.name!r} is calibrated for {choices}."
         )
     return thresholds[fmr]
 
@@ -107,7 +108,8 @@ def embed(
     faces = [find_face(picture, aligned=aligned, several=several) for picture in pictures]
     crops = [face.crop for face in faces if face.crop is not None]
     output = OUTPUTS["embedding"]
-    rows = model.runtime.run(crops, [output])[output] if crops else ()  # (N, D)
+    with span("inference", model=model.name):
+        rows = model.runtime.run(crops, [output])[output] if crops else ()  # (N, D)
     vectors = iter(rows)
     return [
         EmbeddedFace(

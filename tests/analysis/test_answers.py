@@ -151,6 +151,21 @@ def test_sizes_go_around_what_the_model_is_shown() -> None:
     assert max(max(size) for size in large) <= 4096
 
 
+def test_compare_names_two_versions_of_a_model(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "models"
+    classes = datasets.load("synthetic/objects", "test").classes
+    tiny_artifact(root, "one", classes=classes).path.rename(root / "one@1")
+    tiny_artifact(root, "one", classes=classes[::-1])
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(root))
+    outcome = run("compare", "--model", "one@1", "--model", "one", *DATA, "--out", "out")
+    assert outcome.status == 0, outcome.err
+    for row in read("out/compare.csv"):
+        assert row["one@1"] != row["one"]
+    assert "one@1" in findings("out/compare.json")[0]
+
+
 def test_sizes_and_damages_are_measured_one_by_one(look: Run, objects_root: Path) -> None:
     sizes = ("sizes", "--model", "one", *DATA, "--sizes", "32x32,20x40", "--out", "out")
     assert look(*sizes).status == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifacts import Artifact, ArtifactError, Manifest, artifact_names
+from artifacts.artifact import default_version
 from tests.graphs import tiny_artifact, tiny_model
 
 
@@ -159,3 +160,38 @@ def test_what_was_left_behind_is_cleared_up_and_an_exchange_finished(tmp_path: P
     assert artifact_names(tmp_path) == ["other", "tiny"]
     assert Artifact.open("tiny", tmp_path).hash == saved.hash
     assert [path.name for path in tmp_path.glob(".*")] == [fresh.name]
+
+
+@pytest.mark.parametrize(
+    ("there", "meant"),
+    [
+        (["a@1", "a", "a@2"], "a"),
+        (["a@9", "a@10", "a@1", "ab@11"], "a@10"),
+        (["a@2026-01", "a@2025-12"], "a@2026-01"),
+        (["a@beta", "a@1.0"], "a@beta"),
+        (["b", "ab@1"], "a"),
+    ],
+)
+def test_a_name_alone_means_its_folder_or_the_last_version(there: list[str], meant: str) -> None:
+    assert default_version("a", there) == meant
+
+
+def test_versions_are_folders_with_a_suffix(saved: Artifact) -> None:
+    root = saved.path.parent
+    saved.path.rename(root / "tiny@1")
+    newer = tiny_artifact(root, classes=("left", "right"))
+    assert artifact_names(root) == ["tiny", "tiny@1"]
+    assert Artifact.open("tiny", root) == newer
+    older = Artifact.open("tiny@1", root)
+    assert (older.name, older.manifest, older.hash) == ("tiny@1", saved.manifest, saved.hash)
+    changed = older.manifest.model_copy(update={"temperature": 3.0})
+    rewritten = Artifact.save(changed, older.contents(), root, older.name)
+    assert Artifact.open("tiny@1", root) == rewritten
+    assert Artifact.open("tiny", root) == newer
+
+
+@pytest.mark.parametrize("folder", ["tiny@", "tiny@A", "tiny@1@2", "tiny@-1", "tiny2@1"])
+def test_a_folder_that_is_no_version_is_refused(saved: Artifact, folder: str) -> None:
+    saved.path.rename(saved.path.parent / folder)
+    with pytest.raises(ArtifactError, match="a version of"):
+        Artifact.open(folder, saved.path.parent)

@@ -17,7 +17,7 @@ def test_every_metric_of_the_dashboard_is_served(http: httpx.Client) -> None:
     served = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     asked = {
-        re.sub(r"_bucket$", "", name)
+        re.sub(r"_(bucket|sum|count)$", "", name)
         for panel in panels
         for target in panel["targets"]
         for name in re.findall(r"vitrine_\w+", target["expr"])

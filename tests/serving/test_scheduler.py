@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from artifacts import InputPolicy, Runtime
 from artifacts.runtime import Outputs, Picture
+from serving import metrics
 from serving.scheduler import CPU_BATCH_BYTES, Scheduler
 from tests.graphs import tiny_model
 from tests.pictures import encoded, photograph
@@ -171,10 +172,12 @@ def test_a_cancelled_request_leaves_the_queue(scheduler: Scheduler) -> None:
         )
         await asyncio.sleep(0)
         assert scheduler.queued == 50
+        assert b"\nvitrine_queued_pictures 50.0\n" in metrics.text(())
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up
         assert scheduler.queued == 0
+        assert b"\nvitrine_queued_pictures 0.0\n" in metrics.text(())
         runtime.gate.set()
         await busy
         return await scheduler.run(runtime, [pixels(16, 16, 0)], ["logits"])

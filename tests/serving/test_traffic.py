@@ -194,6 +194,25 @@ def test_labels_do_not_grow_with_addresses(http: httpx.Client) -> None:
     assert metric(http, "vitrine_gallery_pictures") == 1
 
 
+def test_batches_and_how_long_they_waited_are_counted(http: httpx.Client) -> None:
+    names = [
+        f"vitrine_{name}"
+        for name in (
+            'batch_pictures_sum{model="tiny"}',
+            'batch_pictures_count{model="tiny"}',
+            'queue_seconds_count{queue="batch"}',
+            'queue_seconds_count{queue="thread"}',
+        )
+    ]
+    before = [metric(http, name) for name in names]
+    files = [("image", ("picture", encoded(photograph(160, 160))))] * 3
+    assert http.post(CLASSIFY, files=files).status_code == 200
+    more = [metric(http, name) - old for name, old in zip(names, before, strict=True)]
+    assert (more[0], more[3]) == (3, 1)
+    assert 1 <= more[1] == more[2] <= 3
+    assert metric(http, "vitrine_queued_pictures") == 0
+
+
 def test_the_log_has_a_line_of_json_for_a_request(server: Server, http: httpx.Client) -> None:
     response = http.post(CLASSIFY, content=SMALL, headers={"X-Request-Id": "mine-1"})
     assert response.headers["x-request-id"] == "mine-1"

@@ -1,0 +1,115 @@
+"""OpenTelemetry traces of requests, where its standard environment variables ask for them.
+
+A request is a span, a child of the caller's if it sends `traceparent` (W3C Trace Context); within
+it are `decode`, `queue` (for a thread, for a batch) and `inference`.
+"""
+
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from artifacts import VitrineError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+_provider: Any = None
+
+
+def traced(app: "ASGIApp") -> "ASGIApp":
+    """The application with a span around each request; itself where nothing asks for traces.
+
+    BentoML's own tracing knows none of these variables, and costs every request time even when off;
+    this is the middleware it uses.
+
+    Raises:
+        VitrineError: what is asked for cannot be done.
+    """
+    global _provider  # noqa: PLW0603 - one for the process, as its metrics
+    if not _wanted():
+        return app
+    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")  # names that are stable
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise VitrineError(
+            "the environment asks for OpenTelemetry traces: `pip install 'vitrine[tracing]'`, or "
+            "set OTEL_TRACES_EXPORTER=none."
+        ) from None
+    resource = Resource.create({"service.name": "vitrine"}).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    _provider = provider
+    return OpenTelemetryMiddleware(
+        _named_by_route(app),
+        excluded_urls="/metrics$",
+        default_span_details=lambda scope: (scope["method"], {}),
+        tracer_provider=provider,
+        exclude_spans=["receive", "send"],
+    )
+
+
+def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
+    """A span of the current request, as long as the context lasts."""
+    if _provider is None:
+        return nullcontext()
+    context: AbstractContextManager[Any] = _provider.get_tracer(__name__).start_as_current_span(
+        name, attributes=attributes
+    )
+    return context
+
+
+def record(name: str, begun: float, ended: float, **attributes: str | int) -> None:
+    """A span of the current request that is over, between two readings of `perf_counter`."""
+    if _provider is None:
+        return
+    epoch = time.time() - time.perf_counter()
+    start, end = (int((reading + epoch) * 1e9) for reading in (begun, ended))
+    _provider.get_tracer(__name__).start_span(name, start_time=start, attributes=attributes).end(
+        end
+    )
+
+
+def end() -> None:
+    """Send what is left; uvicorn ends the process in a way that runs no exit handlers."""
+    if _provider is not None:
+        _provider.shutdown()
+
+
+def _wanted() -> bool:
+    default = "otlp" if any(map(os.environ.get, ENDPOINTS)) else "none"
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER") or default
+    if exporter not in {"otlp", "none"}:
+        raise VitrineError(f"OTEL_TRACES_EXPORTER={exporter}: otlp or none is expected.")
+    protocols = [os.environ[name] for name in PROTOCOLS if os.environ.get(name)]
+    if exporter == "otlp" and protocols[:1] not in ([], ["http/protobuf"]):
+        raise VitrineError(f"traces are sent by http/protobuf, not by {protocols[0]}.")
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return exporter == "otlp" and not disabled
+
+
+def _named_by_route(app: "ASGIApp") -> "ASGIApp":
+    """Name the span of a request by its route, known once it is answered; addresses have no end."""
+    from opentelemetry import trace
+
+    async def named(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        async def naming(message: "Message") -> None:
+            if message["type"] == "http.response.start":
+                current = trace.get_current_span()
+                current.set_attribute("vitrine.request_id", scope["vitrine"].id)
+                if route := getattr(scope.get("route"), "path", None):
+                    current.update_name(f"{scope['method']} {route}")
+                    current.set_attribute("http.route", route)
+            await send(message)
+
+        await app(scope, receive, naming)
+
+    return named
