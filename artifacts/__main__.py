@@ -14,8 +14,9 @@ from rich.table import Column, Table
 from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root
 from artifacts.commands import json_option, print_json, run_command
+from artifacts.decision import METRICS
 from artifacts.errors import ArtifactError
-from artifacts.manifest import METRICS, NAME_PATTERN, ROUTES, Manifest, Quantization
+from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime, ort_errors
 

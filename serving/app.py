@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from artifacts.runtime import Picture
 from serving import metrics, operations
 from serving.answerer import Answerer, windows_of
+from serving.atlas_routes import atlas_routes
 from serving.entrance import admit, run_in
 from serving.faces.names import check_path
 from serving.faces.parameters import bearer
@@ -81,6 +82,7 @@ def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
     _add_models(app)
     _add_answers(app, pool, scheduler)
     _add_looks(app, pool)
+    app.include_router(atlas_routes(pool, scheduler))
     app.include_router(face_routes(pool))
     return app
 

@@ -10,10 +10,10 @@ from rich.progress import track
 from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
 from artifacts.datasets.base import FileImages, take
+from artifacts.decision import Verification
 from artifacts.errors import ArtifactError
 from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
-from artifacts.manifest import Verification
 from artifacts.pairs import Ints, Measured, Vectors, all_pairs, distances
 from artifacts.runtime import Picture
 from artifacts.verification import choose, report

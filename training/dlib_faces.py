@@ -19,9 +19,10 @@ from onnx import TensorProto, helper
 
 from artifacts import Artifact, Manifest
 from artifacts.artifact import MODEL_FILE
+from artifacts.decision import Verification
 from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
-from artifacts.manifest import InputPolicy, Parameters, Verification
+from artifacts.manifest import InputPolicy, Parameters
 from artifacts.provenance import code_version
 from training.builder import Builder
 
