@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from artifacts.card import CARD_FILE, write_card
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
@@ -110,7 +111,8 @@ class Artifact:
 
         Args:
             manifest: `files` and `digest` are filled in here.
-            files: content by plain file name; `model.onnx` among them.
+            files: content by plain file name; `model.onnx` among them. The card is written here,
+                so that it says what the manifest does.
             root: where the artifact's folder goes; `artifacts_root()` by default.
 
         Raises:
@@ -118,6 +120,7 @@ class Artifact:
         """
         root = root or artifacts_root()
         _clear_up(root)
+        files = {**files, CARD_FILE: write_card(manifest).encode()}
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
         manifest = manifest.model_copy(update={"files": hashes}).sealed()
         staging = root / f"{STAGING}{os.getpid()}" / manifest.name

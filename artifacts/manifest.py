@@ -145,6 +145,8 @@ class Manifest(Strict):
 
     version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
+    title: str = Field(default="", exclude_if=lambda v: not v)
+    """What it is, in a line; left out where nobody said, as manifests before it did."""
     task: Task
     route: Literal["cifar10", "cars", "digits", "faces"] | None = None
     """Purpose, one of `ROUTES`, that it serves besides under its own name."""

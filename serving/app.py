@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from artifacts.card import write_card
 from artifacts.runtime import Picture
 from serving import metrics, operations
 from serving.answerer import Answerer, windows_of
@@ -39,6 +40,7 @@ from serving.schemas import (
 from serving.traffic import passage_of, problem_response
 
 NPY = "application/x-npy"
+MARKDOWN = "text/markdown"
 
 Top = Annotated[int, Query(ge=1, description="number of classes to name")]
 LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
@@ -153,6 +155,17 @@ def _add_models(app: FastAPI) -> None:
     async def model(request: Request, name: str) -> ModelInfo:
         """Describe one model."""
         return _models(request).get(name).info
+
+    @app.get(
+        "/v1/models/{name}/card",
+        tags=["models"],
+        responses={200: {"content": {MARKDOWN: {}}, "description": "the card, as Markdown"}},
+        response_class=Response,
+    )
+    async def card(request: Request, name: str) -> Response:
+        """Say what a model is for, what it learned from, how good it is, and where it fails."""
+        content = write_card(_models(request).get(name).manifest)
+        return Response(content, media_type=MARKDOWN)
 
     @app.get("/v1/models/{name}/drift", tags=["models"], response_model_exclude_none=True)
     def drift(request: Request, name: str, *, moments: WithMoments = False) -> Drift:

@@ -17,7 +17,6 @@ from artifacts.graph import OUTPUTS
 from artifacts.pairs import Ints, Measured, Vectors, all_pairs, distances
 from artifacts.runtime import Picture
 from artifacts.verification import choose, report
-from training.card import face_card
 
 TARGETS = (1e-2, 1e-3, 1e-4)
 
@@ -170,9 +169,7 @@ def calibrate(
     metrics = [m for each in (measured, *others) for m in report(each, thresholds, seed)]
     update = {"verification": verification, "metrics": tuple(metrics)}
     manifest = artifact.manifest.model_copy(update=update)
-    files = artifact.contents()
-    files["card.md"] = face_card(manifest).encode()
-    return Artifact.save(manifest, files, artifact.path.parent)
+    return Artifact.save(manifest, artifact.contents(), artifact.path.parent)
 
 
 def _metric(artifact: Artifact) -> str:

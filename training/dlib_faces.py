@@ -217,6 +217,7 @@ def import_dlib(file: Path, root: Path | None = None) -> Artifact:
     total = sum(layer.weight.size + layer.bias.size for layer in layers) + last.size
     manifest = Manifest.build(
         name=NAME,
+        title="Network that Davis King published with dlib, under CC0 1.0, converted to ONNX",
         task="embedding",
         route="faces",
         default=True,

@@ -94,6 +94,13 @@ def test_a_picture_lies_among_those_that_the_model_knows(page: Page, address: st
     assert label.startswith("A map of 400 pictures; yours lies near ")
 
 
+def test_the_whole_card_opens(page: Page, address: str) -> None:
+    page.focus("#classifier-card summary")
+    page.keyboard.press("Enter")
+    card = httpx.get(f"{address}/v1/models/cifar10-gap/card").text
+    expect(page.locator("#classifier-card pre")).to_have_text(card)
+
+
 def test_a_model_without_atlas_says_how_to_make_one(page: Page) -> None:
     page.select_option("#classifier", "ladder-a")
     page.click("#sample")
