@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test check coverage hostile fuzz lint bento train-all results report constraints clean
+.PHONY: help run setup test check coverage bounds hostile fuzz lint bento train-all results report constraints clean
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=…]"
@@ -43,6 +43,20 @@ check: $(DEV)/.installed  ## Lint, and the tests that need no server: the inner 
 coverage: $(DEV)/.installed  ## Report the lines of serving and artifacts that their tests run
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile \
 	  --cov=serving --cov=artifacts --cov-report=term:skip-covered tests/serving tests/artifacts
+
+# Training is left out: torch is large, and pinned by constraints.txt.
+BOUNDED := tests/artifacts/test_artifact.py tests/artifacts/test_manifest.py \
+  tests/artifacts/test_graph.py tests/artifacts/test_runtime.py tests/serving/test_pictures.py \
+  tests/serving/test_probe.py tests/serving/test_client.py tests/analysis/test_map.py
+bounds: $(DEV)/.installed  ## Test with the lowest and the latest versions that pyproject.toml allows
+	for versions in lowest-direct highest; do \
+	  env=build/bounds-$$versions; \
+	  rm -rf $$env && $(PYTHON) -m venv $$env && \
+	  $(DEV)/bin/uv pip install --python $$env/bin/python --resolution $$versions \
+	    '.[serve,postgresql,analyse]' && \
+	  $(DEV)/bin/uv pip install --python $$env/bin/python pytest pytest-timeout psutil && \
+	  OMP_NUM_THREADS=1 $$env/bin/python -m pytest $(BOUNDED) || exit 1; \
+	done
 
 lint: $(DEV)/.installed  ## Check style, format and types
 	$(DEV)/bin/ruff check

@@ -3,6 +3,7 @@
 import click
 
 from analysis import (
+    atlas,
     calibration,
     changes,
     compare,
@@ -49,6 +50,7 @@ for command in (
     feature_maps.command,
     labels.command,
     data.command,
+    atlas.command,
     report.command,
 ):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""`python -m artifacts`: list, show, verify, import and quantize models."""
+"""`python -m artifacts`: list, show, read cards, verify, import and quantize models."""
 
 import os
 import re
@@ -13,16 +13,18 @@ from rich.table import Column, Table
 
 from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root
+from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
+from artifacts.decision import METRICS
 from artifacts.errors import ArtifactError
-from artifacts.manifest import METRICS, NAME_PATTERN, ROUTES, Manifest, Quantization
+from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime, ort_errors
 
 
 @click.group()
 def main() -> None:
-    """Models on disk: list, show and verify them, import a foreign one, quantize one."""
+    """Models on disk: list, show, verify and quantize them, read cards, import a foreign one."""
 
 
 @main.command("list")
@@ -77,6 +79,18 @@ def show(name: str, as_json: bool) -> None:
         return
     Console().print(f"{artifact.path}", highlight=False)
     Console().print_json(data=content)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--title", help="Say in a line what it is, and write the artifact anew.")
+def card(name: str, title: str | None) -> None:
+    """Show the model card of artifact NAME: use, origin, data and its terms, figures, limits."""
+    artifact = Artifact.open(name)
+    if title is not None:
+        manifest = artifact.manifest.model_copy(update={"title": title.strip().rstrip(".")})
+        artifact = Artifact.save(manifest, artifact.contents(), artifact.path.parent)
+    click.echo(write_card(artifact.manifest), nl=False)
 
 
 @main.command()

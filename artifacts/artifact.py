@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from artifacts.card import CARD_FILE, write_card
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
@@ -140,7 +141,8 @@ class Artifact:
 
         Args:
             manifest: `files` and `digest` are filled in here.
-            files: content by plain file name; `model.onnx` among them.
+            files: content by plain file name; `model.onnx` among them. The card is written here,
+                so that it says what the manifest does.
             root: where the artifact's folder goes; `artifacts_root()` by default.
             name: of the folder, where it is that of a version.
 
@@ -150,6 +152,7 @@ class Artifact:
         root = root or artifacts_root()
         name = name or manifest.name
         _clear_up(root)
+        files = {**files, CARD_FILE: write_card(manifest).encode()}
         hashes = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
         manifest = manifest.model_copy(update={"files": hashes}).sealed()
         staging = root / f"{STAGING}{os.getpid()}" / name

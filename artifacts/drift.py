@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from artifacts.manifest import Strict
+from artifacts.strict import Strict
 
 SMALLEST_SIDE = 8
 SIDE_BINS = 19

@@ -7,15 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
+from artifacts.decision import Verification
 from artifacts.errors import ArtifactError
+from artifacts.strict import Strict
 
 MANIFEST_VERSION = 1
 ROUTES = ("cifar10", "cars", "digits", "faces")
 """Purposes that have an address of their own on the server, whichever model answers."""
-METRICS = ("euclidean", "cosine")
-"""Distances between embeddings; see `Verification`."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Task = Literal["classification", "embedding"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -25,12 +25,6 @@ def _all_different(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError("every class needs a name of its own")
     return names
-
-
-class Strict(BaseModel):
-    """Immutable, and closed: a key nobody knows is an error, not a comment."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class InputPolicy(Strict):
@@ -125,49 +119,6 @@ class Metric(Strict):
     """Picture size when it is not the data set's own: `WIDTHxHEIGHT`."""
 
 
-class Pairs(Strict):
-    """The pairs of pictures that thresholds were chosen on."""
-
-    dataset: str
-    """Collection and split, such as `faces/celeba:validation`."""
-    people: int = Field(gt=0)
-    same: int = Field(gt=0)
-    """Pairs of one person."""
-    different: int = Field(gt=0)
-    """Pairs of two people."""
-
-
-class Threshold(Strict):
-    """Distance up to which two pictures count as one person (ISO/IEC 19795-1 terms)."""
-
-    target_fmr: float = Field(gt=0, lt=1)
-    """False-match rate that was asked for: share of pairs of two people that match."""
-    distance: float = Field(ge=0)
-    fmr: float = Field(ge=0, le=1)
-    """False-match rate measured at `distance`."""
-    fmr_interval: tuple[float, float]
-    """95 % confidence interval of `fmr`."""
-    fnmr: float | None = Field(default=None, ge=0, le=1)
-    """False-non-match rate measured at `distance`: share of pairs of one person that do not."""
-
-    @field_validator("fmr_interval")
-    @classmethod
-    def _an_interval(cls, interval: tuple[float, float]) -> tuple[float, float]:
-        if not 0 <= interval[0] <= interval[1] <= 1:
-            raise ValueError("two shares from 0 to 1, the lower one first, are expected")
-        return interval
-
-
-class Verification(Strict):
-    """How embeddings of a model are compared."""
-
-    metric: Literal["euclidean", "cosine"] = "euclidean"
-    """euclidean: length of the difference; cosine: 1 - cosine of the angle, from 0 to 2."""
-    thresholds: tuple[Threshold, ...] = ()
-    """One for each target; none as long as the model was not calibrated."""
-    pairs: Pairs | None = None
-
-
 class Measured(Strict):
     """One form of a graph: accuracy, 0..1, and pictures/s by size of batch, on one thread."""
 
@@ -194,6 +145,8 @@ class Manifest(Strict):
 
     version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
+    title: str = Field(default="", exclude_if=lambda v: not v)
+    """What it is, in a line; left out where nobody said, as manifests before it did."""
     task: Task
     route: Literal["cifar10", "cars", "digits", "faces"] | None = None
     """Purpose, one of `ROUTES`, that it serves besides under its own name."""
@@ -211,11 +164,11 @@ class Manifest(Strict):
     run: RunRecord | None = None
     metrics: tuple[Metric, ...] = ()
     quantization: Quantization | None = Field(default=None, exclude_if=lambda v: v is None)
-    reported: dict[str, float] = {}
+    reported: dict[str, float] = Field(default_factory=dict)
     """Figures the source study printed, by the same names as `metrics`."""
     code_version: str
     created: datetime
-    files: dict[str, Sha256] = {}
+    files: dict[str, Sha256] = Field(default_factory=dict)
     """Every other file of the artifact."""
     digest: str = ""
     """sha256 over this manifest with an empty digest: a changed byte in it shows, too."""

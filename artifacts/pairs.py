@@ -5,13 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.manifest import Pairs
+from artifacts.decision import Histogram, Pairs
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 CHUNK = 2**14
 """Pairs whose rows are held twice at a time."""
+BINS = 50
+"""Of a histogram of distances."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,18 @@ class Measured:
             people=len(np.unique(self.people)),
             same=count,
             different=len(self.people) - count,
+            histogram=self.histogram,
         )
+
+    @property
+    def histogram(self) -> Histogram:
+        """The pairs by distance, from 0 to the greatest, in `BINS` bins."""
+        edges = np.linspace(0, float(self.distances.max()) or 1.0, BINS + 1)
+        same, different = (
+            np.histogram(self.distances[kind], edges)[0].tolist()
+            for kind in (self.same, ~self.same)
+        )
+        return Histogram(width=edges[1], same=tuple(same), different=tuple(different))
 
 
 def all_pairs(

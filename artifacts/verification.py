@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from artifacts.curves import INTERVAL, Rate, draws, summary
+from artifacts.decision import Threshold
 from artifacts.errors import DataError
-from artifacts.manifest import Metric, Threshold
+from artifacts.manifest import Metric
 from artifacts.pairs import Floats, Measured
 
 RESAMPLES = 1000

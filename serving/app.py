@@ -13,9 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from artifacts.card import write_card
 from artifacts.runtime import Picture
 from serving import metrics, operations
 from serving.answerer import Answerer, windows_of
+from serving.atlas_routes import atlas_routes
 from serving.entrance import admit, run_in
 from serving.faces.names import check_path
 from serving.faces.parameters import bearer
@@ -39,6 +41,7 @@ from serving.tracing import span
 from serving.traffic import passage_of, problem_response
 
 NPY = "application/x-npy"
+MARKDOWN = "text/markdown"
 
 Top = Annotated[int, Query(ge=1, description="number of classes to name")]
 LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
@@ -82,6 +85,7 @@ def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
     _add_models(app)
     _add_answers(app, pool, scheduler)
     _add_looks(app, pool)
+    app.include_router(atlas_routes(pool, scheduler))
     app.include_router(face_routes(pool))
     return app
 
@@ -152,6 +156,17 @@ def _add_models(app: FastAPI) -> None:
     async def model(request: Request, name: str) -> ModelInfo:
         """Describe one model."""
         return _models(request).get(name).info
+
+    @app.get(
+        "/v1/models/{name}/card",
+        tags=["models"],
+        responses={200: {"content": {MARKDOWN: {}}, "description": "the card, as Markdown"}},
+        response_class=Response,
+    )
+    async def card(request: Request, name: str) -> Response:
+        """Say what a model is for, what it learned from, how good it is, and where it fails."""
+        content = write_card(_models(request).get(name).manifest)
+        return Response(content, media_type=MARKDOWN)
 
     @app.get("/v1/models/{name}/drift", tags=["models"], response_model_exclude_none=True)
     def drift(request: Request, name: str, *, moments: WithMoments = False) -> Drift:

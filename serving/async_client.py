@@ -16,7 +16,7 @@ from serving.client import array_of, model_path
 from serving.connection import AsyncConnection
 from serving.faces.client import BASE, face_options, pair_of
 from serving.faces.schemas import Identified, Several, Verified
-from serving.schemas import Classification, Inspection, ModelInfo, ModelList
+from serving.schemas import Classification, Inspection, ModelInfo, ModelList, Neighbours
 
 Answer = TypeVar("Answer")
 
@@ -88,6 +88,18 @@ class AsyncClient:
             return self._server.parse(Inspection, response)
 
         return merge(await self._each(ask, pictures))
+
+    async def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
+        """The `top` nearest pictures of the model's atlas to each picture, and its place there."""
+
+        async def ask(chunk: list[Source]) -> Neighbours:
+            response = await self._post(f"{model_path(name)}/neighbours?top={top}", chunk)
+            return self._server.parse(Neighbours, response)
+
+        answers = await self._each(ask, pictures)
+        check_same_model([answer.model for answer in answers])
+        joined = tuple(picture for answer in answers for picture in answer.pictures)
+        return answers[0].model_copy(update={"pictures": joined})
 
     async def verify(
         self,

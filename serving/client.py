@@ -18,6 +18,7 @@ import numpy as np
 
 from artifacts import Artifact
 from serving import operations
+from serving.atlas import neighbours
 from serving.chunks import Rows, Source, check_same_model, chunks, merge, picture_form, placed
 from serving.connection import Connection
 from serving.drift import no_answers
@@ -29,6 +30,7 @@ from serving.schemas import (
     Inspection,
     ModelInfo,
     ModelList,
+    Neighbours,
 )
 
 Answer = TypeVar("Answer")
@@ -81,6 +83,13 @@ class _Chunked(ABC):
         """As `Predictor.inspect`."""
         return merge(self._each(lambda chunk: self._inspect(name, chunk), pictures))
 
+    def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
+        """The `top` nearest pictures of the model's atlas to each picture, and its place there."""
+        answers = self._each(lambda chunk: self._neighbours(name, chunk, top), pictures)
+        check_same_model([answer.model for answer in answers])
+        joined = tuple(picture for answer in answers for picture in answer.pictures)
+        return answers[0].model_copy(update={"pictures": joined})
+
     def _each(
         self, ask: Callable[[list[Source]], Answer], pictures: Sequence[Source]
     ) -> list[Answer]:
@@ -107,6 +116,9 @@ class _Chunked(ABC):
 
     @abstractmethod
     def _inspect(self, name: str, chunk: list[Source]) -> Inspection: ...
+
+    @abstractmethod
+    def _neighbours(self, name: str, chunk: list[Source], top: int) -> Neighbours: ...
 
 
 class Client(_Chunked):
@@ -154,6 +166,9 @@ class Client(_Chunked):
 
     def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
         return self._server.parse(Inspection, self._post(name, "inspect", chunk))
+
+    def _neighbours(self, name: str, chunk: list[Source], top: int) -> Neighbours:
+        return self._server.parse(Neighbours, self._post(name, f"neighbours?top={top}", chunk))
 
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """As `Predictor.feature_map`."""
@@ -211,6 +226,9 @@ class LocalPredictor(_Chunked):
     def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
         model = self._model(name)
         return operations.inspect(model, read_pictures(chunk, model.manifest.input))
+
+    def _neighbours(self, name: str, chunk: list[Source], top: int) -> Neighbours:
+        return neighbours(self._model(name), self._features(name, chunk), top)
 
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """As `Predictor.feature_map`."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from artifacts import Artifact, ArtifactError, Runtime, artifact_names, artifacts_root
 from artifacts.artifact import default_version
+from artifacts.atlas import Atlas
 from artifacts.manifest import Manifest
 from artifacts.reference import check_fits, read_reference
 from serving.maps import Maps
@@ -89,6 +90,16 @@ class ServedModel:
         """The same graph with its activations as outputs; made when first asked for, and kept."""
         with self._look_lock:
             return self._maps
+
+    @property
+    def atlas(self) -> Atlas | None:
+        """The artifact's atlas; read when first asked for, and kept."""
+        with self._look_lock:
+            return self._atlas
+
+    @cached_property
+    def _atlas(self) -> Atlas | None:
+        return Atlas.read(self.artifact)
 
     @cached_property
     def _probe(self) -> Probe:

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
+from artifacts.decision import Verification
 from artifacts.drift import Distance, Moments, Reference
-from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization, Verification
+from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -147,6 +148,53 @@ class Drift(Answer):
     missing: str | None = Field(default=None, description="why there are no distances")
     reference: Reference | None = Field(default=None, description="only with moments=true")
     moments: Moments | None = Field(default=None, description="only with moments=true")
+
+
+class Point(Answer):
+    """A place on the map of an atlas."""
+
+    x: Share = Field(description="from the left")
+    y: Share = Field(description="from the top")
+
+
+class AtlasPicture(Point):
+    """One picture of an atlas."""
+
+    label: str = Field(description="its class; empty where that is not known")
+    predicted: str = Field(description="the class that the model finds likeliest")
+
+
+class Atlas(Answer):
+    """Pictures of a model on a map, among which others find their neighbours."""
+
+    model: Stamp
+    data: str = Field(description="which pictures")
+    side: int = Field(description="of a picture on the sheet, which shows all in this order, px")
+    columns: int = Field(description="pictures in a row of the sheet")
+    pictures: tuple[AtlasPicture, ...]
+
+
+class Neighbour(Answer):
+    """A picture of the atlas, and how far its features lie."""
+
+    number: int = Field(description="of the picture in the atlas, from 0")
+    label: str
+    distance: float = Field(description="Euclidean, between features")
+
+
+class Neighbourhood(Answer):
+    """Where one picture lies."""
+
+    place: Point = Field(description="median of the places of its ten nearest pictures")
+    nearest: tuple[Neighbour, ...] = Field(description="nearest first")
+
+
+class Neighbours(Answer):
+    """Answer to `neighbours`: one entry for each picture, in the order sent."""
+
+    model: Stamp
+    provider: str
+    pictures: tuple[Neighbourhood, ...]
 
 
 class ProblemDocument(Answer):

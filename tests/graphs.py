@@ -1,5 +1,6 @@
 """A tiny any-size network written node by node: tests need a graph, not a training run."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from artifacts import Artifact, Manifest
+from artifacts import Artifact, Manifest, Runtime
+from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet
+from artifacts.runtime import Picture
 
 CLASSES = ("red", "green", "blue")
 
@@ -79,6 +82,23 @@ def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
     return Artifact.save(
         manifest, {"model.onnx": tiny_model(len(classes)).SerializeToString()}, root
     )
+
+
+def with_atlas(artifact: Artifact, pictures: Sequence[Picture]) -> Artifact:
+    """Save the artifact anew with an atlas of these pictures, on a line from left to right."""
+    vectors = Runtime.open(artifact).run(pictures, ["features"])["features"]
+    count = len(pictures)
+    atlas = Atlas(
+        graph=artifact.hash,
+        data=f"made, {count} pictures",
+        side=16,
+        labels=tuple(f"label {i}" for i in range(count)),
+        predicted=("",) * count,
+        places=np.stack([np.linspace(0, 1, count), np.full(count, 0.5)], 1).astype(np.float32),
+        vectors=vectors,
+    )
+    files = {ATLAS_FILE: atlas.content(), SHEET_FILE: draw_sheet(pictures, 16)}
+    return Artifact.save(artifact.manifest, artifact.contents() | files, artifact.path.parent)
 
 
 def embedding_model(dimension: int = 16, cells: int = 8, middle: float = 0.5) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Runs what the README and the pages of docs/ tell the reader to run, in a copy of the project."""
+"""Runs what the README and all pages of docs/ tell the reader to run, in a copy of the project."""
 
 import os
 import re
@@ -25,19 +25,52 @@ NOT_RUN = {
     "make train-all": "trains for an hour",
 }
 START = "make run"
-NOT_COPIED = (".git", ".venv*", ".*_cache", "__pycache__", "*.egg-info", "data", "runs", "reports")
+NOT_COPIED = (
+    ".git",
+    ".venv*",
+    ".*_cache",
+    "__pycache__",
+    "*.egg-info",
+    "build",
+    "data",
+    "runs",
+    "reports",
+)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SHOWN = {
+    "json": "an answer",
+    "text": "what cannot run here: it needs a container engine, or gigabytes",
+    "": "a drawing",
+}
+"""Kinds of blocks that hold nothing to run."""
+NEEDS_A_KEY = "FaceClient"
+
+
+def blocks(kind: str) -> list[str]:
+    """What stands in the pages' blocks of a kind."""
+    found = []
+    for page in PAGES:
+        fences = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        found += [content for named, content in fences if named == kind]
+    return found
 
 
 def commands() -> list[str]:
     """The commands in the pages' `sh` blocks, continued lines joined."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    text = "\n".join(page.read_text() for page in pages)
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line]
+    joined = (block.replace("\\\n", " ") for block in blocks("sh"))
+    return [line for block in joined for line in block.splitlines() if line]
 
 
 def test_every_exception_is_in_the_readme() -> None:
     assert {START, *NOT_RUN} <= set(commands())
+
+
+def test_what_can_be_run_stands_in_blocks_that_are_run() -> None:
+    for page in PAGES:
+        opened = re.findall(r"^```(\w*)$", page.read_text(), re.MULTILINE)[::2]
+        assert set(opened) <= {"sh", "python", *SHOWN}, page
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +146,11 @@ def test_command(command: str, workspace: Path, request: pytest.FixtureRequest) 
     assert run(command, workspace)
 
 
+@pytest.mark.parametrize("program", [b for b in blocks("python") if NEEDS_A_KEY not in b])
+def test_program(program: str, workspace: Path) -> None:
+    run(f"python - <<'END'\n{program}\nEND", workspace)
+
+
 def test_the_server_prints_a_command_that_works(port: str, workspace: Path) -> None:
     printed = re.search(r"curl .*", (workspace / "server.log").read_text())
     assert printed is not None
@@ -121,6 +159,6 @@ def test_the_server_prints_a_command_that_works(port: str, workspace: Path) -> N
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+    for page in PAGES:
         for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -10,14 +10,13 @@ from rich.progress import track
 from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
 from artifacts.datasets.base import FileImages, take
+from artifacts.decision import Verification
 from artifacts.errors import ArtifactError
 from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
-from artifacts.manifest import Verification
 from artifacts.pairs import Ints, Measured, Vectors, all_pairs, distances
 from artifacts.runtime import Picture
 from artifacts.verification import choose, report
-from training.card import face_card
 
 TARGETS = (1e-2, 1e-3, 1e-4)
 
@@ -170,9 +169,7 @@ def calibrate(
     metrics = [m for each in (measured, *others) for m in report(each, thresholds, seed)]
     update = {"verification": verification, "metrics": tuple(metrics)}
     manifest = artifact.manifest.model_copy(update=update)
-    files = artifact.contents()
-    files["card.md"] = face_card(manifest).encode()
-    return Artifact.save(manifest, files, artifact.path.parent, artifact.name)
+    return Artifact.save(manifest, artifact.contents(), artifact.path.parent, artifact.name)
 
 
 def _metric(artifact: Artifact) -> str:

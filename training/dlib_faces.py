@@ -19,9 +19,10 @@ from onnx import TensorProto, helper
 
 from artifacts import Artifact, Manifest
 from artifacts.artifact import MODEL_FILE
+from artifacts.decision import Verification
 from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
-from artifacts.manifest import InputPolicy, Parameters, Verification
+from artifacts.manifest import InputPolicy, Parameters
 from artifacts.provenance import code_version
 from training.builder import Builder
 
@@ -216,6 +217,7 @@ def import_dlib(file: Path, root: Path | None = None) -> Artifact:
     total = sum(layer.weight.size + layer.bias.size for layer in layers) + last.size
     manifest = Manifest.build(
         name=NAME,
+        title="Network that Davis King published with dlib, under CC0 1.0, converted to ONNX",
         task="embedding",
         route="faces",
         default=True,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from artifacts import DataError, Runtime
 from artifacts.curves import curve
-from artifacts.manifest import Verification
+from artifacts.decision import Verification
 from artifacts.pairs import Ints, Measured, all_pairs
 from artifacts.runtime import Picture
 from artifacts.verification import LEAST_MATCHES, choose, report

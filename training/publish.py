@@ -11,7 +11,6 @@ from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord, Task
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
-from training.card import face_card, model_card
 from training.data import Split, Splits, load_or_download
 from training.embeddings import measured_embedding
 from training.evaluate import Resized, fit_temperature, run_logits, score
@@ -51,6 +50,7 @@ def publish(
     total, trainable = parameter_counts(served)
     manifest = Manifest.build(
         name=recipe.artifact_name,
+        title=recipe.title,
         task=task,
         route=recipe.route,
         default=recipe.default,
@@ -88,7 +88,6 @@ def publish(
         code_version=code_version(),
         created=datetime.now(UTC).replace(microsecond=0),
     )
-    card = face_card if recipe.loss.embeds else model_card
     held_out = splits.validation
     data = held_out_name(splits.source.name, len(held_out))
     reference = measure_reference(runtime, held_out.originals, manifest.temperature, data)
@@ -96,7 +95,6 @@ def publish(
         MODEL_FILE: graph,
         REFERENCE_FILE: write_reference(reference),
         HISTORY_FILE: history_csv(history),
-        "card.md": card(manifest, recipe.title).encode(),
     }
     if history:
         files["history.png"] = history_plot(history, _title(manifest))

@@ -8,6 +8,7 @@ validation accuracy), not by the loss: that of another margin is another loss.
 import csv
 import io
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import optuna
 from matplotlib.figure import Figure
-from optuna.exceptions import OptunaError
+from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -123,12 +124,15 @@ def plot(tried: Sequence[Tried], title: str) -> bytes:
 def _open(recipe: Recipe, url: str) -> optuna.Study:
     """The search of this recipe, with these settings to draw from, in a database."""
     try:
-        storage = optuna.storages.RDBStorage(
-            url,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=3 * HEARTBEAT,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-        )
+        with warnings.catch_warnings():
+            # signs of life are experimental, says Optuna at each; constraints.txt pins the version
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            storage = optuna.storages.RDBStorage(
+                url,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=3 * HEARTBEAT,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+            )
         name = f"{recipe.artifact_name}-{recipe.hash[:12]}"
         study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
     except (SQLAlchemyError, ImportError, OptunaError) as error:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.decision import Threshold, Verification
 from artifacts.graph import OUTPUTS
-from artifacts.manifest import Threshold, Verification
 from artifacts.runtime import Picture
 from serving.faces.crops import Face, find_face
 from serving.faces.gallery import Gallery

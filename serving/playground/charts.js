@@ -1,4 +1,4 @@
-// The drawings: bars of probabilities, the profile of zeros, the scale of distances, feature maps.
+// The drawings: bars of probabilities, the profile of zeros, the histogram of distances, feature maps.
 
 import { make, svg } from "./page.js";
 
@@ -42,26 +42,43 @@ function describe(layers) {
   return `Share of zeros after ${layers.length} activations, from ${percent(Math.min(...shares))} to ${percent(Math.max(...shares))}`;
 }
 
-/** A distance on its scale: up to the threshold is a match; other thresholds are dashed. */
-export function distanceScale({ distance, threshold, thresholds }) {
+/** A distance among those of pairs, as far as known: up to the threshold is a match; other thresholds are dashed. */
+export function distanceChart({ distance, threshold, thresholds, histogram }) {
   const width = Math.min(640, document.querySelector("main").clientWidth - 32); // px: text keeps its size
-  const [left, top, height] = [8, 32, 46];
-  const end = 1.15 * Math.max(distance, ...thresholds.map((t) => t.distance));
+  const [left, top, height] = [8, 32, histogram ? 150 : 46];
+  const bins = histogram ? histogram.width * histogram.same.length : 0;
+  const end = Math.max(bins, 1.15 * distance, ...thresholds.map((t) => 1.15 * t.distance));
   const x = (d) => left + (width - 2 * left) * (d / end);
   const label = `Distance ${distance.toFixed(3)}; a match is up to ${threshold.distance.toFixed(3)}`;
-  const chart = svg("svg", { viewBox: `0 0 ${width} 104`, width, class: "chart scale", role: "img", "aria-label": label });
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${top + height + 26}`, width, class: "chart scale", role: "img", "aria-label": label });
   const zone = (from, to, kind) => svg("rect", { x: x(from), width: x(to) - x(from), y: top, height, class: kind });
   chart.append(zone(0, threshold.distance, "within"), zone(threshold.distance, end, "beyond"));
+  if (histogram) chart.append(...pairBars(histogram, x, top, height));
   for (const t of thresholds) {
     const chosen = t.target_fmr === threshold.target_fmr;
     chart.append(svg("line", { x1: x(t.distance), x2: x(t.distance), y1: top - 6, y2: top + height + 6, class: chosen ? "threshold" : "other" }));
     if (chosen) chart.append(svg("text", { x: x(t.distance), y: top + height + 22, "text-anchor": "middle", class: "strong" }, `match up to ${t.distance.toFixed(3)}`));
   }
-  chart.append(svg("circle", { cx: x(distance), cy: top + height / 2, r: 9, class: "distance" }));
+  const middle = top + height / 2;
+  chart.append(svg("line", { x1: x(distance), x2: x(distance), y1: top - 6, y2: top + height, class: "here" }));
+  chart.append(svg("circle", { cx: x(distance), cy: middle, r: 9, class: "distance" }));
   const anchor = distance < 0.1 * end ? "start" : distance > 0.9 * end ? "end" : "middle";
   chart.append(svg("text", { x: x(distance), y: 18, "text-anchor": anchor, class: "strong" }, `distance ${distance.toFixed(3)}`));
   chart.append(svg("text", { x: left, y: top + height + 22 }, "0: alike"));
   return chart;
+}
+
+/** Bars of both kinds of pairs, as shares of their kind on one scale. */
+function pairBars({ width, same, different }, x, top, height) {
+  const shares = (counts) => counts.map((count) => count / counts.reduce((a, b) => a + b));
+  const kinds = { same: shares(same), different: shares(different) };
+  const most = Math.max(...kinds.same, ...kinds.different);
+  const bar = (share, i, kind) => {
+    const tall = (share / most) * (height - 8);
+    const title = svg("title", {}, `${percent(share)} of pairs of ${kind === "same" ? "one person" : "two people"} lie from ${(i * width).toFixed(3)} to ${((i + 1) * width).toFixed(3)}`);
+    return svg("rect", { x: x(i * width), width: x(width) - x(0), y: top + height - tall, height: tall, class: `pairs ${kind}` }, title);
+  };
+  return Object.entries(kinds).flatMap(([kind, all]) => all.map((share, i) => bar(share, i, kind)));
 }
 
 /** The channels with the most going on, C x H x W, as grey pictures of one scale. */

@@ -1,6 +1,7 @@
-// One picture: its classes, the zeros inside the network, and its feature maps.
+// One picture: its classes, what it is like, the zeros inside the network, and its feature maps.
 
 import { ask, askJson, form, parseNpy } from "./api.js";
+import { surroundings } from "./atlas.js";
 import { classBars, featureMaps, percent, zerosProfile } from "./charts.js";
 import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
 
@@ -34,12 +35,14 @@ export function setUpClassify({ models, defaults }) {
 
   function answer() {
     if (!picture.file || !chosen()) return;
-    byId("classes").hidden = byId("inside").hidden = true;
+    for (const part of ["classes", "around", "inside"]) byId(part).hidden = true;
     const path = `/v1/models/${encodeURIComponent(select.value)}`;
     const request = (signal) => ({ method: "POST", body: form({ image: picture.file }), signal });
     run(async (signal) => {
       const answer = await askJson(`${path}/classify?top=5`, request(signal));
       showClasses(answer);
+      byId("surroundings").replaceChildren(...(await surroundings(path, picture.file, signal)));
+      byId("around").hidden = false;
       const inside = await askJson(`${path}/inspect`, request(signal));
       showInside(inside.layers);
     });

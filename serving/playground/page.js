@@ -1,6 +1,6 @@
 // What every part of the page is made of: elements, drop areas, problems, one task at a time.
 
-import { Problem } from "./api.js";
+import { ask, Problem } from "./api.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -122,5 +122,20 @@ export function modelCard(model) {
   facts.Hash = model.hash.slice(0, 12);
   const list = make("dl", {}, ...Object.entries(facts).flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, v)]));
   const warning = model.synthetic ? [make("p", { className: "warning" }, "Trained on generated pictures: for trying things out only.")] : [];
-  return make("div", {}, ...warning, list);
+  return make("div", {}, ...warning, list, wholeCard(model.name));
+}
+
+/** The card that is written from the manifest, asked for when it is opened. */
+function wholeCard(name) {
+  const text = make("pre", { tabIndex: 0 });
+  const details = make("details", {}, make("summary", {}, "The whole card"), text);
+  details.addEventListener("toggle", async () => {
+    if (!details.open || text.textContent) return;
+    try {
+      text.textContent = await (await ask(`/v1/models/${encodeURIComponent(name)}/card`)).text();
+    } catch (problem) {
+      text.textContent = problem.message;
+    }
+  });
+  return details;
 }

@@ -1,7 +1,7 @@
-// Two faces: one decision, on its scale.
+// Two faces: one decision, on the histogram of distances.
 
 import { askJson, form } from "./api.js";
-import { distanceScale, percent } from "./charts.js";
+import { distanceChart, percent } from "./charts.js";
 import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
 
 const VERDICTS = { match: "Match", no_match: "No match", cannot_say: "Cannot say" };
@@ -9,6 +9,7 @@ const VERDICTS = { match: "Match", no_match: "No match", cannot_say: "Cannot say
 export function setUpVerify({ models, defaults }) {
   const model = models.find(({ name }) => name === defaults.faces);
   const thresholds = model?.verification?.thresholds ?? [];
+  const pairs = model?.verification?.pairs;
   const run = taskRunner(byId("decision"), byId("verify-problem"));
   const ready = () => (byId("compare").disabled = !(first.file && second.file && model));
   const first = pictureInput("first", "One face", ready);
@@ -40,7 +41,8 @@ export function setUpVerify({ models, defaults }) {
     if (reason) parts.push(make("p", {}, reason));
     if (distance !== null && threshold) {
       const [low, high] = threshold.fmr_interval;
-      parts.push(distanceScale({ distance, threshold, thresholds }));
+      parts.push(distanceChart({ distance, threshold, thresholds, histogram: pairs?.histogram }));
+      if (pairs?.histogram) parts.push(legend());
       parts.push(make("p", { className: "note" },
         `Distance ${distance.toFixed(4)} (${metric}); a match is up to ${threshold.distance.toFixed(4)}. There ${percent(threshold.fmr, 3)} of pairs of strangers ` +
         `matched (95 %: ${percent(low, 3)} to ${percent(high, 3)})` +
@@ -48,6 +50,14 @@ export function setUpVerify({ models, defaults }) {
         " Dashed: the thresholds of the other rates. Other cameras and people have other rates; this is no proof of identity."));
     }
     byId("decision").replaceChildren(...parts);
+  }
+
+  function legend() {
+    const number = (n) => n.toLocaleString("en");
+    return make("p", { className: "legend" },
+      make("span", { className: "same" }, `${number(pairs.same)} pairs of one person`),
+      make("span", { className: "different" }, `${number(pairs.different)} of two`),
+      `by distance, each as shares of its kind: ${pairs.dataset}, ${number(pairs.people)} people`);
   }
 
   return [first, second];

@@ -21,7 +21,8 @@ def test_opens_what_was_saved(saved: Artifact) -> None:
     opened = Artifact.open("tiny", saved.path.parent)
     assert opened == saved
     assert opened.model_path.read_bytes() == tiny_model().SerializeToString()
-    assert sorted(file.name for file in saved.path.iterdir()) == ["manifest.json", "model.onnx"]
+    files = ["card.md", "manifest.json", "model.onnx"]
+    assert sorted(file.name for file in saved.path.iterdir()) == files
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "model.onnx"])

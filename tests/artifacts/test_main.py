@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from artifacts import Artifact, Runtime
 from artifacts.__main__ import main
 from artifacts.commands import run_command
+from artifacts.decision import Verification
 from artifacts.graph import adapt
-from artifacts.manifest import Verification
 from tests.artifacts.test_graph import MEAN, STD, fix_batch, foreign_model
 from tests.graphs import tiny_artifact, tiny_model
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from artifacts.pairs import all_pairs, distances
+from artifacts.pairs import BINS, all_pairs, distances
 
 VECTORS = np.array([[3, 4], [0, 0], [3, 0], [6, 8]], np.float32)
 
@@ -13,6 +13,14 @@ def test_every_pair_once() -> None:
     assert pairs.same.tolist() == [False, True, False, False, False, False]
     assert (pairs.pairs.people, pairs.pairs.same, pairs.pairs.different) == (3, 1, 5)
     assert pairs.numbered[1].max() == 2
+
+
+def test_every_pair_is_in_one_bin() -> None:
+    found = all_pairs(VECTORS, np.array([0, 1, 0, 7]), "test", "euclidean").histogram
+    assert found.width == pytest.approx(10 / BINS)
+    assert (len(found.same), sum(found.same), sum(found.different)) == (BINS, 1, 5)
+    assert found.same[int(4 / found.width)] == 1  # from (3, 4) to (3, 0)
+    assert found.different[-1] == 1  # the greatest counts in the last
 
 
 def test_cosine_is_of_the_angle() -> None:

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
-from tests.graphs import tiny_artifact
+from tests.graphs import tiny_artifact, with_atlas
+from tests.pictures import photograph
 from tests.server import running_server
+
+ATLAS_PICTURES = [np.asarray(photograph(40, 30, seed)) for seed in range(20)]
+"""Of the model `other`."""
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +20,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of artifacts: two that work, one that is broken."""
     root = tmp_path_factory.mktemp("models")
     tiny_artifact(root, "tiny", route="cifar10", default=True)
-    tiny_artifact(root, "other", route="cifar10", classes=("left", "right"))
+    other = tiny_artifact(root, "other", route="cifar10", classes=("left", "right"))
+    with_atlas(other, ATLAS_PICTURES)
     tiny_artifact(root, "broken")
     (root / "broken" / "model.onnx").write_bytes(b"not a graph")
     return root

@@ -19,10 +19,10 @@ SECRET, ENTRY = make_key("ada", "read+write")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with keys, on one classifier and one model of faces."""
+    """A server with keys, on two classifiers, one of them without atlas, and a model of faces."""
     root = tmp_path_factory.mktemp("playground")
     (root / "models").mkdir()
-    for name in ("cifar10-gap", "faces-dlib"):
+    for name in ("cifar10-gap", "faces-dlib", "ladder-a"):
         (root / "models" / name).symlink_to(artifacts_root().resolve() / name)
     with running_server(root / "models", root / "log", VITRINE_API_KEYS=ENTRY) as address:
         yield address
@@ -63,13 +63,49 @@ def test_a_picture_is_classified_and_looked_into(page: Page, address: str) -> No
     assert filled["width"] / whole["width"] == pytest.approx(best["probability"], abs=0.01)
     expect(page.locator("#classes-note")).to_contain_text("64x40 ->")
     expect(page.locator("#classifier-card")).to_contain_text("cifar10, ")
+    expect(page.locator("#maps canvas")).not_to_have_count(0)
     bars = page.locator("#profile .zeros").count()
     assert bars == page.locator("#layer option").count() > 1
-    expect(page.locator("#maps canvas")).not_to_have_count(0)
     page.locator("#profile .hit").nth(1).click()
     expect(page.locator("#layer")).to_have_value(
         str(page.locator("#profile .chosen").get_attribute("data-layer"))
     )
+
+
+def test_a_picture_lies_among_those_that_the_model_knows(page: Page, address: str) -> None:
+    model = f"{address}/v1/models/cifar10-gap"
+    page.click("#sample")
+    cells = page.locator("#nearest figure")
+    expect(cells).to_have_count(10)
+    content = httpx.get(f"{address}/playground/sample.jpg").content
+    found = httpx.post(f"{model}/neighbours?top=10", content=content).json()["pictures"][0]
+    for cell, neighbour in zip(cells.all(), found["nearest"], strict=True):
+        shown = cell.locator("figcaption").inner_text().rsplit(" ", 1)
+        assert shown[0] == neighbour["label"]
+        assert float(shown[1]) == pytest.approx(neighbour["distance"], rel=5e-3)
+    green = [210, 230, 120]  # at most, of the frog's green, where its picture lies on the map
+    x, y = (round(22 + 596 * found["place"][axis]) for axis in "xy")
+    there = page.evaluate(
+        f"[...document.getElementById('atlas').getContext('2d').getImageData({x}, {y}, 1, 1).data]"
+    )
+    assert all(value <= most for value, most in zip(there, green, strict=False))
+    assert there[1] == max(there[:3])
+    label = str(page.locator("#atlas").get_attribute("aria-label"))
+    assert label.startswith("A map of 400 pictures; yours lies near ")
+
+
+def test_the_whole_card_opens(page: Page, address: str) -> None:
+    page.focus("#classifier-card summary")
+    page.keyboard.press("Enter")
+    card = httpx.get(f"{address}/v1/models/cifar10-gap/card").text
+    expect(page.locator("#classifier-card pre")).to_have_text(card)
+
+
+def test_a_model_without_atlas_says_how_to_make_one(page: Page) -> None:
+    page.select_option("#classifier", "ladder-a")
+    page.click("#sample")
+    expect(page.locator("#surroundings")).to_contain_text("python -m analysis atlas --model ladder")
+    expect(page.locator("#maps canvas")).not_to_have_count(0)
 
 
 def test_a_bad_file_is_refused_as_the_api_states_it(page: Page, address: str) -> None:
@@ -87,7 +123,7 @@ def test_a_bad_file_is_refused_as_the_api_states_it(page: Page, address: str) ->
     expect(stated).to_be_empty()
 
 
-def test_two_faces_are_compared(page: Page) -> None:
+def test_two_faces_are_compared(page: Page, address: str) -> None:
     page.click("#tab-verify")
     expect(page.locator("#compare")).to_be_disabled()
     page.set_input_files("#file-first", portrait())
@@ -101,6 +137,20 @@ def test_two_faces_are_compared(page: Page) -> None:
     assert re.match(
         r"Distance 0\.\d+; a match is up to 0\.553", str(scale.get_attribute("aria-label"))
     )
+    bars = scale.locator(".pairs.same"), scale.locator(".pairs.different")
+    model = httpx.get(f"{address}/v1/models/faces-dlib").json()
+    histogram = model["verification"]["pairs"]["histogram"]
+    for kind, shown in zip(("same", "different"), bars, strict=True):
+        tall = [float(str(bar.get_attribute("height"))) for bar in shown.all()]
+        counts = histogram[kind]
+        assert tall.index(max(tall)) == counts.index(max(counts))
+        assert len(tall) == len(counts)
+    threshold = scale.locator("line.threshold").bounding_box()
+    here = scale.locator("line.here").bounding_box()
+    assert threshold is not None
+    assert here is not None
+    assert here["x"] < threshold["x"]
+    expect(page.locator("#decision .legend")).to_contain_text("5,839 pairs of one person")
     expect(page.locator("#verify .drop rect.chosen")).to_have_count(2)
     page.set_input_files("#file-second", picture(photograph(300, 300)))
     page.click("#compare")

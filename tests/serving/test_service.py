@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -228,3 +229,9 @@ def test_no_request_leaves_a_timer_behind() -> None:
     middlewares = [m.cls for m in ServiceAppFactory(service, is_main=True).middlewares]
     assert Untimed in middlewares
     assert "TimeoutMiddleware" not in [cls.__name__ for cls in middlewares]
+
+
+def test_a_card_is_what_the_artifact_holds(http: httpx.Client, models: Path) -> None:
+    answer = http.get("/v1/models/other/card")
+    assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert answer.text == (models / "other" / "card.md").read_text()

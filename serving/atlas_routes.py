@@ -1,0 +1,61 @@
+"""The addresses of an atlas."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, Response
+
+from artifacts.atlas import SHEET_FILE
+from serving import atlas, operations
+from serving.answerer import Answerer
+from serving.forms import FIELD, picture_body
+from serving.models import Models, ServedModel
+from serving.scheduler import Scheduler
+from serving.schemas import Atlas, Neighbours
+
+Top = Annotated[int, Query(ge=1, description="number of neighbours to name")]
+
+
+def atlas_routes(pool: ThreadPoolExecutor, scheduler: Scheduler) -> APIRouter:
+    """What of an atlas can be asked.
+
+    Args:
+        pool: where pictures are decoded.
+        scheduler: where models answer.
+    """
+    router = APIRouter(prefix="/v1/models/{name}", tags=["models"])
+    answer = Answerer(pool, scheduler)
+
+    @router.get("/atlas")
+    def describe(request: Request, name: str) -> Atlas:
+        """Give the pictures that the model knows: classes, and places on a map."""
+        return atlas.describe(_model(request, name))
+
+    @router.get(
+        "/atlas/sheet",
+        responses={200: {"content": {"image/jpeg": {}}, "description": "all pictures, small"}},
+        response_class=Response,
+    )
+    def sheet(request: Request, name: str) -> Response:
+        """Show the pictures of the atlas, row by row in its order."""
+        model = _model(request, name)
+        atlas.atlas_of(model)
+        path = model.artifact.path / SHEET_FILE
+        return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
+
+    @router.post("/neighbours", response_model=Neighbours, openapi_extra=picture_body((FIELD,)))
+    async def neighbours(request: Request, name: str, top: Top = 8) -> Response:
+        """Find the nearest pictures of the atlas to each picture, and its place on the map."""
+        model = _model(request, name)
+        atlas.atlas_of(model)  # refused before the pictures are read
+        _, rows = await answer(request, model, operations.features_output(model))
+        found = atlas.neighbours(model, rows, top)
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    return router
+
+
+def _model(request: Request, name: str) -> ServedModel:
+    models: Models = request.app.state.models
+    return models.get(name)

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+
+from artifacts import Artifact, artifact_names
+from artifacts.card import CARD_FILE, SYNTHETIC, TERMS, write_card
+from artifacts.datasets.registry import HELP
+from artifacts.manifest import Measured, Quantization
+from tests.graphs import THRESHOLDS, dataset_record, face_artifact, tiny_artifact
+
+FIGURES = [
+    {"name": name, "value": value, "split": "test", "samples": 900}
+    for name, value in (("accuracy", 0.75), ("loss", 0.9), ("ece", 0.0456))
+]
+
+
+def read(artifact: Artifact) -> str:
+    return (artifact.path / CARD_FILE).read_text()
+
+
+@pytest.mark.parametrize("name", artifact_names())
+def test_a_published_card_says_what_its_manifest_does(name: str) -> None:
+    artifact = Artifact.open(name)
+    assert artifact.manifest.title
+    assert read(artifact) == write_card(artifact.manifest)
+
+
+def test_a_card_has_use_terms_figures_and_limits(tmp_path: Path) -> None:
+    dataset = dataset_record("cifar10", synthetic=False)
+    fields = {"route": "cifar10", "dataset": dataset, "metrics": FIGURES, "temperature": 1.25}
+    card = read(tiny_artifact(tmp_path, title="A tiny net", **fields))
+    heads = [line for line in card.splitlines() if line.startswith("#")]
+    parts = ["Use", "Origin", "Data and its terms", "Figures", "Limits"]
+    assert heads == ["# tiny", *(f"## {part}" for part in parts)]
+    for said in ("A tiny net.", TERMS["cifar10"], "red, green, blue", "temperature 1.250"):
+        assert said in card
+    assert "| test | 900 | own | 0.7500 | 0.9000 | 0.0456 |  |" in card
+    assert SYNTHETIC not in card
+
+
+def test_generated_pictures_are_said_first(tmp_path: Path) -> None:
+    dataset = dataset_record("synthetic/objects", synthetic=True)
+    card = read(tiny_artifact(tmp_path, dataset=dataset))
+    assert card.splitlines()[2] == SYNTHETIC
+    assert "None were measured here." in card
+
+
+def test_integers_are_set_beside_what_they_were_made_of(tmp_path: Path) -> None:
+    artifact = tiny_artifact(tmp_path, metrics=FIGURES)
+    measured = {"pictures_per_second": {1: 10.0}}
+    record = Quantization(
+        served=False,
+        calibration="cifar10:train",
+        calibration_samples=300,
+        test="cifar10:test",
+        test_samples=900,
+        hardware="here",
+        fp32=Measured(accuracy=0.75, **measured),
+        int8=Measured(accuracy=0.7, **measured),
+    )
+    manifest = artifact.manifest.model_copy(update={"quantization": record})
+    card = read(Artifact.save(manifest, artifact.contents(), tmp_path))
+    assert "integers do not answer: accuracy 0.7000 beside 0.7500 in float32" in card
+
+
+def test_a_card_of_faces_has_the_rates_of_every_collection(tmp_path: Path) -> None:
+    names = [
+        "eer",
+        "found",
+        *(f"{k}@0.01{e}" for k in ("fmr", "fnmr") for e in ("", "/low", "/high")),
+    ]
+    splits = ("faces/celeba:train", "faces/orl:all")
+    metrics = [
+        {"name": name, "value": 0.25, "split": split, "samples": 50}
+        for split in splits
+        for name in names
+    ]
+    pairs = {"dataset": splits[0], "people": 5, "same": 10, "different": 40}
+    verification = {"metric": "cosine", "thresholds": THRESHOLDS[:1], "pairs": pairs}
+    card = read(face_artifact(tmp_path, verification=verification, metrics=metrics))
+    for split in splits:
+        assert f"| 0.01 | 0.2000 | {split} | 0.25 (0.25 to 0.25) | 0.25 (0.25 to 0.25) |" in card
+        assert f"| {split} | 50 | 0.2500 | 50 | 0.2500 |" in card
+        assert f"- {split.split(':')[0]}: {TERMS[split.split(':')[0]]}." in card
+
+
+def test_terms_are_of_data_that_can_be_read() -> None:
+    assert all(name.split("/")[0] in HELP for name in TERMS)
