@@ -36,6 +36,7 @@ fuzz: $(DEV)/.installed  ## Fuzz the decoder of pictures [SECONDS=3600]
 	mkdir -p runs/fuzz
 	cd runs/fuzz && PYTHONPATH=$(CURDIR) $(CURDIR)/$(DEV)/bin/python \
 	  $(CURDIR)/tests/hostile/fuzz_pictures.py -max_total_time=$(or $(SECONDS),3600) .
+
 check: $(DEV)/.installed  ## Lint, and the tests that need no server: the inner loop
 	$(MAKE) lint
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile $(FAST)
