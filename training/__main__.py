@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from artifacts import Artifact, Manifest, VitrineError
+from artifacts import Artifact, Manifest, VitrineError, artifact_names
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import HELP, load
 from artifacts.provenance import has_gpu
@@ -129,18 +129,23 @@ def run_all(profile: Profile) -> None:
 @click.argument("study")
 @profile_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison.")
-def study_command(study: str, profile: Profile, out: Path | None) -> None:
+@click.option("--train/--no-train", "training", default=True, help="Or compare what is there.")
+def study_command(study: str, profile: Profile, out: Path | None, training: bool) -> None:
     """Train what STUDY (such as ladder) misses; compare it with what it reported."""
     recipes = study_recipes(study, profile)
     from training.figures import write_study_figures
 
-    failed, diverged = train(recipes)
+    failed, diverged = train(recipes) if training else (_missing(recipes), {})
     made = [recipe for recipe in recipes if recipe.name not in failed]
+    if not made:
+        raise VitrineError(f"study {study}: none of its systems is there to be compared.")
     name = f"{study}-smoke" if profile == "smoke" else study
     mark = ", generated pictures" if profile == "smoke" else ""
     title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
     folder = out or REPORTS / "studies" / name
     command = f"python -m training study {study} --profile {profile}"
+    if not training:
+        command += " --no-train"
     there = [recipe for recipe in made if recipe.name not in diverged]
     missing = [f"Not run: {name}; {reason}." for name, reason in failed.items()]
     about = [f"Command: `{command}`.", *origin(there), *missing]
@@ -155,7 +160,7 @@ def study_command(study: str, profile: Profile, out: Path | None) -> None:
     write_study_figures(study, recipes, rows, folder)
     for path in sorted(folder.iterdir()):
         click.echo(path)
-    if failed:
+    if failed and training:
         raise click.exceptions.Exit(1)
 
 
@@ -214,6 +219,12 @@ def reference_command(name: str, dataset: str | None) -> None:
 
 for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):
     main.add_command(_command)
+
+
+def _missing(recipes: Sequence[Recipe]) -> dict[str, str]:
+    """Recipes without an artifact, as `train` returns those that failed."""
+    there = artifact_names()
+    return {r.name: "not trained" for r in recipes if r.artifact_name not in there}
 
 
 def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], dict[str, DivergedError]]:

@@ -1,11 +1,12 @@
 """The page of all studies: figures come from the comparisons, and gaps are said to be gaps."""
 
+import csv
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from artifacts import Artifact
+from artifacts import Artifact, VitrineError
 from training.__main__ import main
 from training.recipe import recipe_names
 from training.results import STUDIES, results
@@ -58,3 +59,22 @@ def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = CliRunner().invoke(main, ["results", "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert out.read_text(encoding="utf-8") == results()
+
+
+def test_a_study_can_be_compared_without_training(tmp_path: Path) -> None:
+    asked = ["study", "cars", "--profile", "cpu", "--no-train", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, asked).exit_code == 0
+    text = (tmp_path / "comparison.md").read_text()
+    assert "Not run: cars-random; not trained." in text
+    systems = [row["system"] for row in csv.DictReader((tmp_path / "comparison.csv").open())]
+    assert systems == ["cars-lite0-finetuned"]
+
+
+def test_nothing_to_compare_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path))
+    asked = ["study", "mnist", "--profile", "cpu", "--no-train", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, asked)
+    assert isinstance(result.exception, VitrineError)
+    assert not (tmp_path / "out").exists()
