@@ -28,7 +28,7 @@ class Row:
     validation: float | None
     test: float | None
     reported_on: str
-    """Split of the reported figure: test where there is one, else validation."""
+    """Split of the reported figure, test where there is one; test where none was reported."""
     reported: float | None
     difference: float | None
     """Ours minus reported, on that split."""
@@ -221,8 +221,10 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
 
 def _reported(recipe: Recipe) -> tuple[str, float | None]:
     """The split whose accuracy the study printed (test where there is one), and the figure."""
-    split = "test" if "accuracy/test" in recipe.reported else "validation"
-    return split, recipe.reported.get(f"accuracy/{split}")
+    figures = {split: recipe.reported.get(f"accuracy/{split}") for split in ("test", "validation")}
+    told = [split for split, figure in figures.items() if figure is not None]
+    split = told[0] if told else "test"
+    return split, figures[split]
 
 
 def _seconds_per_epoch(manifest: Manifest) -> float | None:
