@@ -78,10 +78,12 @@ train-all: $(DEV)/.installed  ## Train every recipe that is out of date [PROFILE
 results: $(DEV)/.installed  ## Write RESULTS.md from the tables of the studies
 	$(DEV)/bin/python -m training results
 
-report: $(DEV)/.installed  ## Look into every model; two pages go to docs/reports
+report: $(DEV)/.installed  ## Look into every model; pages of the defaults go to docs/reports
 	$(DEV)/bin/python -m analysis report
 	$(DEV)/bin/python -m analysis report --model cifar10-fast \
 	  --model mnist-relu-cross-entropy-sgd --limit 1000 --out reports/pages --pages docs/reports
+	$(DEV)/bin/python -m analysis report --model cars-lite0-finetuned --dataset stanford_cars:test \
+	  --limit 400 --out reports/pages --pages docs/reports
 
 # onnxruntime stands in for onnxruntime-gpu where that has no wheel; both are pinned everywhere.
 constraints:  ## Pin in constraints.txt what the ranges of pyproject.toml resolve to today
