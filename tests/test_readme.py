@@ -41,7 +41,7 @@ NOT_COPIED = (
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHOWN = {
     "json": "an answer",
-    "text": "what cannot run here: it needs a container engine, gigabytes, or hours",
+    "text": "what cannot run here: it needs containers or hours, or changes this environment",
     "": "a drawing",
 }
 """Kinds of blocks that hold nothing to run."""
