@@ -81,7 +81,7 @@ def command(
     files = artifact.contents()
     files[ATLAS_FILE] = atlas.content()
     files[SHEET_FILE] = draw_sheet([pictures.pixels(index) for index in indices], side)
-    saved = Artifact.save(artifact.manifest, files, artifact.path.parent)
+    saved = artifact.rewrite(artifact.manifest, files)
     for name, value in measure(vectors.vectors, points, pictures.labels[indices]).items():
         click.echo(f"{name}: {value:.4f}")
     click.echo(f"{saved.path}: {len(files[ATLAS_FILE]) + len(files[SHEET_FILE]):,} bytes more")

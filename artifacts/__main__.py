@@ -89,7 +89,7 @@ def card(name: str, title: str | None) -> None:
     artifact = Artifact.open(name)
     if title is not None:
         manifest = artifact.manifest.model_copy(update={"title": title.strip().rstrip(".")})
-        artifact = Artifact.save(manifest, artifact.contents(), artifact.path.parent)
+        artifact = artifact.rewrite(manifest, artifact.contents())
     click.echo(write_card(artifact.manifest), nl=False)
 
 

@@ -126,8 +126,17 @@ class Artifact:
             check_graph(self.path / name, self.manifest)
 
     def contents(self) -> dict[str, bytes]:
-        """Every file but the manifest, by name: what `save` takes to write the artifact anew."""
+        """Every file but the manifest, by name: what `rewrite` takes."""
         return {name: (self.path / name).read_bytes() for name in self.manifest.files}
+
+    def rewrite(self, manifest: Manifest, files: Mapping[str, bytes]) -> Self:
+        """Write the artifact anew in its folder, also in that of a version; see `save`.
+
+        Args:
+            manifest: of the same name.
+            files: all of them; `contents` gives those that are there.
+        """
+        return self.save(manifest, files, self.path.parent, self.name)
 
     @classmethod
     def save(

@@ -97,7 +97,7 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
         int8=after,
     )
     changed = manifest.model_copy(update={"quantization": record})
-    Artifact.save(changed, files, artifact.path.parent, artifact.name)
+    artifact.rewrite(changed, files)
     return record
 
 

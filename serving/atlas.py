@@ -16,7 +16,7 @@ def atlas_of(model: ServedModel) -> Atlas:
     Raises:
         RequestError: it has none, or one that cannot be read.
     """
-    name = model.manifest.name
+    name = model.name
     try:
         atlas = model.atlas
     except ArtifactError:

@@ -98,7 +98,7 @@ def with_atlas(artifact: Artifact, pictures: Sequence[Picture]) -> Artifact:
         vectors=vectors,
     )
     files = {ATLAS_FILE: atlas.content(), SHEET_FILE: draw_sheet(pictures, 16)}
-    return Artifact.save(artifact.manifest, artifact.contents() | files, artifact.path.parent)
+    return artifact.rewrite(artifact.manifest, artifact.contents() | files)
 
 
 def embedding_model(dimension: int = 16, cells: int = 8, middle: float = 0.5) -> onnx.ModelProto:

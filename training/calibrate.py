@@ -169,7 +169,7 @@ def calibrate(
     metrics = [m for each in (measured, *others) for m in report(each, thresholds, seed)]
     update = {"verification": verification, "metrics": tuple(metrics)}
     manifest = artifact.manifest.model_copy(update=update)
-    return Artifact.save(manifest, artifact.contents(), artifact.path.parent, artifact.name)
+    return artifact.rewrite(manifest, artifact.contents())
 
 
 def _metric(artifact: Artifact) -> str:

@@ -62,4 +62,4 @@ def add_reference(artifact: Artifact, images: Images, data: str) -> Artifact:
     reference = measure_reference(Runtime.open(artifact), images, manifest.temperature, data)
     files = artifact.contents()
     files[REFERENCE_FILE] = write_reference(reference)
-    return Artifact.save(manifest, files, artifact.path.parent, artifact.name)
+    return artifact.rewrite(manifest, files)

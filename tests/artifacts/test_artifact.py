@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from artifacts import Artifact, ArtifactError, Manifest, artifact_names
+from artifacts.__main__ import main
 from artifacts.artifact import default_version
 from tests.graphs import tiny_artifact, tiny_model
 
@@ -188,6 +190,19 @@ def test_versions_are_folders_with_a_suffix(saved: Artifact) -> None:
     changed = older.manifest.model_copy(update={"temperature": 3.0})
     rewritten = Artifact.save(changed, older.contents(), root, older.name)
     assert Artifact.open("tiny@1", root) == rewritten
+    assert Artifact.open("tiny", root) == newer
+
+
+def test_a_version_is_given_a_title_in_its_own_folder(
+    saved: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = saved.path.parent
+    saved.path.rename(root / "tiny@1")
+    newer = tiny_artifact(root, classes=("left", "right"))
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(root))
+    done = CliRunner().invoke(main, ["card", "tiny@1", "--title", "An older one"])
+    assert done.exit_code == 0, done.output
+    assert Artifact.open("tiny@1", root).manifest.title == "An older one"
     assert Artifact.open("tiny", root) == newer
 
 
