@@ -7,12 +7,11 @@ import numpy as np
 
 from analysis import answers
 from analysis.answers import Floats
-from analysis.options import Asked, model_option
+from analysis.options import Asked, dataset_option, images_option, model_option
 from analysis.output import report_skipped
 from analysis.tsne import Vectors, embed, measure, usual_perplexity
 from artifacts import Artifact
 from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet
-from artifacts.datasets.registry import HELP
 
 
 def unit_square(points: Floats) -> Vectors:
@@ -27,12 +26,8 @@ def unit_square(points: Floats) -> Vectors:
 
 @click.command("atlas")
 @model_option
-@click.option(
-    "--images",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of pictures; folders in it are classes.",
-)
-@click.option("--dataset", help=f"Data set NAME:SPLIT under VITRINE_DATA: {HELP}.")
+@images_option
+@dataset_option
 @click.option(
     "--limit",
     type=click.IntRange(4, 2000),

@@ -13,13 +13,15 @@ from analysis.kept import Kept
 from artifacts.datasets.registry import HELP
 from serving.client import Predictor, connect
 
+images_option = click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of pictures; folders in it are classes.",
+)
+dataset_option = click.option("--dataset", help=f"Data set NAME:SPLIT under VITRINE_DATA: {HELP}.")
 OPTIONS = (
-    click.option(
-        "--images",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Folder of pictures; folders in it are classes.",
-    ),
-    click.option("--dataset", help=f"Data set NAME:SPLIT under VITRINE_DATA: {HELP}."),
+    images_option,
+    dataset_option,
     click.option(
         "--limit", type=click.IntRange(min=1), help="Use so many pictures, drawn evenly; else all."
     ),

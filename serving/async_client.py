@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import httpx
 import numpy as np
 
-from serving.chunks import Rows, Source, check_same_model, chunks, merge, picture_form, placed
+from serving.chunks import Rows, Source, chunks, join, merge, picture_form, placed
 from serving.client import array_of, model_path
 from serving.connection import AsyncConnection
 from serving.faces.client import BASE, face_options, pair_of
@@ -66,10 +66,7 @@ class AsyncClient:
             response = await self._post(f"{model_path(name)}/classify?top={top}", chunk)
             return self._server.parse(Classification, response)
 
-        answers = await self._each(ask, pictures)
-        check_same_model([answer.model for answer in answers])
-        joined = tuple(picture for answer in answers for picture in answer.pictures)
-        return answers[0].model_copy(update={"pictures": joined})
+        return join(await self._each(ask, pictures))
 
     async def features(self, name: str, pictures: Sequence[Source]) -> Rows:
         """What the head of the network sees: float32 N x D."""
@@ -96,10 +93,7 @@ class AsyncClient:
             response = await self._post(f"{model_path(name)}/neighbours?top={top}", chunk)
             return self._server.parse(Neighbours, response)
 
-        answers = await self._each(ask, pictures)
-        check_same_model([answer.model for answer in answers])
-        joined = tuple(picture for answer in answers for picture in answer.pictures)
-        return answers[0].model_copy(update={"pictures": joined})
+        return join(await self._each(ask, pictures))
 
     async def verify(
         self,

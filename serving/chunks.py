@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,9 @@ from artifacts import VitrineError
 from artifacts.runtime import Picture
 from serving.pictures import MAX_BODY_BYTES, MAX_REQUEST_PIXELS, open_picture, size_of
 from serving.problems import RequestError
-from serving.schemas import Inspection, Layer, Stamp
+from serving.schemas import Classification, Inspection, Layer, Neighbours, Stamp
+
+ByPicture = TypeVar("ByPicture", Classification, Neighbours)
 
 Source = bytes | Picture
 """A picture: encoded, or uint8 H x W x 3 RGB."""
@@ -73,6 +76,17 @@ def _layer(layer: Layer, by_channel: npt.NDArray[np.float64], small: float | Non
 def _mean(shares: Sequence[float | None], weights: npt.NDArray[np.float64]) -> float | None:
     known = [share for share in shares if share is not None]
     return float(np.average(known, weights=weights)) if known else None
+
+
+def join(answers: Sequence[ByPicture]) -> ByPicture:
+    """One answer about all pictures from those about chunks of them.
+
+    Raises:
+        ServerError: as `check_same_model`.
+    """
+    check_same_model([answer.model for answer in answers])
+    pictures = tuple(picture for answer in answers for picture in answer.pictures)
+    return answers[0].model_copy(update={"pictures": pictures})
 
 
 def check_same_model(stamps: Sequence[Stamp]) -> None:

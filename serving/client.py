@@ -19,7 +19,7 @@ import numpy as np
 from artifacts import Artifact
 from serving import operations
 from serving.atlas import neighbours
-from serving.chunks import Rows, Source, check_same_model, chunks, merge, picture_form, placed
+from serving.chunks import Rows, Source, chunks, join, merge, picture_form, placed
 from serving.connection import Connection
 from serving.drift import no_answers
 from serving.models import Models, ServedModel
@@ -70,10 +70,7 @@ class _Chunked(ABC):
 
     def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
         """As `Predictor.classify`."""
-        answers = self._each(lambda chunk: self._classify(name, chunk, top), pictures)
-        check_same_model([answer.model for answer in answers])
-        joined = tuple(picture for answer in answers for picture in answer.pictures)
-        return answers[0].model_copy(update={"pictures": joined})
+        return join(self._each(lambda chunk: self._classify(name, chunk, top), pictures))
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:
         """As `Predictor.features`."""
@@ -85,10 +82,7 @@ class _Chunked(ABC):
 
     def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
         """The `top` nearest pictures of the model's atlas to each picture, and its place there."""
-        answers = self._each(lambda chunk: self._neighbours(name, chunk, top), pictures)
-        check_same_model([answer.model for answer in answers])
-        joined = tuple(picture for answer in answers for picture in answer.pictures)
-        return answers[0].model_copy(update={"pictures": joined})
+        return join(self._each(lambda chunk: self._neighbours(name, chunk, top), pictures))
 
     def _each(
         self, ask: Callable[[list[Source]], Answer], pictures: Sequence[Source]

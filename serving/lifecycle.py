@@ -21,6 +21,8 @@ from serving.traffic import Traffic
 
 POLL = 0.2
 """Seconds between two looks."""
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask a worker to end."""
 STOPPING = RequestError("server-stopping", "the server is stopping; what it took on it answers.")
 
 log = logging.getLogger("bentoml.vitrine")
@@ -135,19 +137,18 @@ class Lifecycle:
 @contextmanager
 def _ended_at_once() -> Iterator[None]:
     """A worker that nobody is connected to has nothing to finish: SIGTERM need not wait for it."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    before = [signal.signal(number, signal.SIG_DFL) for number in ENDING]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(ENDING, before, strict=True):
             signal.signal(number, handler)
 
 
 def _at_the_end(traffic: Traffic) -> None:
     """On SIGTERM refuse what is new and finish what was taken on; only then let uvicorn end."""
     loop = asyncio.get_running_loop()
-    ends = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    ends = {number: signal.getsignal(number) for number in ENDING}
 
     async def drain(number: int) -> None:
         while traffic.under_way:  # noqa: ASYNC110 - counted where an event would cost as much

@@ -221,10 +221,10 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
 
 def _reported(recipe: Recipe) -> tuple[str, float | None]:
     """The split whose accuracy the study printed (test where there is one), and the figure."""
-    figures = {split: recipe.reported.get(f"accuracy/{split}") for split in ("test", "validation")}
-    told = [split for split, figure in figures.items() if figure is not None]
-    split = told[0] if told else "test"
-    return split, figures[split]
+    for split in ("test", "validation"):
+        if f"accuracy/{split}" in recipe.reported:
+            return split, recipe.reported[f"accuracy/{split}"]
+    return "test", None
 
 
 def _seconds_per_epoch(manifest: Manifest) -> float | None:
