@@ -116,7 +116,8 @@ def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, paddin
     around = weight.shape[2] - 1 - padding
     if stride > 1:
         height, width = (size + 2 * padding - weight.shape[2] + 1 for size in x.shape[2:])
-        spaced = x.new_zeros(*grad.shape[:2], height, width).to(memory_format=torch.channels_last)
+        shape = (*grad.shape[:2], height, width)
+        spaced = torch.empty(shape, dtype=grad.dtype, memory_format=torch.channels_last).zero_()
         spaced[:, :, ::stride, ::stride] = grad
         grad = spaced
     return F.conv2d(grad, weight.flip(2, 3), padding=around, groups=x.shape[1])
