@@ -6,19 +6,20 @@ from typing import Any
 
 import torch
 
-from artifacts import Artifact, Manifest, Runtime
+from artifacts import Artifact, ArtifactError, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord, Task
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
-from training.data import Split, Splits, load_or_download
+from training.data import Split, Splits, load_or_download, load_splits
 from training.embeddings import measured_embedding
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
+from training.half import TOLERANCE, lean
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
-from training.reference import held_out_name
+from training.reference import check_same, held_out_name, recipe_of
 from training.svm import Tried, kernels_csv, kernels_plot
 
 TRAIN_SAMPLES = 10_000
@@ -44,8 +45,8 @@ def publish(
     policy = recipe.policy
     task: Task = "embedding" if recipe.loss.embeds else "classification"
     graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
+    graph = lean(graph, policy, splits.validation.originals)
     runtime = Runtime(graph, policy)
-    measure = measured_embedding if recipe.loss.embeds else _measured_classifier
     served = network.trunk if recipe.loss.embeds else network
     total, trainable = parameter_counts(served)
     manifest = Manifest.build(
@@ -55,7 +56,7 @@ def publish(
         route=recipe.route,
         default=recipe.default,
         input=policy,
-        **measure(recipe, splits, runtime),
+        **measured(recipe, splits, runtime),
         dataset=DatasetRecord(
             name=splits.source.name,
             fingerprint=splits.source.fingerprint,
@@ -88,12 +89,9 @@ def publish(
         code_version=code_version(),
         created=datetime.now(UTC).replace(microsecond=0),
     )
-    held_out = splits.validation
-    data = held_out_name(splits.source.name, len(held_out))
-    reference = measure_reference(runtime, held_out.originals, manifest.temperature, data)
     files = {
         MODEL_FILE: graph,
-        REFERENCE_FILE: write_reference(reference),
+        REFERENCE_FILE: _reference(manifest, splits, runtime),
         HISTORY_FILE: history_csv(history),
     }
     if history:
@@ -102,6 +100,45 @@ def publish(
         files["kernels.csv"] = kernels_csv(tried)
         files["kernels.png"] = kernels_plot(tried, _title(manifest))
     return Artifact.save(manifest, files)
+
+
+def halve_artifact(artifact: Artifact) -> Artifact:
+    """Store an artifact's weights in half precision, and measure anew what stands in its manifest.
+
+    Raises:
+        ArtifactError: no recipe made it, it is served in integers, or its weights are stored so
+            already or would not give the same answers.
+        DataError: the data is missing, or not what it was trained on.
+    """
+    manifest, files = artifact.manifest, artifact.contents()
+    recipe = recipe_of(manifest, "its figures cannot be measured anew")
+    if artifact.model_file != MODEL_FILE:
+        raise ArtifactError(f"{artifact.name} is served in integers, which are smaller yet.")
+    splits = load_splits(recipe.data, recipe.seed)
+    check_same(manifest, recipe, splits.source.fingerprint, len(splits.validation))
+    graph = lean(files[MODEL_FILE], manifest.input, splits.validation.originals)
+    if graph == files[MODEL_FILE]:
+        raise ArtifactError(
+            f"{artifact.name}: its weights are in half precision already, or its answers would "
+            f"change by more than {TOLERANCE}; it stays as it is."
+        )
+    runtime = Runtime(graph, manifest.input)
+    changed = manifest.model_copy(update=measured(recipe, splits, runtime))
+    reference = _reference(changed, splits, runtime)
+    return artifact.rewrite(changed, {**files, MODEL_FILE: graph, REFERENCE_FILE: reference})
+
+
+def measured(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
+    """Fields of the manifest that say what the graph does: metrics, temperature or thresholds."""
+    measure = measured_embedding if recipe.loss.embeds else _measured_classifier
+    return measure(recipe, splits, runtime)
+
+
+def _reference(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
+    held_out = splits.validation
+    data = held_out_name(splits.source.name, len(held_out))
+    reference = measure_reference(runtime, held_out.originals, manifest.temperature, data)
+    return write_reference(reference)
 
 
 def _measured_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:

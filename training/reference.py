@@ -1,12 +1,16 @@
 """The reference for drift of an artifact that exists already."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from artifacts import Artifact, ArtifactError, DataError, Manifest, Runtime
 from artifacts.datasets import load, parse
 from artifacts.datasets.base import take
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from artifacts.runtime import Picture
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
 
 Images = Sequence[Picture] | Picture
 
@@ -30,22 +34,45 @@ def held_out(manifest: Manifest) -> tuple[Images, str]:
         DataError: the data is missing, or not what it was trained on.
     """
     from training.data import hold_out  # noqa: PLC0415 - torch, which data sets do without
-    from training.recipe import load_recipe  # noqa: PLC0415
 
-    made, trained = manifest.recipe, manifest.dataset
-    if made is None or trained is None:
-        raise ArtifactError(
-            f"{manifest.name} was made by no recipe; give the pictures to compare with: --dataset."
-        )
-    recipe = load_recipe(made.name, made.profile)
+    recipe = recipe_of(manifest, "give the pictures to compare with: --dataset")
     source, places = hold_out(recipe.data, recipe.seed)
-    found = (source.fingerprint, len(places))
-    if found != (trained.fingerprint, trained.validation_samples):
+    check_same(manifest, recipe, source.fingerprint, len(places))
+    return take(source.images, places.numpy()), held_out_name(source.name, len(places))
+
+
+def recipe_of(manifest: Manifest, instead: str) -> "Recipe":
+    """The recipe that made an artifact.
+
+    Args:
+        manifest: of the artifact.
+        instead: what to do where there is none.
+
+    Raises:
+        ArtifactError: it was made by no recipe.
+    """
+    from training.recipe import load_recipe  # noqa: PLC0415 - as above
+
+    if manifest.recipe is None or manifest.dataset is None:
+        raise ArtifactError(f"{manifest.name} was made by no recipe; {instead}.")
+    return load_recipe(manifest.recipe.name, manifest.recipe.profile)
+
+
+def check_same(manifest: Manifest, recipe: "Recipe", fingerprint: str, validation: int) -> None:
+    """Hold data to what an artifact was trained on.
+
+    Raises:
+        DataError: other data, or another number of validation pictures.
+    """
+    trained = manifest.dataset
+    if trained is None or (fingerprint, validation) != (
+        trained.fingerprint,
+        trained.validation_samples,
+    ):
         raise DataError(
             f"{recipe.data.name} or the recipe {recipe.name} is not what {manifest.name} was "
             "trained on; restore them, or give pictures by --dataset."
         )
-    return take(source.images, places.numpy()), held_out_name(source.name, len(places))
 
 
 def held_out_name(data: str, pictures: int) -> str:

@@ -20,6 +20,7 @@ from artifacts.artifact import MODEL_FILE, artifact_names
 from artifacts.datasets import load
 from artifacts.graph import load_graph
 from training.data import Splits, load_splits
+from training.half import SUFFIX
 from training.inputs import normalise
 from training.loop import fit
 from training.networks import Classifier, build, code_hash
@@ -127,7 +128,7 @@ def adopt_head(network: Classifier, artifact: Artifact) -> None:
     graph = load_graph(artifact.path / MODEL_FILE).graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     for key, weight in network.head.state_dict().items():
-        tensor = held.get(f"network.head.{key}")
+        tensor = held.get(f"network.head.{key}") or held.get(f"network.head.{key}{SUFFIX}")
         if tensor is None or list(tensor.dims) != list(weight.shape):
             raise RecipeError(
                 f"{artifact.manifest.name} has no head weight {key!r} of shape "
