@@ -8,8 +8,13 @@ export class Problem extends Error {
   }
 }
 
-/** The answer to a request; `key` goes along as bearer token if it is not empty. */
-export async function ask(path, { key = "", headers = {}, ...options } = {}) {
+let key = ""; // in the memory of this page alone
+
+/** Send this API key with all that is asked from now on; none if it is empty. */
+export const useKey = (given) => (key = given.trim());
+
+/** The answer to a request; a refusal for want of a key is told to the page, too. */
+export async function ask(path, { headers = {}, ...options } = {}) {
   if (key) headers = { ...headers, Authorization: `Bearer ${key}` };
   let response;
   try {
@@ -18,6 +23,7 @@ export async function ask(path, { key = "", headers = {}, ...options } = {}) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ title: "The server does not answer", detail: "Check that it runs, then try again.", code: "no-answer" });
   }
+  if ([401, 403].includes(response.status)) dispatchEvent(new Event("keywanted"));
   if (!response.ok) throw await problemOf(response);
   return response;
 }

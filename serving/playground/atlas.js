@@ -1,6 +1,6 @@
 // One picture among those that the model knows: its neighbours, and its place on their map.
 
-import { askJson, form, Problem } from "./api.js";
+import { ask, askJson, form, Problem } from "./api.js";
 import { make } from "./page.js";
 
 const [WIDTH, SMALL, LARGE] = [640, 22, 44]; // px of the map, and of pictures on it
@@ -9,10 +9,8 @@ const known = new Map(); // by address of a model: what was asked once
 /** A model's atlas with its sheet, or the problem that it has none. */
 async function atlasOf(path) {
   const atlas = await askJson(`${path}/atlas`);
-  const sheet = new Image();
-  sheet.src = `${path}/atlas/sheet?of=${atlas.model.hash.slice(0, 8)}`;
-  await sheet.decode();
-  return { ...atlas, sheet };
+  const sheet = await ask(`${path}/atlas/sheet?of=${atlas.model.hash.slice(0, 8)}`);
+  return { ...atlas, sheet: await createImageBitmap(await sheet.blob()) };
 }
 
 /** What the page shows of a picture's surroundings; a model without an atlas says how to make one. */

@@ -4,19 +4,22 @@ import { make, svg } from "./page.js";
 
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 
+/** px: what a drawing may take, so that its text keeps its size. */
+const room = (most) => Math.min(most, document.querySelector("main").clientWidth - 32);
+
 /** A table of classes with a bar each. */
 export function classBars(top) {
   const rows = top.map(({ class: name, probability }) => {
     const fill = make("i");
     fill.style.width = `${100 * probability}%`;
-    return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, make("div", { className: "bar" }, fill)), make("td", {}, percent(probability)));
+    return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, make("div", { className: "bar" }, fill)), make("td", {}, probability < 0.0005 ? "< 0.1 %" : percent(probability)));
   });
   return make("table", { className: "bars" }, ...rows);
 }
 
-/** One bar for each activation, in the order of the network; `choose(name)` on a click. */
+/** A bar of zeros for each activation, in the order of the network, before one of small values; `choose(name)` on a click. */
 export function zerosProfile(layers, choose) {
-  const [width, height, left, bottom] = [600, 170, 38, 18];
+  const [width, height, left, bottom] = [room(600), 170, 46, 18];
   const step = (width - left) / layers.length;
   const y = (share) => (height - bottom) * (1 - share) + 4;
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height + 6}`, class: "chart", role: "img", "aria-label": describe(layers) });
@@ -26,8 +29,11 @@ export function zerosProfile(layers, choose) {
   }
   layers.forEach((layer, i) => {
     const x = left + i * step;
-    const title = svg("title", {}, `${layer.name}: ${percent(layer.zeros)}`);
-    const bar = svg("rect", { x: x + step * 0.1, width: step * 0.8, y: y(layer.zeros), height: Math.max(0, y(0) - y(layer.zeros)), class: "zeros" });
+    const small = layer.small === null ? "" : `, ${percent(layer.small)} small`;
+    const title = svg("title", {}, `${layer.name}: ${percent(layer.zeros)}${small}`);
+    const barTo = (share, kind) => svg("rect", { x: x + step * 0.1, width: step * 0.8, y: y(share), height: y(0) - y(share), class: kind });
+    const bar = barTo(layer.zeros, "zeros");
+    if (layer.small !== null) chart.append(barTo(layer.small, "small"));
     const hit = svg("rect", { x, width: step, y: y(1), height: y(0) - y(1), class: "hit" }, title);
     bar.dataset.layer = layer.name;
     hit.addEventListener("click", () => choose(layer.name));
@@ -44,7 +50,7 @@ function describe(layers) {
 
 /** A distance among those of pairs, as far as known: up to the threshold is a match; other thresholds are dashed. */
 export function distanceChart({ distance, threshold, thresholds, histogram }) {
-  const width = Math.min(640, document.querySelector("main").clientWidth - 32); // px: text keeps its size
+  const width = room(640);
   const [left, top, height] = [8, 32, histogram ? 150 : 46];
   const bins = histogram ? histogram.width * histogram.same.length : 0;
   const end = Math.max(bins, 1.15 * distance, ...thresholds.map((t) => 1.15 * t.distance));

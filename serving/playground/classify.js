@@ -12,10 +12,11 @@ export function setUpClassify({ models, defaults }) {
   const runMaps = taskRunner(byId("maps"), byId("classify-problem"));
   const picture = pictureInput("image", "Drop, paste or choose a picture", answer);
   const chosen = () => classifiers.find((model) => model.name === select.value);
+  const address = () => `/v1/models/${encodeURIComponent(select.value)}`;
   let layers = [];
 
   document.querySelector("[data-pictures=image]").append(picture.element);
-  select.append(...classifiers.map((model) => make("option", { value: model.name }, model.name + (model.synthetic ? " (synthetic)" : ""))));
+  select.append(...groupedOptions(classifiers));
   const first = Object.values(defaults).find((name) => classifiers.some((model) => model.name === name));
   if (first) select.value = first;
   select.addEventListener("change", () => {
@@ -35,8 +36,9 @@ export function setUpClassify({ models, defaults }) {
 
   function answer() {
     if (!picture.file || !chosen()) return;
-    for (const part of ["classes", "around", "inside"]) byId(part).hidden = true;
-    const path = `/v1/models/${encodeURIComponent(select.value)}`;
+    for (const part of ["welcome", "classes", "around", "inside"]) byId(part).hidden = true;
+    byId("maps").replaceChildren();
+    const path = address();
     const request = (signal) => ({ method: "POST", body: form({ image: picture.file }), signal });
     run(async (signal) => {
       const answer = await askJson(`${path}/classify?top=5`, request(signal));
@@ -44,22 +46,26 @@ export function setUpClassify({ models, defaults }) {
       byId("surroundings").replaceChildren(...(await surroundings(path, picture.file, signal)));
       byId("around").hidden = false;
       const inside = await askJson(`${path}/inspect`, request(signal));
-      showInside(inside.layers);
+      showInside(inside);
     });
   }
 
-  function showClasses({ model, provider, pictures: [{ size, treatment, top }] }) {
+  function showClasses({ model, provider, pictures: [{ size, shown, top }] }) {
     byId("classes-bars").replaceChildren(classBars(top));
     byId("classes-note").textContent =
-      `Calibrated by temperature ${chosen().temperature.toPrecision(3)}. ${size.width}×${size.height} px, ${treatment}; ` +
+      `Calibrated by temperature ${chosen().temperature.toPrecision(3)}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px; ` +
       `${model.name} ${model.hash.slice(0, 8)} on ${provider.replace("ExecutionProvider", "")}. It names one of its classes for any picture.`;
     byId("classes").hidden = false;
   }
 
   function showInside(found) {
-    layers = found;
+    layers = found.layers;
     byId("inside").hidden = !layers.length;
     if (!layers.length) return;
+    const smooth = layers.some(({ small }) => small !== null);
+    byId("profile-note").textContent = "Share of exact zeros after each activation, for this picture" +
+      (smooth ? `; paler: of values nearer to zero than ${found.epsilon}, since smooth activations are hardly ever exactly zero.` : ".") +
+      " Choose one to see its maps.";
     byId("profile").replaceChildren(zerosProfile(layers, choose));
     byId("layer").replaceChildren(...layers.map((layer) => make("option", { value: layer.name }, `${layer.name} (${layer.operator})`)));
     choose(layers[0].name);
@@ -76,13 +82,25 @@ export function setUpClassify({ models, defaults }) {
     byId("layer-note").textContent = `${percent(layer.zeros)} zeros; ${dead} of ${layer.channels} channels are silent on this picture.`;
     for (const bar of document.querySelectorAll(".chart .zeros")) bar.classList.toggle("chosen", bar.dataset.layer === layer.name);
     runMaps(async (signal) => {
-      const path = `/v1/models/${encodeURIComponent(select.value)}/maps?layer=${encodeURIComponent(layer.name)}`;
-      const response = await ask(path, { method: "POST", body: form({ image: picture.file }), signal });
+      const response = await ask(`${address()}/maps?layer=${encodeURIComponent(layer.name)}`, { method: "POST", body: form({ image: picture.file }), signal });
       const array = parseNpy(await response.arrayBuffer());
       const maps = array.shape.length === 3 ? featureMaps(array) : [make("p", { className: "note" }, `What it gives is no picture: shape ${array.shape.join("×")}.`)];
       byId("maps").replaceChildren(...maps);
     });
   }
 
-  return picture;
+  return { inputs: [picture], again: answer };
+}
+
+/** The models as options, by the data they learnt from, each with its accuracy. */
+function groupedOptions(models) {
+  const groups = new Map();
+  for (const model of models) {
+    const data = model.dataset?.name ?? "imported";
+    const accuracy = model.metrics.find(({ name, split, size }) => name === "accuracy" && split === "test" && !size);
+    const text = model.name + (accuracy ? ` · ${percent(accuracy.value)} right` : "") + (model.synthetic ? " (synthetic)" : "");
+    if (!groups.has(data)) groups.set(data, make("optgroup", { label: data }));
+    groups.get(data).append(make("option", { value: model.name }, text));
+  }
+  return groups.values();
 }

@@ -5,17 +5,12 @@ import { byId, make, pictureInput, taskRunner } from "./page.js";
 
 export function setUpGallery() {
   const run = taskRunner(byId("gallery"), byId("gallery-problem"));
-  const key = () => byId("key").value;
   const portrait = pictureInput("portrait", "A picture of the person");
   const who = pictureInput("who", "Drop, paste or choose a picture", identify);
   let next = 0;
 
   document.querySelector("[data-pictures=who]").append(who.element);
   document.querySelector("[data-pictures=portrait]").append(portrait.element);
-  byId("open-gallery").addEventListener("submit", (event) => {
-    event.preventDefault();
-    run(list);
-  });
   byId("more").addEventListener("click", () => run(page));
   byId("enrol").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -23,7 +18,7 @@ export function setUpGallery() {
   });
 
   async function list(signal) {
-    const { people, pictures, search, keeps_pictures: kept } = await askJson("/v1/faces", { key: key(), signal });
+    const { people, pictures, search, keeps_pictures: kept } = await askJson("/v1/faces", { signal });
     byId("gallery-note").textContent =
       `Enrolled: ${count(people, "person", "people")}, ${count(pictures, "picture", "pictures")}. The search is ${search.kind}. The pictures themselves are ${kept ? "kept" : "not kept"}.`;
     byId("people").replaceChildren();
@@ -33,7 +28,7 @@ export function setUpGallery() {
   }
 
   async function page(signal) {
-    const answer = await askJson(`/v1/faces/people?after=${next}&limit=50`, { key: key(), signal });
+    const answer = await askJson(`/v1/faces/people?after=${next}&limit=50`, { signal });
     byId("people").append(...answer.people.map(entry));
     next = answer.next;
     byId("more").hidden = next === null;
@@ -52,7 +47,7 @@ export function setUpGallery() {
       if (!portrait.file) throw new Problem({ title: "No picture was chosen", detail: `Choose one of ${person}.` });
       const headers = { "Idempotency-Key": randomKey() };
       const body = form({ image: portrait.file });
-      await askJson(`${personPath(person)}/pictures`, { method: "PUT", body, headers, key: key(), signal });
+      await askJson(`${personPath(person)}/pictures`, { method: "PUT", body, headers, signal });
       byId("receipt").replaceChildren(make("p", {}, `${person} is enrolled.`));
       portrait.clear();
       byId("person").value = "";
@@ -67,7 +62,7 @@ export function setUpGallery() {
     dialog.onclose = () => {
       if (dialog.returnValue !== "yes") return;
       run(async (signal) => {
-        const receipt = await askJson(personPath(person), { method: "DELETE", key: key(), signal });
+        const receipt = await askJson(personPath(person), { method: "DELETE", signal });
         showReceipt(receipt);
         await list(signal);
         byId("receipt").focus();
@@ -80,7 +75,7 @@ export function setUpGallery() {
     byId("receipt").replaceChildren(
       make("h2", {}, "Receipt"),
       make("p", {}, `${person}: ${count(embeddings, "embedding", "embeddings")} and ${count(kept, "kept picture", "kept pictures")} removed on ${new Date(at).toLocaleString()}, change ${change}.`),
-      make("p", {}, erased ? "No byte of it is left in the database's files." : "Traces are left:"),
+      make("p", {}, `${erased ? "No byte of them is left in the database's files." : "Traces of them are left."} What stays:`),
       make("ul", {}, ...remains.map((what) => make("li", {}, what))),
     );
   }
@@ -88,7 +83,7 @@ export function setUpGallery() {
   function identify() {
     byId("candidates").replaceChildren();
     run(async (signal) => {
-      const answer = await askJson("/v1/faces/identify?top=3", { method: "POST", body: form({ image: who.file }), key: key(), signal });
+      const answer = await askJson("/v1/faces/identify?top=3", { method: "POST", body: form({ image: who.file }), signal });
       const [{ face, result, reason, people }] = answer.pictures;
       who.mark(face);
       const verdicts = { known: people[0]?.person, unknown: "Nobody enrolled", cannot_say: "Cannot say" };
@@ -97,7 +92,7 @@ export function setUpGallery() {
     });
   }
 
-  return { shown: () => run(list), inputs: [who, portrait] };
+  return { inputs: [who, portrait], again: () => run(list) };
 }
 
 const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;

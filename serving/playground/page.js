@@ -102,12 +102,14 @@ export function pictureInput(name, text, picked = () => {}) {
   return state;
 }
 
+const FIGURES = { accuracy: "Accuracy", ece: "Calibration error", eer: "Equal error rate" };
+
 /** What is known about a model, as a card. */
 export function modelCard(model) {
   const number = (n) => n.toLocaleString("en");
   const policy = model.input;
   const native = policy.fixed_size ? `squashed to ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
-    : policy.native_side ? `rescaled to ${policy.native_side.join("–")} px a side` : "shown as they are";
+    : policy.native_side ? `rescaled to ${[...new Set(policy.native_side)].join(" to ")} px a side` : "shown as they are";
   const facts = {
     Task: model.task === "classification" ? `names one of ${model.classes.length} classes` : "embeds faces",
     Pictures: `${policy.accepted_side.join(" to ")} px, ${native}`,
@@ -115,8 +117,8 @@ export function modelCard(model) {
   if (model.dataset) facts.Data = `${model.dataset.name}, ${number(model.dataset.train_samples)} pictures`;
   if (model.parameters) facts.Weights = number(model.parameters.total);
   for (const metric of model.metrics) {
-    if (metric.size || !["accuracy", "ece", "eer"].includes(metric.name) || !metric.split.includes("test")) continue;
-    facts[`${metric.name}, ${metric.split}`] = `${metric.value.toFixed(4)} on ${number(metric.samples)}`;
+    if (metric.size || !(metric.name in FIGURES) || !metric.split.includes("test")) continue;
+    facts[`${FIGURES[metric.name]}, ${metric.split}`] = `${metric.value.toFixed(4)} on ${number(metric.samples)}`;
   }
   facts["Runs on"] = model.provider.replace("ExecutionProvider", "");
   facts.Hash = model.hash.slice(0, 12);

@@ -29,7 +29,7 @@ export function setUpVerify({ models, defaults }) {
     run(async (signal) => {
       const fmr = byId("fmr").value;
       const body = form({ first: first.file, second: second.file });
-      const answer = await askJson(`/v1/faces/verify${fmr ? `?fmr=${fmr}` : ""}`, { method: "POST", body, signal, key: byId("verify-key").value });
+      const answer = await askJson(`/v1/faces/verify${fmr ? `?fmr=${fmr}` : ""}`, { method: "POST", body, signal });
       first.mark(answer.first);
       second.mark(answer.second);
       show(answer);
@@ -60,5 +60,5 @@ export function setUpVerify({ models, defaults }) {
       `by distance, each as shares of its kind: ${pairs.dataset}, ${number(pairs.people)} people`);
   }
 
-  return [first, second];
+  return { inputs: [first, second], again: () => byId("compare").disabled || compare() };
 }

@@ -19,12 +19,13 @@ SECRET, ENTRY = make_key("ada", "read+write")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with keys, on two classifiers, one of them without atlas, and a model of faces."""
+    """A server with keys, on a classifier, a closed one without atlas, and a model of faces."""
     root = tmp_path_factory.mktemp("playground")
     (root / "models").mkdir()
     for name in ("cifar10-gap", "faces-dlib", "ladder-a"):
         (root / "models" / name).symlink_to(artifacts_root().resolve() / name)
-    with running_server(root / "models", root / "log", VITRINE_API_KEYS=ENTRY) as address:
+    settings = {"VITRINE_API_KEYS": ENTRY, "VITRINE_CLOSED": "/v1/models/ladder-a"}
+    with running_server(root / "models", root / "log", **settings) as address:
         yield address
 
 
@@ -61,7 +62,7 @@ def test_a_picture_is_classified_and_looked_into(page: Page, address: str) -> No
     assert filled is not None
     assert whole is not None
     assert filled["width"] / whole["width"] == pytest.approx(best["probability"], abs=0.01)
-    expect(page.locator("#classes-note")).to_contain_text("64x40 ->")
+    expect(page.locator("#classes-note")).to_contain_text("64×40 px was shown to it at")
     expect(page.locator("#classifier-card")).to_contain_text("cifar10, ")
     expect(page.locator("#maps canvas")).not_to_have_count(0)
     bars = page.locator("#profile .zeros").count()
@@ -101,9 +102,13 @@ def test_the_whole_card_opens(page: Page, address: str) -> None:
     expect(page.locator("#classifier-card pre")).to_have_text(card)
 
 
-def test_a_model_without_atlas_says_how_to_make_one(page: Page) -> None:
+def test_a_closed_model_asks_for_the_key_and_one_without_atlas_says_how_to_make_it(page: Page) -> None:
+    expect(page.locator("#access")).to_be_hidden()
     page.select_option("#classifier", "ladder-a")
     page.click("#sample")
+    expect(page.locator("#classify-problem")).to_contain_text("no-key")
+    page.fill("#key", SECRET)
+    page.press("#key", "Enter")
     expect(page.locator("#surroundings")).to_contain_text("python -m analysis atlas --model ladder")
     expect(page.locator("#maps canvas")).not_to_have_count(0)
 
@@ -119,6 +124,7 @@ def test_a_bad_file_is_refused_as_the_api_states_it(page: Page, address: str) ->
     for part in (problem["title"], problem["detail"], problem["code"], f"HTTP {problem['status']}"):
         expect(stated).to_contain_text(part)
     expect(page.locator("#classes")).to_be_hidden()
+    expect(page.locator("#maps canvas")).to_have_count(0)
     page.click("#sample")
     expect(stated).to_be_empty()
 
@@ -130,8 +136,8 @@ def test_two_faces_are_compared(page: Page, address: str) -> None:
     page.set_input_files("#file-second", portrait(mirrored=True))
     page.click("#compare")
     expect(page.locator("#verify-problem")).to_contain_text("no-key")
-    page.fill("#verify-key", SECRET)
-    page.press("#verify-key", "Enter")
+    page.fill("#key", SECRET)
+    page.press("#key", "Enter")
     expect(page.locator(".verdict")).to_have_text("Match")
     scale = page.locator("#decision svg")
     assert re.match(
@@ -194,7 +200,9 @@ def test_the_keyboard_suffices(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator("#tab-verify")).to_be_focused()
     expect(page.locator("#verify")).to_be_visible()
-    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("End")
+    expect(page.locator("#tab-gallery")).to_be_focused()
+    page.keyboard.press("Home")
     reached = set()
     for _ in range(12):
         page.keyboard.press("Tab")
