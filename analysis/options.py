@@ -1,6 +1,7 @@
 """Options that every analysis has."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ OPTIONS = (
         "--limit", type=click.IntRange(min=1), help="Use so many pictures, drawn evenly; else all."
     ),
     click.option(
-        "--url", help="Ask the server there; else the artifact is opened in this process."
+        "--url",
+        help="Ask the server there, with the key in VITRINE_KEY; else the artifact is opened "
+        "in this process.",
     ),
     click.option(
         "--out",
@@ -57,7 +60,8 @@ class Asked:
 
     def predictor(self) -> Predictor:
         """The server at --url, or the artifacts; with --answers, what is known is not asked."""
-        predictor = connect(self.url)
+        # no option: reports record the command that made them
+        predictor = connect(self.url, os.environ.get("VITRINE_KEY"))
         return Kept(predictor, self.answers) if self.answers else predictor
 
     def pictures(self, limit: int | None = None) -> Pictures:

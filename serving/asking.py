@@ -24,6 +24,9 @@ out_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write to this .csv or .jsonl, going on where an earlier run stopped; else CSV on stdout.",
 )
+key_option = click.option(
+    "--key", envvar="VITRINE_KEY", help="API key; VITRINE_KEY holds it unseen."
+)
 top_option = click.option("--top", type=click.IntRange(min=1), default=5, show_default=True)
 
 
@@ -31,7 +34,7 @@ def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Where to ask about faces, and with what key."""
     options = (
         click.option("--url", default=SERVER, show_default=True, help="The server."),
-        click.option("--key", envvar="VITRINE_KEY", help="API key; VITRINE_KEY holds it unseen."),
+        key_option,
         click.option("--aligned", is_flag=True, help="Each picture is the aligned crop of a face."),
     )
     for option in reversed(options):
@@ -43,13 +46,19 @@ def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @files_argument
 @click.option("--model", metavar="NAME", help="The classifier; needed where there are several.")
 @click.option("--url", help="Ask the server there; else the artifact is opened in this process.")
+@key_option
 @top_option
 @out_option
 def classify(
-    paths: tuple[Path, ...], model: str | None, url: str | None, top: int, out: Path | None
+    paths: tuple[Path, ...],
+    model: str | None,
+    url: str | None,
+    key: str | None,
+    top: int,
+    out: Path | None,
 ) -> None:
     """Name the most probable classes of pictures: files, and all in folders."""
-    predictor = connect(url)
+    predictor = connect(url, key)
     info = _classifier(predictor, model)
     top = min(top, len(info.classes))
     ranks = range(1, top + 1)

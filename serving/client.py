@@ -120,12 +120,15 @@ class Client(_Chunked):
 
     Args:
         url: such as http://127.0.0.1:3000.
+        key: API key, where the server has keys.
         timeout: seconds to wait for one request.
         concurrency: requests under way at once.
     """
 
-    def __init__(self, url: str, timeout: float = 60.0, concurrency: int = 4) -> None:
-        self._server = Connection(url, timeout)
+    def __init__(
+        self, url: str, key: str | None = None, timeout: float = 60.0, concurrency: int = 4
+    ) -> None:
+        self._server = Connection(url, timeout, key)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="vitrine-client")
 
     def __enter__(self) -> Self:
@@ -246,6 +249,6 @@ def array_of(response: httpx.Response) -> Rows:
     return array
 
 
-def connect(url: str | None = None) -> Predictor:
-    """The server at `url`, or the artifacts of this machine where it is None."""
-    return LocalPredictor() if url is None else Client(url)
+def connect(url: str | None = None, key: str | None = None) -> Predictor:
+    """The server at `url`, with an API key if it asks for one, or this machine's artifacts."""
+    return LocalPredictor() if url is None else Client(url, key)

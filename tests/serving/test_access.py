@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from artifacts import VitrineError
 from serving.access import EVERYBODY, LOCAL, Access, hash_key, is_loopback, make_key
+from serving.client import Client
 from serving.faces.client import FaceClient
 from serving.problems import RequestError
 from tests.graphs import face_artifact
@@ -169,6 +170,11 @@ def test_addresses_can_be_closed(address: str) -> None:
         assert httpx.get(address + path, headers=key).status_code not in {401, 403}
     for path in ("/v1/models", "/v1/models/other", "/livez", "/readyz", "/docs"):
         assert httpx.get(address + path).status_code not in {401, 403}
+    with Client(address) as stranger, pytest.raises(RequestError) as caught:
+        stranger.model_info("faces")
+    assert caught.value.code == "no-key"
+    with Client(address, key=KEYS["read"][0]) as client:
+        assert client.model_info("faces").task == "embedding"
     refused(httpx.post(f"{address}/v1/models:reload"), "no-key")
     refused(httpx.post(f"{address}/v1/models:reload", headers=key), "scope-missing")
 

