@@ -46,14 +46,26 @@ def test_every_manifest_is_listed() -> None:
 
 def test_the_patch_for_gpus_fits() -> None:
     (patch,) = load(KUBERNETES / "gpu" / "kustomization.yaml")["patches"]
-    (change,) = yaml.safe_load(patch["patch"])
     deployment = deepcopy(load(KUBERNETES / "deployment.yaml"))
-    *parents, last = [p.replace("~1", "/") for p in change["path"].split("/")[1:]]
-    place: Any = deployment
-    for step in parents:
-        place = place[int(step)] if isinstance(place, list) else place[step]
-    place[last] = change["value"]
+    for change in yaml.safe_load(patch["patch"]):
+        *parents, last = [p.replace("~1", "/") for p in change["path"].split("/")[1:]]
+        place: Any = deployment
+        for step in parents:
+            place = place[int(step)] if isinstance(place, list) else place[step]
+        place[int(last) if isinstance(place, list) else last] = change["value"]
     kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    names = [variable["name"] for variable in container["env"]]
+    assert len(names) == len(set(names)) == 4
+    assert container["env"][names.index("VITRINE_WORKERS")]["value"] == "1"
+
+
+def test_replicas_are_scaled_by_a_metric_that_is_served() -> None:
+    pods, _ = load(KUBERNETES / "autoscaler.yaml")["spec"]["metrics"]
+    name = pods["pods"]["metric"]["name"]
+    (rule,) = load(DEPLOY / "adapter.yaml")["rules"]["custom"]
+    assert rule["seriesQuery"].split("{")[0] == name
+    assert name in (DEPLOY / "grafana.json").read_text()  # whose metrics are those of the server
 
 
 def test_pods_are_confined_and_watched() -> None:
@@ -74,7 +86,11 @@ def test_pods_are_confined_and_watched() -> None:
 
 @pytest.mark.parametrize(
     ("schema", "path"),
-    [("compose-spec", "deploy/compose.yaml"), ("citation-file-format", "CITATION.cff")],
+    [
+        ("compose-spec", "deploy/compose.yaml"),
+        ("compose-spec", "deploy/compose.gpu.yaml"),
+        ("citation-file-format", "CITATION.cff"),
+    ],
 )
 def test_files_fit_their_schemas(schema: str, path: str) -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
@@ -101,3 +117,15 @@ def test_addresses_lead_to_services_of_the_compose_file() -> None:
     hosts = [job["static_configs"][0]["targets"][0], source["url"].removeprefix("http://")]
     assert {host.split(":")[0] for host in hosts} <= set(services)
     assert "@database/" in services["vitrine"]["environment"]["VITRINE_DATABASE"]
+
+
+def test_grafana_is_given_the_dashboard() -> None:
+    mounts = [
+        mount.split(":")
+        for mount in load(DEPLOY / "compose.yaml")["services"]["grafana"]["volumes"]
+    ]
+    inside = {place: DEPLOY / source for source, place, *_ in mounts if source.startswith("./")}
+    assert all(source.is_file() for source in inside.values())
+    (provider,) = load(DEPLOY / "grafana" / "dashboards.yaml")["providers"]
+    folder = provider["options"]["path"]
+    assert inside[f"{folder}/vitrine.json"] == DEPLOY / "grafana.json"
