@@ -104,8 +104,8 @@ def test_what_compose_asks_for_is_in_the_example_of_settings() -> None:
     assert asked == given
 
 
-def test_settings_are_those_of_the_readme() -> None:
-    known = set(re.findall(r"`(VITRINE_[A-Z_]+)`", (ROOT / "README.md").read_text()))
+def test_settings_are_those_of_the_docs() -> None:
+    known = set(re.findall(r"`(VITRINE_[A-Z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
     text = "".join(path.read_text() for path in (*manifests(), DEPLOY / "compose.yaml"))
     assert set(re.findall(r"VITRINE_[A-Z_]+", text)) <= known
 
