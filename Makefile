@@ -47,8 +47,9 @@ coverage: $(DEV)/.installed  ## Report the lines of serving and artifacts that t
 
 # Training is left out: torch is large, and pinned by constraints.txt.
 BOUNDED := tests/artifacts/test_artifact.py tests/artifacts/test_manifest.py \
-  tests/artifacts/test_graph.py tests/artifacts/test_runtime.py tests/serving/test_pictures.py \
-  tests/serving/test_probe.py tests/serving/test_client.py tests/analysis/test_map.py
+  tests/artifacts/test_graph.py tests/artifacts/test_adapt.py tests/artifacts/test_runtime.py \
+  tests/serving/test_pictures.py tests/serving/test_probe.py tests/serving/test_client.py \
+  tests/analysis/test_map.py
 bounds: $(DEV)/.installed  ## Test with the lowest and the latest versions that pyproject.toml allows
 	for versions in lowest-direct highest; do \
 	  env=build/bounds-$$versions; \

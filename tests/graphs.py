@@ -1,4 +1,4 @@
-"""A tiny any-size network written node by node: tests need a graph, not a training run."""
+"""Tiny any-size networks written node by node: tests need a graph, not a training run."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet
 from artifacts.runtime import Picture
 
 CLASSES = ("red", "green", "blue")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def tiny_model(classes: int = len(CLASSES), seed: int = 0) -> onnx.ModelProto:
@@ -163,3 +164,31 @@ def face_artifact(
     )
     content = embedding_model(dimension, middle=middle).SerializeToString()
     return Artifact.save(manifest, {"model.onnx": content}, root)
+
+
+def foreign_model(
+    input_name: str = "x", outputs: tuple[str, ...] = ("y",), batch: int | str = "N"
+) -> onnx.ModelProto:
+    """Float N x 3 x H x W -> conv -> ReLU -> GAP -> linear: 5 outputs, as others export it."""
+    random = np.random.default_rng(1)
+    weights = {
+        "w": random.normal(0, 0.4, (6, 3, 3, 3)).astype(np.float32),
+        "head": random.normal(0, 1, (6, 5)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", [input_name, "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["features"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "head"], [outputs[0]]),
+    ]
+    if len(outputs) > 1:
+        nodes.append(helper.make_node("Softmax", [outputs[0]], [outputs[1]]))
+    graph = helper.make_graph(
+        nodes,
+        "foreign",
+        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, 3, "H", "W"])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, 5]) for n in outputs],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

@@ -12,7 +12,6 @@ from artifacts import DataError
 from artifacts.datasets import arrays as array_sets
 from artifacts.datasets import data_root, load, parse
 from artifacts.datasets.base import FileImages
-from artifacts.datasets.synthetic import KINDS
 
 
 def write_picture(
@@ -202,34 +201,6 @@ def test_faces_need_people_in_each_split(tmp_path: Path) -> None:
 
 
 # synthetic
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_synthetic_is_the_same_every_time_and_says_so(kind: str) -> None:
-    first, second = (load(f"synthetic/{kind}", "test") for _ in range(2))
-    np.testing.assert_array_equal(np.asarray(first.images), np.asarray(second.images))
-    assert first.fingerprint == second.fingerprint
-    assert first.synthetic
-    spec = KINDS[kind]
-    assert np.asarray(first.images).shape == (spec.test, spec.side, spec.side, 3)
-    assert set(first.labels.tolist()) == set(range(len(first.classes)))
-
-
-def test_people_never_cross_the_splits_of_synthetic() -> None:
-    train, test = (load("synthetic/people", split) for split in ("train", "test"))
-    assert set(train.classes).isdisjoint(test.classes)
-    one, other = (np.asarray(people.images)[people.labels == 0].mean(0) for people in (train, test))
-    assert np.abs(one - other).mean() > 10, "another face, not another name"
-
-
-def test_synthetic_splits_differ() -> None:
-    train, test = load("synthetic", "train"), load("synthetic", "test")
-    assert train.fingerprint != test.fingerprint
-    known = {picture.tobytes() for picture in train.images}
-    assert not any(picture.tobytes() in known for picture in test.images)
-
-
-# names
 
 
 def test_names_and_splits_parse() -> None:

@@ -3,51 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from artifacts import ArtifactError, InputPolicy, Manifest, Runtime
-from artifacts.graph import adapt, check_graph, load_graph
+from artifacts.graph import check_graph, load_graph
 from tests.artifacts.test_manifest import FIELDS
 from tests.graphs import tiny_model
-
-HALF = (0.5, 0.5, 0.5)
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def stored(path: Path, model: onnx.ModelProto) -> Path:
     file = path / "model.onnx"
     file.write_bytes(model.SerializeToString())
     return file
-
-
-def foreign_model(
-    input_name: str = "x", outputs: tuple[str, ...] = ("y",), batch: int | str = "N"
-) -> onnx.ModelProto:
-    """Float N x 3 x H x W -> conv -> ReLU -> GAP -> linear: 5 outputs, as others export it."""
-    random = np.random.default_rng(1)
-    weights = {
-        "w": random.normal(0, 0.4, (6, 3, 3, 3)).astype(np.float32),
-        "head": random.normal(0, 1, (6, 5)).astype(np.float32),
-    }
-    nodes = [
-        helper.make_node("Conv", [input_name, "w"], ["c"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["c"], ["features"]),
-        helper.make_node("GlobalAveragePool", ["features"], ["p"]),
-        helper.make_node("Flatten", ["p"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "head"], [outputs[0]]),
-    ]
-    if len(outputs) > 1:
-        nodes.append(helper.make_node("Softmax", [outputs[0]], [outputs[1]]))
-    graph = helper.make_graph(
-        nodes,
-        "foreign",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, 3, "H", "W"])],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, 5]) for n in outputs],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
 def branch(node: onnx.NodeProto, output: str) -> onnx.NodeProto:
@@ -226,78 +194,3 @@ def test_a_graph_that_breaks_the_contract_is_refused(
     change(model)
     with pytest.raises(ArtifactError, match=message):
         check_graph(stored(tmp_path, model), manifest)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        foreign_model(),
-        foreign_model("images", ("logits",)),
-        foreign_model("images", ("embedding", "logits")),
-        foreign_model("foreign", ("probabilities", "images")),
-    ],
-    ids=["plain", "names of the contract", "names swapped", "output called images"],
-)
-def test_adapted_float_graph_answers_as_numpy_normalisation_and_the_original(
-    model: onnx.ModelProto,
-) -> None:
-    original = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    pictures = np.random.default_rng(2).integers(0, 256, (3, 20, 31, 3), np.uint8)
-    floats = (pictures / 255 - np.array(MEAN)) / np.array(STD)  # (N, H, W, 3)
-    inputs = floats.transpose(0, 3, 1, 2).astype(np.float32)
-    expected = original.run(None, {original.get_inputs()[0].name: inputs})[0]
-
-    runtime = Runtime(adapt(model, "classification", MEAN, STD).SerializeToString(), InputPolicy())
-    answer = runtime.run(list(pictures))
-    np.testing.assert_allclose(answer["logits"], expected, atol=1e-4)
-    head = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "head")
-    np.testing.assert_allclose(answer["features"] @ head, expected, atol=1e-4)
-
-
-def test_adapted_embedding_graph_has_one_output() -> None:
-    model = adapt(foreign_model(outputs=("y", "z")), "embedding", HALF, HALF)
-    assert Runtime(model.SerializeToString(), InputPolicy()).output_names == ("embedding",)
-
-
-def test_adapted_uint8_graph_keeps_its_answers() -> None:
-    picture = np.random.default_rng(3).integers(0, 256, (16, 16, 3), np.uint8)
-    before = Runtime(tiny_model().SerializeToString(), InputPolicy()).run([picture])
-    model = adapt(tiny_model(), "classification", HALF, HALF)
-    after = Runtime(model.SerializeToString(), InputPolicy()).run([picture])
-    np.testing.assert_array_equal(after["logits"], before["logits"])
-    np.testing.assert_array_equal(after["features"], before["features"])
-
-
-def test_adapting_renames_inside_subgraphs() -> None:
-    model = foreign_model()
-    graph = model.graph
-    yes = numpy_helper.from_array(np.array(True), "condition")
-    graph.initializer.append(yes)
-    graph.node.insert(0, branch(helper.make_node("Identity", ["x"], ["same"]), "same"))
-    graph.node[1].input[0] = "branched"
-    adapted = adapt(model, "classification", HALF, HALF)
-    answer = Runtime(adapted.SerializeToString(), InputPolicy()).run(
-        [np.zeros((8, 8, 3), np.uint8)]
-    )
-    assert answer["logits"].shape == (1, 5)
-
-
-@pytest.mark.parametrize(
-    ("model", "std", "message"),
-    [
-        (helper.make_model(helper.make_graph([], "empty", [], [])), HALF, "has 0 inputs"),
-        (foreign_model(), (0.5, 0.0, 0.5), "three numbers above 0"),
-    ],
-)
-def test_what_cannot_be_adapted_is_refused(
-    model: onnx.ModelProto, std: tuple[float, ...], message: str
-) -> None:
-    with pytest.raises(ArtifactError, match=message):
-        adapt(model, "classification", HALF, std)
-
-
-def test_a_graph_of_other_inputs_cannot_be_adapted() -> None:
-    model = foreign_model()
-    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
-    with pytest.raises(ArtifactError, match="neither uint8 N x H x W x 3 nor float N x 3 x H x W"):
-        adapt(model, "classification", HALF, HALF)

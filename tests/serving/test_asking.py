@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.commands import run_command
+from serving.__main__ import main
 from serving.batch import BATCH
 from tests.graphs import face_artifact, tiny_artifact
 from tests.pictures import encoded, photograph
@@ -132,22 +134,24 @@ def test_enrolled_identified_and_verified(address: str, tmp_path: Path) -> None:
         (["x.png", "--model", "nobody"], "nobody"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     tiny_artifact(tmp_path / "models", "tiny")
     (tmp_path / "work").mkdir()
     if arguments != ["."]:
         (tmp_path / "work" / "x.png").write_bytes(encoded(photograph(32, 32)))
     (tmp_path / "work" / "other.csv").write_text("a,b\n1,2\n")
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "serving", "classify", *arguments],
-        cwd=tmp_path / "work",
-        env=os.environ | {"VITRINE_ARTIFACTS": str(tmp_path / "models"), "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) <= 2  # the bar, where it came so far
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
+    monkeypatch.setattr(sys, "argv", ["serving", "classify", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        run_command(main, "python -m serving")
+    assert exit_.value.code not in {0, None}
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) <= 2  # the bar, where it came so far

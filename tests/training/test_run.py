@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from artifacts import Artifact
+from artifacts.commands import run_command
 from artifacts.reference import read_reference
+from training.__main__ import main
 from training.reference import add_reference, held_out
 
 ROOT = Path(__file__).parents[2]
@@ -156,8 +158,17 @@ def test_show_counts_parameters(tmp_path: Path) -> None:
         ["run", "cifar10-gap", "--set", "seed=1", "--name", "../mine"],
     ],
 )
-def test_mistakes_end_in_one_line(command: list[str], tmp_path: Path) -> None:
-    done = call([*RUN[:3], *command], tmp_path)
-    assert done.returncode != 0
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: ")
+def test_mistakes_end_in_one_line(
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["training", *command])
+    with pytest.raises(SystemExit) as exit_:
+        run_command(main, "python -m training")
+    assert exit_.value.code not in {0, None}
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("error: ")

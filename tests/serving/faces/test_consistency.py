@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(1800 if LONG else 300)
 TRIES = 1000 if LONG else 60
 
 
-@pytest.fixture(params=["one server, sqlite", "one server", "two servers"])
+@pytest.fixture(params=["one server, sqlite", "two servers"])
 def servers(
     request: pytest.FixtureRequest, face_models: Path, tmp_path: Path
 ) -> Iterator[list[Server]]:

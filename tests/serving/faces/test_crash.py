@@ -17,8 +17,8 @@ from tests.serving.faces.conftest import LONG
 
 pytestmark = pytest.mark.timeout(3600 if LONG else 300)
 
-ROUNDS = 20 if LONG else 3
-ENROLMENTS = 200
+ROUNDS = 20 if LONG else 2
+ENROLMENTS = 200 if LONG else 80
 CLIENTS = 8
 
 

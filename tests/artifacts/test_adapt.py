@@ -1,0 +1,89 @@
+"""Foreign graphs, made to fit the contract."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import helper, numpy_helper
+
+from artifacts import ArtifactError, InputPolicy, Runtime
+from artifacts.graph import adapt
+from tests.artifacts.test_graph import branch
+from tests.graphs import MEAN, STD, foreign_model, tiny_model
+
+HALF = (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        foreign_model(),
+        foreign_model("images", ("logits",)),
+        foreign_model("images", ("embedding", "logits")),
+        foreign_model("foreign", ("probabilities", "images")),
+    ],
+    ids=["plain", "names of the contract", "names swapped", "output called images"],
+)
+def test_adapted_float_graph_answers_as_numpy_normalisation_and_the_original(
+    model: onnx.ModelProto,
+) -> None:
+    original = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    pictures = np.random.default_rng(2).integers(0, 256, (3, 20, 31, 3), np.uint8)
+    floats = (pictures / 255 - np.array(MEAN)) / np.array(STD)  # (N, H, W, 3)
+    inputs = floats.transpose(0, 3, 1, 2).astype(np.float32)
+    expected = original.run(None, {original.get_inputs()[0].name: inputs})[0]
+
+    runtime = Runtime(adapt(model, "classification", MEAN, STD).SerializeToString(), InputPolicy())
+    answer = runtime.run(list(pictures))
+    np.testing.assert_allclose(answer["logits"], expected, atol=1e-4)
+    head = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "head")
+    np.testing.assert_allclose(answer["features"] @ head, expected, atol=1e-4)
+
+
+def test_adapted_embedding_graph_has_one_output() -> None:
+    model = adapt(foreign_model(outputs=("y", "z")), "embedding", HALF, HALF)
+    assert Runtime(model.SerializeToString(), InputPolicy()).output_names == ("embedding",)
+
+
+def test_adapted_uint8_graph_keeps_its_answers() -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (16, 16, 3), np.uint8)
+    before = Runtime(tiny_model().SerializeToString(), InputPolicy()).run([picture])
+    model = adapt(tiny_model(), "classification", HALF, HALF)
+    after = Runtime(model.SerializeToString(), InputPolicy()).run([picture])
+    np.testing.assert_array_equal(after["logits"], before["logits"])
+    np.testing.assert_array_equal(after["features"], before["features"])
+
+
+def test_adapting_renames_inside_subgraphs() -> None:
+    model = foreign_model()
+    graph = model.graph
+    yes = numpy_helper.from_array(np.array(True), "condition")
+    graph.initializer.append(yes)
+    graph.node.insert(0, branch(helper.make_node("Identity", ["x"], ["same"]), "same"))
+    graph.node[1].input[0] = "branched"
+    adapted = adapt(model, "classification", HALF, HALF)
+    answer = Runtime(adapted.SerializeToString(), InputPolicy()).run(
+        [np.zeros((8, 8, 3), np.uint8)]
+    )
+    assert answer["logits"].shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "std", "message"),
+    [
+        (helper.make_model(helper.make_graph([], "empty", [], [])), HALF, "has 0 inputs"),
+        (foreign_model(), (0.5, 0.0, 0.5), "three numbers above 0"),
+    ],
+)
+def test_what_cannot_be_adapted_is_refused(
+    model: onnx.ModelProto, std: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        adapt(model, "classification", HALF, std)
+
+
+def test_a_graph_of_other_inputs_cannot_be_adapted() -> None:
+    model = foreign_model()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+    with pytest.raises(ArtifactError, match="neither uint8 N x H x W x 3 nor float N x 3 x H x W"):
+        adapt(model, "classification", HALF, HALF)
