@@ -2,29 +2,26 @@
 
 `python -m benchmarks.soak --minutes 30` is the soak, `--minutes 1 --connections 256` the overload.
 The load is mixed: pictures of 32 to 2,048 px in JPEG and PNG, several in a request, damaged ones,
-and clients that go away. It starts a server of its own on the artifacts, and needs no other.
+and clients that go away. It starts a server of its own on one model, and needs no other.
 """
 
 import asyncio
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
+import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import httpx
 import numpy as np
-import psutil
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from artifacts import Artifact
+from benchmarks.servers import Running, Setting, running
 
 
 @dataclass
@@ -54,24 +51,6 @@ def make_requests() -> list[tuple[list[bytes], float]]:
     return [*alone, (small * 20, 0.0), ([large[:5000]], 0.0), ([b"text"], 0.0), ([large] * 4, 0.02)]
 
 
-def start(port: int) -> subprocess.Popen[bytes]:
-    """A server on the artifacts; ready when this returns."""
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | {"VITRINE_DATABASE": "/tmp/vitrine-soak.sqlite3"}  # noqa: S108
-    process = subprocess.Popen(  # noqa: S603
-        [*command, *address], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).is_success:
-                return process
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    raise click.ClickException("the server did not start.")
-
-
 async def ask(address: str, until: float, record: Record, seed: int) -> None:
     """One client, which asks again as soon as it is answered."""
     choose = random.Random(seed)
@@ -81,9 +60,7 @@ async def ask(address: str, until: float, record: Record, seed: int) -> None:
             files = [("image", ("picture", content)) for content in pictures]
             begun = time.monotonic()
             try:
-                response = await http.post(
-                    "/v1/cifar10/classify", files=files, timeout=patience or 120
-                )
+                response = await http.post(CLASSIFY, files=files, timeout=patience or 120)
             except httpx.TransportError as error:
                 record.statuses["went away" if patience else type(error).__name__] += 1
                 continue
@@ -94,17 +71,18 @@ async def ask(address: str, until: float, record: Record, seed: int) -> None:
                 await asyncio.sleep(float(response.headers["retry-after"]))
 
 
-async def watch(process: subprocess.Popen[bytes], until: float, record: Record) -> None:
+async def watch(server: Running, until: float, record: Record) -> None:
     """Note the memory of all the server's processes every few seconds."""
     begun = time.monotonic()
     every = (until - begun) / 60
     while time.monotonic() < until:
-        family = psutil.Process(process.pid).children(recursive=True)
-        used = sum(member.memory_full_info().uss for member in family) / 1e6
+        used = sum(member.memory_full_info().uss for member in server.family()) / 1e6
         record.memory.append(((time.monotonic() - begun) / 3600, used))
         await asyncio.sleep(every)
 
 
+MODEL = "cifar10-fast"
+CLASSIFY = f"/v1/models/{MODEL}/classify"
 REQUESTS = make_requests()
 
 
@@ -113,24 +91,19 @@ REQUESTS = make_requests()
 @click.option("--connections", default=16, show_default=True)
 def main(minutes: float, connections: int) -> None:
     """Load a server, and print a table."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = start(port)
     record = Record()
 
-    async def load() -> None:
+    async def load(server: Running) -> None:
         until = time.monotonic() + 60 * minutes
-        clients = (
-            ask(f"http://127.0.0.1:{port}", until, record, n) for n in range(1, connections + 1)
-        )
-        await asyncio.gather(watch(process, until, record), *clients)
+        address = f"http://127.0.0.1:{server.port}"
+        clients = (ask(address, until, record, n) for n in range(1, connections + 1))
+        await asyncio.gather(watch(server, until, record), *clients)
 
-    try:
-        asyncio.run(load())
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+    artifact = Artifact.open(MODEL)
+    with TemporaryDirectory() as folder:
+        shutil.copytree(artifact.path, Path(folder) / "models" / MODEL)
+        with running(Setting("Vitrine"), artifact, Path(folder)) as server:
+            asyncio.run(load(server))
     hours, used = np.array(record.memory[len(record.memory) // 5 :]).T  # warm by then
     slope = float(np.polyfit(hours, used, 1)[0])
     times = np.array(record.seconds)
