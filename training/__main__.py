@@ -10,10 +10,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from artifacts import Artifact, Manifest, VitrineError, artifact_names
+from artifacts import Artifact, VitrineError, artifact_names
 from artifacts.commands import json_option, print_json, run_command
-from artifacts.datasets.registry import HELP, load
+from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
+from training.artifact_commands import halve_command, headline, reference_command
 from training.changes import with_changes
 from training.face_commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.history import DivergedError
@@ -113,7 +114,7 @@ def run_one(
         return
     artifact = run(settings)
     if artifact is not None:
-        click.echo(f"{artifact.manifest.name}: {_headline(artifact.manifest)}; {artifact.path}")
+        click.echo(f"{artifact.manifest.name}: {headline(artifact.manifest)}; {artifact.path}")
 
 
 @main.command("all")
@@ -201,39 +202,13 @@ def search_command(
     click.echo(folder)
 
 
-@main.command("reference")
-@click.argument("name")
-@click.option("--dataset", help=f"Take these pictures: NAME:SPLIT of {HELP}.")
-def reference_command(name: str, dataset: str | None) -> None:
-    """Measure anew what the answers of artifact NAME are compared with for drift.
-
-    Without --dataset: the pictures that its recipe held out to validate. The graph stays as it is.
-    """
-    from training.reference import add_reference, held_out, of_dataset
-
-    artifact = Artifact.open(name)
-    images, data = of_dataset(dataset) if dataset else held_out(artifact.manifest)
-    done = add_reference(artifact, images, data)
-    click.echo(f"{done.path}: reference of {data}")
-
-
-@main.command("halve")
-@click.argument("name")
-def halve_command(name: str) -> None:
-    """Store the weights of artifact NAME in half precision, and measure it anew.
-
-    The artifact stays as it is where an answer would change by more than a thousandth.
-    """
-    from training.publish import halve_artifact
-
-    before = Artifact.open(name)
-    size = before.model_path.stat().st_size
-    done = halve_artifact(before)
-    smaller = done.model_path.stat().st_size
-    click.echo(f"{done.path}: {size:,} -> {smaller:,} bytes; {_headline(done.manifest)}")
-
-
-for _command in (calibrate_command, import_dlib_command, import_mtcnn_command):
+for _command in (
+    calibrate_command,
+    halve_command,
+    import_dlib_command,
+    import_mtcnn_command,
+    reference_command,
+):
     main.add_command(_command)
 
 
@@ -270,7 +245,7 @@ def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], dict[str, Diverged
             failed[recipe.name] = str(error).partition(": ")[0]  # what to do about it comes after
             table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
             continue
-        shown = _headline(artifact.manifest) if artifact else ""
+        shown = headline(artifact.manifest) if artifact else ""
         table.add_row(recipe.name, state.reason if state.current else "trained", shown)
     if os.environ.get("RANK", "0") == "0":
         Console().print(table)
@@ -287,14 +262,6 @@ def download_command(names: tuple[str, ...]) -> None:
         download(name)
         click.echo(f"{name}: {len(load(name, 'train')):,} training pictures")
     click.echo(BY_HAND)
-
-
-def _headline(manifest: Manifest) -> str:
-    """The one figure that says most: accuracy, or the equal error rate on people of the test."""
-    if manifest.task == "classification":
-        return f"test accuracy {manifest.metric('accuracy', 'test'):.4f}"
-    split = f"{manifest.dataset.name}:test" if manifest.dataset else "test"
-    return f"equal error rate {manifest.metric('eer', split):.4f} on {split}"
 
 
 def _classes(recipe: Recipe) -> int:
