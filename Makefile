@@ -8,7 +8,7 @@ DEV := .venv
 # What the inner loop runs: no server, no training, no browser.
 FAST := tests/artifacts tests/test_imports.py tests/test_deploy.py tests/serving/test_pictures.py \
   tests/serving/test_probe.py tests/serving/test_maps.py
-EXTRAS := serve,tracing,postgresql,train,analyse,dev
+EXTRAS := serve,quantize,tracing,postgresql,train,analyse,dev
 export BENTOML_DO_NOT_TRACK := True
 DEVICE ?= gpu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -55,7 +55,7 @@ bounds: $(DEV)/.installed  ## Test with the lowest and the latest versions that 
 	  env=build/bounds-$$versions; \
 	  rm -rf $$env && $(PYTHON) -m venv $$env && \
 	  $(DEV)/bin/uv pip install --python $$env/bin/python --resolution $$versions \
-	    '.[serve,postgresql,analyse]' && \
+	    '.[serve,quantize,postgresql,analyse]' && \
 	  $(DEV)/bin/uv pip install --python $$env/bin/python pytest pytest-timeout psutil && \
 	  OMP_NUM_THREADS=1 $$env/bin/python -m pytest $(BOUNDED) || exit 1; \
 	done

@@ -16,7 +16,7 @@ from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_r
 from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.decision import METRICS
-from artifacts.errors import ArtifactError
+from artifacts.errors import ArtifactError, VitrineError
 from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime, ort_errors
@@ -202,7 +202,14 @@ def quantize(name: str, dataset: str | None, as_json: bool) -> None:
     What was measured is recorded either way. Run it where the model will be served: integers are
     fast on a CPU that has instructions for them, and slow on a GPU.
     """
-    from artifacts import quantize as quantizing  # noqa: PLC0415  its library takes a second to load
+    try:
+        # its library takes a second to load
+        from artifacts import quantize as quantizing  # noqa: PLC0415
+    except ImportError as error:
+        raise VitrineError(
+            f"quantizing wants what is not installed here ({error}): "
+            "pip install -c constraints.txt -e '.[quantize]'."
+        ) from None
 
     record = quantizing.quantize(Artifact.open(name), dataset)
     if as_json:

@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import artifacts
 from tests.artifacts.conftest import Cli, Done, assert_refused
 from tests.graphs import tiny_artifact
 
@@ -113,3 +116,11 @@ def test_verify_reports_a_folder_without_manifest(cli: Cli, root: Path) -> None:
 
 def test_a_wrong_command_is_refused(cli: Cli) -> None:
     assert_refused(cli("lits"), "Try: python -m artifacts --help", 2)
+
+
+def test_quantizing_without_its_library_says_what_to_install(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(artifacts, "quantize", raising=False)
+    monkeypatch.setitem(sys.modules, "artifacts.quantize", None)
+    assert_refused(cli("quantize", "tiny"), "pip install -c constraints.txt -e '.[quantize]'")
