@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import bentoml
-from bentoml._internal.server.http import traffic as bentoml_traffic
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
 from serving import metrics, tracing
 from serving.access import Access
+from serving.answerer import Answerer
 from serving.app import create_app
 from serving.connections import bound_connections
 from serving.drift import Windows
@@ -24,6 +24,7 @@ from serving.models import ROUTES, Models
 from serving.pages import SAMPLE
 from serving.problems import RequestError
 from serving.scheduler import Scheduler
+from serving.shortcut import Shortcut
 from serving.traffic import PROBES, Traffic
 
 
@@ -47,10 +48,10 @@ THREADS = 1
 """ONNX Runtime threads within one call."""
 
 # Decoding has threads of its own, so that it goes on while models answer.
-app = create_app(
-    ThreadPoolExecutor(max_workers=max(2, LANES), thread_name_prefix="vitrine"), Scheduler(LANES)
-)
-traffic = Traffic.from_environment(app)
+pool = ThreadPoolExecutor(max_workers=max(2, LANES), thread_name_prefix="vitrine")
+answer = Answerer(pool, Scheduler(LANES))
+app = create_app(pool, answer)
+traffic = Traffic.from_environment(Shortcut(app, answer))
 bound_connections(traffic.seconds)
 entrance = tracing.traced(traffic)
 
@@ -62,7 +63,7 @@ class Entrance:
     """Takes every request but those of orchestrators past BentoML, whose answers have other forms.
 
     BentoML would keep what the application does not know for itself, and count requests by their
-    address, of which there is no end.
+    address, of which there is no end. Its middlewares cost more than a small model takes to answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -74,30 +75,20 @@ class Entrance:
         await (self.bentoml if probe else entrance)(scope, receive, send)
 
 
-class Untimed:
-    """Stands in for BentoML's timeout, which leaves a timer behind for every request it has seen.
-
-    Deadlines are `serving.traffic`'s, whose answers have the form of all others.
-    """
-
-    def __init__(self, app: ASGIApp, timeout: float) -> None:
-        del timeout
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        await self.app(scope, receive, send)
+_to_asgi = bentoml.Service.to_asgi
 
 
-# BentoML's settings refuse to do without a timeout
-bentoml_traffic.TimeoutMiddleware = Untimed  # type: ignore[assignment, misc]
+def _with_entrance(self: Any, *, is_main: bool = True) -> Entrance:
+    return Entrance(_to_asgi(self, is_main))
+
+
+bentoml.Service.to_asgi = _with_entrance  # BentoML's own way in is behind its middlewares
 
 
 @bentoml.asgi_app(traffic, path="/")
 @bentoml.service(
     workers=WORKERS,
     metrics={"enabled": False},  # ours are `serving.metrics`
-    # Each costs more than a small model takes to answer; measured: tracing 0.4 ms a request.
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},  # ours is `serving.tracing`
 )
@@ -131,7 +122,6 @@ class Vitrine:
 
 
 service: Any = Vitrine  # the decorators made a bentoml.Service of the class
-service.add_asgi_middleware(Entrance)
 
 
 def _load() -> None:
