@@ -37,7 +37,8 @@ class Shortcut:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        plain = scope["method"] == "POST" and not scope["query_string"] and not scope["root_path"]
+        asked = scope["method"] if scope["type"] == "http" else ""
+        plain = asked == "POST" and not scope["query_string"] and not scope["root_path"]
         match scope["path"].split("/") if plain else ():
             case "", "v1", "models", name, "classify" if name:
                 scope["route"] = self._routes[BY_NAME]
