@@ -1,7 +1,6 @@
 """The HTTP surface: a typed ASGI application. `serving.service` mounts it in BentoML."""
 
 import io
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,7 +26,6 @@ from serving.models import ROUTES, Models, ServedModel
 from serving.pages import add_pages
 from serving.pictures import decode_pictures
 from serving.problems import MEDIA_TYPE, RequestError
-from serving.scheduler import Scheduler
 from serving.schemas import (
     Classification,
     Drift,
@@ -37,6 +35,7 @@ from serving.schemas import (
     ModelList,
     ProblemDocument,
 )
+from serving.shortcut import BY_NAME, BY_ROUTE, TOP, classified
 from serving.tracing import span
 from serving.traffic import passage_of, problem_response
 
@@ -47,8 +46,6 @@ Top = Annotated[int, Query(ge=1, description="number of classes to name")]
 LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
 WithMoments = Annotated[bool, Query(description="also give what the distances are made of")]
 ModelName = Annotated[str | None, Query(description="another model of this route")]
-
-log = logging.getLogger("vitrine.app")
 
 PICTURES = picture_body((FIELD,))
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -63,14 +60,14 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
+def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
     """Make the application. `app.state` must be filled before it is asked anything.
 
     It holds `models`, `windows` of their last answers, and what `serving.faces.routes` needs.
 
     Args:
         pool: where pictures are decoded and looked into; its size bounds both.
-        scheduler: where models answer.
+        answer: has models answer.
     """
     app = FastAPI(
         title="Vitrine",
@@ -83,9 +80,9 @@ def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler) -> FastAPI:
     _add_metrics(app)
     _add_problems(app)
     _add_models(app)
-    _add_answers(app, pool, scheduler)
+    _add_answers(app, answer)
     _add_looks(app, pool)
-    app.include_router(atlas_routes(pool, scheduler))
+    app.include_router(atlas_routes(answer))
     app.include_router(face_routes(pool))
     return app
 
@@ -132,11 +129,7 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failure(request: Request, error: Exception) -> Response:
-        entry = {"request_id": passage_of(request).id}
-        log.error("a request failed", exc_info=error, extra=entry)
-        return problem_response(
-            RequestError("internal-error", "the server failed; its log says more.")
-        )
+        return problem_response(passage_of(request).failure(error))
 
 
 def _add_models(app: FastAPI) -> None:
@@ -175,22 +168,16 @@ def _add_models(app: FastAPI) -> None:
         return answer if moments else answer.model_copy(update={"reference": None, "moments": None})
 
 
-def _add_answers(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
-    answer = Answerer(pool, scheduler)
-
-    async def classified(request: Request, model: ServedModel, top: int) -> Response:
-        sizes, logits = await answer(request, model, operations.logits_output(model))
-        return _json(operations.classification(model, sizes, logits, top))
-
+def _add_answers(app: FastAPI, answer: Answerer) -> None:
     @app.post(
-        "/v1/models/{name}/classify",
+        BY_NAME,
         tags=["models"],
         response_model=Classification,
         openapi_extra=PICTURES,
     )
-    async def classify(request: Request, name: str, top: Top = 5) -> Response:
+    async def classify(request: Request, name: str, top: Top = TOP) -> Response:
         """Name the most probable classes of each picture."""
-        return await classified(request, _models(request).get(name), top)
+        return await classified(answer, request, _models(request).get(name), top)
 
     @app.post(
         "/v1/models/{name}/features",
@@ -207,17 +194,17 @@ def _add_answers(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Scheduler) -
 
     def add_route(route: str) -> None:
         @app.post(
-            f"/v1/{route}/classify",
+            BY_ROUTE[route],
             tags=["routes"],
             name=f"classify_{route}",
             response_model=Classification,
             openapi_extra=PICTURES,
         )
         async def classify_route(
-            request: Request, top: Top = 5, model: ModelName = None
+            request: Request, top: Top = TOP, model: ModelName = None
         ) -> Response:
             """Name the most probable classes of each picture, by the best model of the route."""
-            return await classified(request, _models(request).choose(route, model), top)
+            return await classified(answer, request, _models(request).choose(route, model), top)
 
     for route in ROUTES:
         add_route(route)

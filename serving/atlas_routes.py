@@ -1,6 +1,5 @@
 """The addresses of an atlas."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -11,21 +10,18 @@ from serving import atlas, operations
 from serving.answerer import Answerer
 from serving.forms import FIELD, picture_body
 from serving.models import Models, ServedModel
-from serving.scheduler import Scheduler
 from serving.schemas import Atlas, Neighbours
 
 Top = Annotated[int, Query(ge=1, description="number of neighbours to name")]
 
 
-def atlas_routes(pool: ThreadPoolExecutor, scheduler: Scheduler) -> APIRouter:
+def atlas_routes(answer: Answerer) -> APIRouter:
     """What of an atlas can be asked.
 
     Args:
-        pool: where pictures are decoded.
-        scheduler: where models answer.
+        answer: has models answer.
     """
     router = APIRouter(prefix="/v1/models/{name}", tags=["models"])
-    answer = Answerer(pool, scheduler)
 
     @router.get("/atlas")
     def describe(request: Request, name: str) -> Atlas:

@@ -70,6 +70,8 @@ class Opened(NamedTuple):
     images: list[Image.Image | Picture]
     pixels: list[int]
     """Of each."""
+    scanned: list[int]
+    """Pixels that decoding goes over, of each: those of a progressive JPEG with every scan."""
 
 
 def read_pictures(sources: Sequence[bytes | Picture], policy: InputPolicy) -> list[Picture]:
@@ -89,19 +91,19 @@ def open_pictures(sources: Sequence[bytes | Picture], policy: InputPolicy) -> Op
     """
     if not sources:
         raise RequestError("no-picture", "no picture was given; give at least one.")
-    opened = Opened([], [])
+    opened = Opened([], [], [])
     total = 0
     for index, source in enumerate(sources):
         try:
             image = open_picture(source) if isinstance(source, bytes) else check_array(source)
             width, height = size_of(image)
             check_size(width, height, policy)
-            if isinstance(source, bytes):
-                check_scans(source, width * height)
+            scans = check_scans(source, width * height) if isinstance(source, bytes) else 1
         except RequestError as error:
             raise error.at(index) from None
         opened.images.append(image)
         opened.pixels.append(width * height)
+        opened.scanned.append(scans * width * height)
         total += width * height
         if total > MAX_REQUEST_PIXELS:
             raise RequestError(
@@ -166,7 +168,9 @@ def open_picture(content: bytes) -> Image.Image:
         raise RequestError("no-picture", f"the picture is empty (0 bytes); {ACCEPTED}.")
     try:
         with warnings.catch_warnings(action="ignore"):
-            return Image.open(_Content(content), formats=FORMATS)
+            # a smaller file has fewer parts than bytes, and needs no counting
+            counted = _Content if len(content) > MAX_READS else BytesIO
+            return Image.open(counted(content), formats=FORMATS)
     except Exception:  # noqa: BLE001 - Pillow's parsers raise almost anything for malformed headers
         raise RequestError(
             "unsupported-format",
@@ -195,14 +199,17 @@ def check_size(width: int, height: int, policy: InputPolicy) -> None:
         )
 
 
-def check_scans(content: bytes, pixels: int) -> None:
-    """Hold a JPEG to scans that can be decoded in reasonable time; other formats pass.
+def check_scans(content: bytes, pixels: int) -> int:
+    """Hold a JPEG to scans that can be decoded in reasonable time; other formats have one.
+
+    Returns:
+        How often decoding goes over the picture.
 
     Raises:
         RequestError: too many for its size.
     """
     if not content.startswith(b"\xff\xd8"):
-        return
+        return 1
     scans = len(SCAN.findall(content))
     if scans * pixels > MAX_SCAN_PIXELS:
         raise RequestError(
@@ -210,6 +217,7 @@ def check_scans(content: bytes, pixels: int) -> None:
             f"the JPEG has {scans} scans of {pixels} pixels; {MAX_SCAN_PIXELS // pixels} are "
             "accepted at its size; save the picture again.",
         )
+    return max(scans, 1)
 
 
 def decode(image: Image.Image) -> Picture:

@@ -2,6 +2,9 @@
 
 There is no timer: whenever a lane is free, it takes what is queued with the shape of the picture
 that waits longest. An idle server answers at once; a busy one batches what came meanwhile.
+
+A lane is a thread, and to hand a picture over to it and its answer back takes about as long as the
+smallest networks do. Where there is but one lane, such work is done on the event loop's own thread.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +26,9 @@ CPU_BATCH_BYTES = 128 * 1024
 """42 pictures of 32 px, or one of 224 px. On a CPU a batch saves the overhead of calls, which are
 dear beside small pictures; beyond that its feature maps leave the caches, and it gets slower."""
 GPU_BATCH_BYTES = 64 * 1024 * 1024
+
+QUICK = 0.001
+"""Seconds that a batch may hold the event loop up."""
 
 Row = dict[str, npt.NDArray[np.float32]]
 
@@ -71,6 +77,9 @@ class Scheduler:
         self._groups: dict[_Group, deque[_Item]] = {}  # in the order of their oldest picture
         self._changed = Condition()
         self._closed = False
+        self._pace: dict[str, float] = {}
+        """Seconds of processor time for a byte of pictures, by model, as its last batch took."""
+        self._alone = lanes == 1
         self._threads = [
             Thread(target=self._lane, name=f"vitrine-lane-{index}", daemon=True)
             for index in range(lanes)
@@ -126,9 +135,13 @@ class Scheduler:
         with self._changed:
             for place, picture in enumerate(pictures):
                 group = _Group(runtime, names, picture.shape)
+                here = self._at_once(group, picture.nbytes) > 0
+                if here and group not in self._groups:
+                    job.loop.call_soon(self._run_here, group)
                 self._groups.setdefault(group, deque()).append(_Item(job, place, picture))
+                if not here:
+                    self._changed.notify(len(self._threads))
             metrics.queued.inc(len(pictures))
-            self._changed.notify(len(self._threads))
 
     def _drop(self, job: _Job) -> None:
         with self._changed:
@@ -148,22 +161,44 @@ class Scheduler:
                     self._changed.wait()
                 if self._closed:
                     return
-                group, items = self._take()
+                group = next(iter(self._groups))  # of the picture that waits longest
+                items = self._take(group)
             _note_start(group, items)
             self._run(group, items)
 
-    def _take(self) -> tuple[_Group, list[_Item]]:
-        """A batch of the group whose turn it is; what is left of it goes to the end of the line."""
-        group = next(iter(self._groups))
+    def _at_once(self, group: _Group, size: int) -> int:
+        """Pictures of `size` bytes that the event loop may run in one batch; 0 leaves all to lanes.
+
+        With several lanes, other cores would be idle meanwhile.
+        """
+        pace = self._pace.get(group.runtime.name)
+        if pace is None or not self._alone or not _on_cpu(group):
+            return 0
+        return int(QUICK / (pace * size))
+
+    def _run_here(self, group: _Group) -> None:
+        """Run a batch on the event loop's thread; what is left waits for other requests' turn."""
+        with self._changed:
+            if group not in self._groups:
+                return  # a lane has taken it
+            most = self._at_once(group, self._groups[group][0].picture.nbytes)
+            items = self._take(group, max(1, most))
+            left = group in self._groups
+        if left:
+            asyncio.get_running_loop().call_soon(self._run_here, group)
+        _note_start(group, items)
+        self._run(group, items)
+
+    def _take(self, group: _Group, most: int | None = None) -> list[_Item]:
+        """A batch of a group; what is left of it goes to the end of the line."""
         waiting = self._groups.pop(group)
-        on_cpu = group.runtime.provider == "CPUExecutionProvider"
-        budget = CPU_BATCH_BYTES if on_cpu else GPU_BATCH_BYTES
-        count = min(max(1, budget // waiting[0].picture.nbytes), len(waiting))
+        budget = CPU_BATCH_BYTES if _on_cpu(group) else GPU_BATCH_BYTES
+        count = min(max(1, budget // waiting[0].picture.nbytes), most or len(waiting), len(waiting))
         items = [waiting.popleft() for _ in range(count)]
         if waiting:
             self._groups[group] = waiting
         metrics.queued.dec(count)
-        return group, items
+        return items
 
     def _run(self, group: _Group, items: list[_Item]) -> None:
         items = [item for item in items if not item.job.over]
@@ -171,7 +206,9 @@ class Scheduler:
             return
         try:
             batch = np.stack([item.picture for item in items])  # (N, H, W, 3)
+            begun = thread_time()
             outputs = group.runtime.run_batch(batch, group.names)
+            self._pace[group.runtime.name] = (thread_time() - begun) / batch.nbytes
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to who asked
             if len(items) == 1:
                 items[0].job.over = True
@@ -199,7 +236,7 @@ def _note_start(group: _Group, items: list[_Item]) -> None:
 
 
 def _deliver(done: list[tuple[_Job, Exception | None]]) -> None:
-    """Wake the requests, with one call to each event loop."""
+    """Wake the requests, with one call to each event loop that is another thread's."""
 
     def resolve(jobs: list[tuple[_Job, Exception | None]]) -> None:
         for job, error in jobs:
@@ -210,7 +247,17 @@ def _deliver(done: list[tuple[_Job, Exception | None]]) -> None:
             else:
                 job.future.set_exception(error)
 
+    here = None
+    with suppress(RuntimeError):  # a lane
+        here = asyncio.get_running_loop()
     for loop in {job.loop for job, _ in done}:
         mine = [(job, error) for job, error in done if job.loop is loop]
+        if loop is here:
+            resolve(mine)
+            continue
         with suppress(RuntimeError):  # the loop was closed: nobody waits any more
             loop.call_soon_threadsafe(resolve, mine)
+
+
+def _on_cpu(group: _Group) -> bool:
+    return group.runtime.provider == "CPUExecutionProvider"

@@ -13,6 +13,7 @@ from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
 from serving import metrics, tracing
 from serving.access import Access
+from serving.answerer import Answerer
 from serving.app import create_app
 from serving.connections import bound_connections
 from serving.drift import Windows
@@ -24,6 +25,7 @@ from serving.models import ROUTES, Models
 from serving.pages import SAMPLE
 from serving.problems import RequestError
 from serving.scheduler import Scheduler
+from serving.shortcut import Shortcut
 from serving.traffic import PROBES, Traffic
 
 
@@ -47,10 +49,10 @@ THREADS = 1
 """ONNX Runtime threads within one call."""
 
 # Decoding has threads of its own, so that it goes on while models answer.
-app = create_app(
-    ThreadPoolExecutor(max_workers=max(2, LANES), thread_name_prefix="vitrine"), Scheduler(LANES)
-)
-traffic = Traffic.from_environment(app)
+pool = ThreadPoolExecutor(max_workers=max(2, LANES), thread_name_prefix="vitrine")
+answer = Answerer(pool, Scheduler(LANES))
+app = create_app(pool, answer)
+traffic = Traffic.from_environment(Shortcut(app, answer))
 bound_connections(traffic.seconds)
 entrance = tracing.traced(traffic)
 
@@ -93,6 +95,16 @@ class Untimed:
 bentoml_traffic.TimeoutMiddleware = Untimed  # type: ignore[assignment, misc]
 
 
+_to_asgi = bentoml.Service.to_asgi
+
+
+def _with_entrance(self: Any, *, is_main: bool = True) -> Entrance:
+    return Entrance(_to_asgi(self, is_main))
+
+
+bentoml.Service.to_asgi = _with_entrance  # BentoML's own way in is behind its middlewares
+
+
 @bentoml.asgi_app(traffic, path="/")
 @bentoml.service(
     workers=WORKERS,
@@ -131,7 +143,6 @@ class Vitrine:
 
 
 service: Any = Vitrine  # the decorators made a bentoml.Service of the class
-service.add_asgi_middleware(Entrance)
 
 
 def _load() -> None:

@@ -166,11 +166,14 @@ class _Passage:
             await self._refuse(problem)
         except ClientDisconnect:
             self._gone = True
-        except (
-            Exception
-        ):  # Starlette raises again what it has answered with 500, and we have logged
-            if not self._status:
-                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and logged
+            if not self._status:  # Starlette raises again what it has answered with 500
+                await self._refuse(self.failure(error))
+
+    def failure(self, error: Exception) -> RequestError:
+        """What the client is told of an error that the log alone tells."""
+        log.error("a request failed", exc_info=error, extra={"request_id": self.id})
+        return RequestError("internal-error", "the server failed; its log says more.")
 
     def _late(self, seconds: float) -> RequestError:
         if self._arrived:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from _bentoml_impl.server.app import ServiceAppFactory
 from PIL import Image
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from serving.pictures import MAX_BODY_BYTES
 from serving.problems import KINDS, MEDIA_TYPE
@@ -229,6 +231,14 @@ def test_no_request_leaves_a_timer_behind() -> None:
     middlewares = [m.cls for m in ServiceAppFactory(service, is_main=True).middlewares]
     assert Untimed in middlewares
     assert "TimeoutMiddleware" not in [cls.__name__ for cls in middlewares]
+
+
+def test_only_probes_go_through_bentoml() -> None:
+    front = service.to_asgi(is_main=True)
+    front.bentoml = PlainTextResponse("from BentoML")
+    client = TestClient(front)
+    assert client.get("/readyz").text == "from BentoML"
+    refused(client.post(CLASSIFY), "server-starting")
 
 
 def test_a_card_is_what_the_artifact_holds(http: httpx.Client, models: Path) -> None:
