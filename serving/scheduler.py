@@ -156,8 +156,8 @@ class Scheduler:
         """A batch of the group whose turn it is; what is left of it goes to the end of the line."""
         group = next(iter(self._groups))
         waiting = self._groups.pop(group)
-        on_cpu = group.runtime.provider == "CPUExecutionProvider"
-        budget = CPU_BATCH_BYTES if on_cpu else GPU_BATCH_BYTES
+        on_gpu = group.runtime.provider == "CUDAExecutionProvider"
+        budget = GPU_BATCH_BYTES if on_gpu else CPU_BATCH_BYTES
         count = min(max(1, budget // waiting[0].picture.nbytes), len(waiting))
         items = [waiting.popleft() for _ in range(count)]
         if waiting:
