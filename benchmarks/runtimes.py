@@ -2,7 +2,7 @@
 
 The same test pictures, in batches as the server makes them, one thread each, in turns within one
 run. CPU seconds of this process count, so that other programs on the machine disturb less.
-`--accuracy` instead asks both for the whole test split, once, as pictures come, sizes mixed.
+`--accuracy` instead asks both for the test split, once, in its order, sizes mixed.
 
     pip install -c constraints.txt -e '.[serve,bench]'
     python -m benchmarks.runtimes --model cifar10-fast --model cars-lite0-finetuned
@@ -79,12 +79,14 @@ def answers(artifact: Artifact, rows: Sequence[Rows]) -> npt.NDArray[np.float64]
     return unit
 
 
-def on_the_test_split(artifact: Artifact, source: str, batch: int) -> dict[str, object]:
-    """Accuracy and speed of both on all test pictures, `batch` at a time; resizing is included."""
+def on_the_test_split(
+    artifact: Artifact, source: str, pictures: int | None, batch: int
+) -> dict[str, object]:
+    """Accuracy and speed of both on test pictures, `batch` at a time; resizing is included."""
     output = OUTPUTS["classification"]
     if artifact.manifest.task != "classification":
         raise ArtifactError(f"{artifact.name} gives embeddings; accuracy is of classifiers.")
-    test = load(*parse(source))
+    test = load(*parse(source)).head(pictures)
     runtimes = [Runtime.open(artifact, 1), Runtime.open(artifact, 1, OpenVinoSession)]
     rows: list[list[Rows]] = [[] for _ in runtimes]
     seconds = [0.0 for _ in runtimes]
@@ -105,20 +107,26 @@ def on_the_test_split(artifact: Artifact, source: str, batch: int) -> dict[str, 
             n: round(len(test) / s, 1) for n, s in zip(names, seconds, strict=True)
         },
         "largest_difference": float(f"{np.abs(found[0] - found[1]).max():.2g}"),
+        "hardware": hardware(),
+        "code_version": code_version(),
     }
 
 
 @click.command()
 @click.option("--model", "models", multiple=True, required=True)
 @click.option("--dataset", help="Of the pictures; by default what the model was trained on.")
-@click.option("--pictures", type=click.IntRange(min=1), default=84, show_default=True)
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=1),
+    help="Drawn evenly over the set; 84 by default, with --accuracy all.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="At most.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--accuracy", is_flag=True, help="Of both runtimes, on the whole test split.")
 def main(
     models: Sequence[str],
     dataset: str | None,
-    pictures: int,
+    pictures: int | None,
     batch: int,
     rounds: int,
     accuracy: bool,
@@ -129,11 +137,10 @@ def main(
         manifest = artifact.manifest
         source = dataset or (manifest.dataset.name if manifest.dataset else "synthetic/objects")
         if accuracy:
-            result = {"model": name, "dataset": source, "hardware": hardware()}
-            result |= on_the_test_split(artifact, source, batch)
-            print(json.dumps(result), flush=True)
+            measured = on_the_test_split(artifact, source, pictures, batch)
+            print(json.dumps({"model": name, "dataset": source, **measured}), flush=True)
             continue
-        shown = list(load(*parse(source)).head(pictures).images)
+        shown = list(load(*parse(source)).head(pictures or 84).images)
         prepare = Runtime.open(artifact, threads=1).prepare
         work = list(batches([prepare(picture) for picture in shown], batch))
         runs = {

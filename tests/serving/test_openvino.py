@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artifacts import Artifact, ArtifactError, Runtime, VitrineError, probabilities
+from artifacts import Artifact, ArtifactError, Runtime, VitrineError
 from artifacts.sessions import OpenVinoSession
 from serving import engines, operations
 from serving.models import ServedModel
 from tests.graphs import tiny_artifact
 from tests.pictures import photograph
 
-TOLERANCE = 0.02
-"""bfloat16 has 8 significant bits."""
+TOLERANCE = 0.1
+"""Of logits around 10: bfloat16 has 8 significant bits."""
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def test_mixed_sizes_at_once_are_answered_as_by_onnx_runtime(artifact: Artifact)
         found = list(pool.map(lambda p: served.run([p], ["logits"])["logits"][0], pictures))
     again = served.run(pictures, ["logits"])["logits"]
     np.testing.assert_allclose(found, again, atol=1e-4)  # nobody got another's answer
-    expected = probabilities(usual.run(pictures, ["logits"])["logits"], 1)
-    assert np.ptp(expected, axis=0).max() > 2 * TOLERANCE  # the pictures differ more
-    np.testing.assert_allclose(probabilities(np.stack(found), 1), expected, atol=TOLERANCE)
+    expected = usual.run(pictures, ["logits"])["logits"]
+    assert np.ptp(expected, axis=0).min() > 5 * TOLERANCE  # the pictures differ more
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 @pytest.mark.usefixtures("chosen")
