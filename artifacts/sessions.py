@@ -135,7 +135,7 @@ class OpenVinoSession:
 
 
 def check_openvino() -> None:
-    """Whether OpenVINO can be asked for here.
+    """Make sure that OpenVINO can be asked for.
 
     Raises:
         VitrineError: it is not installed.
