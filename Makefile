@@ -8,7 +8,7 @@ DEV := .venv
 # What the inner loop runs: no server, no training, no browser.
 FAST := tests/artifacts tests/test_imports.py tests/test_deploy.py tests/serving/test_pictures.py \
   tests/serving/test_probe.py tests/serving/test_maps.py
-EXTRAS := serve,quantize,tracing,postgresql,train,analyse,dev
+EXTRAS := serve,quantize,tracing,postgresql,openvino,train,analyse,dev
 export BENTOML_DO_NOT_TRACK := True
 DEVICE ?= gpu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

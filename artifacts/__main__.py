@@ -19,7 +19,8 @@ from artifacts.decision import METRICS
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
 from artifacts.provenance import code_version
-from artifacts.runtime import Runtime, ort_errors
+from artifacts.runtime import Runtime
+from artifacts.sessions import ort_errors
 
 
 @click.group()

@@ -1,24 +1,19 @@
-"""Runs an artifact's graph with ONNX Runtime, on pictures of any size.
+"""Runs an artifact's graph on pictures of any size.
 
 The one path from pixels to outputs: evaluation after training, the server and the analyses all
 go through it, so they cannot disagree.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from PIL import Image
 
 from artifacts.artifact import Artifact
-from artifacts.errors import ArtifactError
-from artifacts.graph import INPUT
 from artifacts.manifest import InputPolicy
-from artifacts.provenance import cores, has_gpu
+from artifacts.sessions import Engine, OnnxSession
 
 Picture = npt.NDArray[np.uint8]
 """H x W x 3, RGB."""
@@ -28,16 +23,6 @@ Outputs = dict[str, npt.NDArray[np.float32]]
 BATCH_PIXELS = 2 * 2048 * 2048
 BATCH_PICTURES = 256
 
-ort_errors = (
-    ort_state.Fail,
-    ort_state.InvalidGraph,
-    ort_state.InvalidArgument,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-)
-
-log = logging.getLogger("vitrine.runtime")
-
 
 class Runtime:
     """A graph's session together with its input policy.
@@ -45,40 +30,37 @@ class Runtime:
     Args:
         graph: serialized ONNX model that keeps the contract of `artifacts.graph`.
         policy: how pictures become its input.
-        threads: ONNX Runtime threads within one call; 0 takes one per core.
+        threads: within one call; 0 takes one per core.
         name: of the model, for those who count.
+        engine: what runs the graph.
 
     Raises:
-        ArtifactError: ONNX Runtime does not accept the graph.
+        ArtifactError: the engine does not accept the graph.
     """
 
     def __init__(
-        self, graph: bytes, policy: InputPolicy, threads: int = 0, name: str = "unnamed"
+        self,
+        graph: bytes,
+        policy: InputPolicy,
+        threads: int = 0,
+        name: str = "unnamed",
+        engine: Engine = OnnxSession,
     ) -> None:
-        options = ort.SessionOptions()
-        # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use
-        options.intra_op_num_threads = threads or cores()
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # a plan of the memory is kept for every shape seen
-        options.log_severity_level = 3
         self.policy = policy
         self.name = name
-        try:
-            self._session = ort.InferenceSession(graph, options, providers=_providers())
-        except ort_errors as error:
-            raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
-        self.output_names: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self._session = engine(graph, threads)
+        self.output_names = self._session.output_names
 
     @classmethod
-    def open(cls, artifact: Artifact, threads: int = 0) -> Self:
+    def open(cls, artifact: Artifact, threads: int = 0, engine: Engine = OnnxSession) -> Self:
         """The runtime of a verified artifact."""
-        manifest = artifact.manifest
-        return cls(artifact.model_path.read_bytes(), manifest.input, threads, artifact.name)
+        graph = artifact.model_path.read_bytes()
+        return cls(graph, artifact.manifest.input, threads, artifact.name, engine)
 
     @property
     def provider(self) -> str:
-        """Execution provider that runs the graph: CUDAExecutionProvider or CPUExecutionProvider."""
-        return str(self._session.get_providers()[0])
+        """What runs it: CUDAExecutionProvider, CPUExecutionProvider, OpenVINO bf16 or f32."""
+        return self._session.provider
 
     def prepare(self, picture: Picture) -> Picture:
         """Resize one picture as the input policy says (bicubic); most pass through unchanged."""
@@ -100,7 +82,7 @@ class Runtime:
             Output arrays by name, the first axis N.
         """
         wanted = list(names or self.output_names)
-        return dict(zip(wanted, self._session.run(wanted, {INPUT: images}), strict=True))
+        return dict(zip(wanted, self._session.run(wanted, images), strict=True))
 
     def run(self, pictures: Sequence[Picture], names: Sequence[str] | None = None) -> Outputs:
         """Run the graph on pictures of any mix of sizes; rows keep the order of `pictures`.
@@ -162,17 +144,3 @@ def probabilities(logits: npt.NDArray[np.float32], temperature: float) -> npt.ND
 
 def _stack(group: list[tuple[int, Picture]]) -> tuple[list[int], Picture]:
     return [index for index, _ in group], np.stack([picture for _, picture in group])
-
-
-def _providers() -> list[str | tuple[str, dict[str, str]]]:
-    """CUDA first where the machine has it, else the CPU, said once in the log."""
-    if "CUDAExecutionProvider" in ort.get_available_providers() and has_gpu():
-        ort.preload_dlls()
-        # the default tries all convolutions anew for every shape, and doubles what it allocates
-        changing = {
-            "cudnn_conv_algo_search": "HEURISTIC",
-            "arena_extend_strategy": "kSameAsRequested",
-        }
-        return [("CUDAExecutionProvider", changing), "CPUExecutionProvider"]
-    log.info("no NVIDIA GPU found: models run on the CPU")
-    return ["CPUExecutionProvider"]

@@ -2,12 +2,15 @@
 
 The same test pictures, in batches as the server makes them, one thread each, in turns within one
 run. CPU seconds of this process count, so that other programs on the machine disturb less.
+`--accuracy` instead asks both for the test split, once, in its order, sizes mixed.
 
     pip install -c constraints.txt -e '.[serve,bench]'
     python -m benchmarks.runtimes --model cifar10-fast --model cars-lite0-finetuned
+    python -m benchmarks.runtimes --accuracy --model cifar10-fast
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -16,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
-from artifacts import Artifact, Runtime, probabilities
+from artifacts import Artifact, ArtifactError, Runtime, probabilities
 from artifacts.commands import run_command
 from artifacts.datasets.registry import load, parse
 from artifacts.graph import INPUT, OUTPUTS
 from artifacts.provenance import code_version, hardware
-from artifacts.runtime import Picture
+from artifacts.runtime import Picture, in_chunks
+from artifacts.sessions import OpenVinoSession
 from benchmarks.turns import in_turns
 from serving.scheduler import CPU_BATCH_BYTES
 
@@ -75,21 +79,68 @@ def answers(artifact: Artifact, rows: Sequence[Rows]) -> npt.NDArray[np.float64]
     return unit
 
 
+def on_the_test_split(
+    artifact: Artifact, source: str, pictures: int | None, batch: int
+) -> dict[str, object]:
+    """Accuracy and speed of both on test pictures, `batch` at a time; resizing is included."""
+    output = OUTPUTS["classification"]
+    if artifact.manifest.task != "classification":
+        raise ArtifactError(f"{artifact.name} gives embeddings; accuracy is of classifiers.")
+    test = load(*parse(source)).head(pictures)
+    runtimes = [Runtime.open(artifact, 1), Runtime.open(artifact, 1, OpenVinoSession)]
+    rows: list[list[Rows]] = [[] for _ in runtimes]
+    seconds = [0.0 for _ in runtimes]
+    for chunk in in_chunks(test.images, batch):
+        for number, runtime in enumerate(runtimes):
+            start = time.process_time()
+            rows[number].append(runtime.run(chunk, [output])[output])
+            seconds[number] += time.process_time() - start
+    found = [answers(artifact, each) for each in rows]
+    best = [each.argmax(axis=1) for each in found]
+    names = [runtime.provider for runtime in runtimes]
+    right = [float((each == test.labels).mean()) for each in best]
+    return {
+        "pictures": len(test),
+        "accuracy": {n: round(share, 4) for n, share in zip(names, right, strict=True)},
+        "another_class": int((best[0] != best[1]).sum()),
+        "pictures_per_cpu_second": {
+            n: round(len(test) / s, 1) for n, s in zip(names, seconds, strict=True)
+        },
+        "largest_difference": float(f"{np.abs(found[0] - found[1]).max():.2g}"),
+        "hardware": hardware(),
+        "code_version": code_version(),
+    }
+
+
 @click.command()
 @click.option("--model", "models", multiple=True, required=True)
 @click.option("--dataset", help="Of the pictures; by default what the model was trained on.")
-@click.option("--pictures", type=click.IntRange(min=1), default=84, show_default=True)
+@click.option(
+    "--pictures",
+    type=click.IntRange(min=1),
+    help="Drawn evenly over the set; 84 by default, with --accuracy all.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="At most.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--accuracy", is_flag=True, help="Of both runtimes, on the whole test split.")
 def main(
-    models: Sequence[str], dataset: str | None, pictures: int, batch: int, rounds: int
+    models: Sequence[str],
+    dataset: str | None,
+    pictures: int | None,
+    batch: int,
+    rounds: int,
+    accuracy: bool,
 ) -> None:
     """Print a JSON line for each model."""
     for name in models:
         artifact = Artifact.open(name)
         manifest = artifact.manifest
         source = dataset or (manifest.dataset.name if manifest.dataset else "synthetic/objects")
-        shown = list(load(*parse(source)).head(pictures).images)
+        if accuracy:
+            measured = on_the_test_split(artifact, source, pictures, batch)
+            print(json.dumps({"model": name, "dataset": source, **measured}), flush=True)
+            continue
+        shown = list(load(*parse(source)).head(pictures or 84).images)
         prepare = Runtime.open(artifact, threads=1).prepare
         work = list(batches([prepare(picture) for picture in shown], batch))
         runs = {

@@ -11,6 +11,7 @@ from artifacts import Artifact
 from artifacts.commands import run_command
 from serving import asking
 from serving.access import Access, is_loopback, make_key
+from serving.engines import chosen_runtime
 from serving.faces.gallery import Gallery
 from serving.faces.migrate import plan, re_embed
 from serving.models import ServedModel
@@ -33,6 +34,7 @@ def run(host: str, port: int) -> None:
     workers = os.environ.get("VITRINE_WORKERS") or "1"
     if not workers.isdecimal() or int(workers) < 1:
         raise click.UsageError(f"VITRINE_WORKERS is {workers!r}; a positive number is expected.")
+    chosen_runtime()
     if not Access.from_environment().keys and not is_loopback(host):
         raise click.UsageError(
             f"without API keys the server listens on this machine only, not on {host}; set "

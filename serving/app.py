@@ -1,7 +1,7 @@
 """The HTTP surface: a typed ASGI application. `serving.service` mounts it in BentoML."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Annotated, Any
@@ -190,7 +190,7 @@ def _add_answers(app: FastAPI, answer: Answerer) -> None:
         model = _models(request).get(name)
         encode = _npy if NPY in request.headers.get("accept", "") else _features_json
         _, rows = await answer(request, model, operations.features_output(model))
-        return encode(model, rows)
+        return encode(model, model.runtime.provider, rows)
 
     def add_route(route: str) -> None:
         @app.post(
@@ -244,9 +244,12 @@ def _add_looks(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     async def maps(request: Request, name: str, layer: LayerName) -> Response:
         """Give the feature maps of one activation for one picture, as .npy."""
         model = _models(request).get(name)
-        return await look(
-            request, model, lambda p: _npy(model, operations.feature_map(model, p, layer))
-        )
+
+        def answer(pictures: Sequence[Picture]) -> Response:
+            rows = operations.feature_map(model, pictures, layer)
+            return _npy(model, model.maps.runtime.provider, rows)
+
+        return await look(request, model, answer)
 
 
 def _models(request: Request) -> Models:
@@ -258,12 +261,11 @@ def _json(answer: Classification | Features | Inspection) -> Response:
     return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
 
-def _features_json(model: ServedModel, rows: np.ndarray) -> Response:
-    provider = model.runtime.provider
+def _features_json(model: ServedModel, provider: str, rows: np.ndarray) -> Response:
     return _json(Features(model=model.stamp, provider=provider, features=rows.tolist()))
 
 
-def _npy(model: ServedModel, rows: np.ndarray) -> Response:
+def _npy(model: ServedModel, provider: str, rows: np.ndarray) -> Response:
     """The array alone as .npy; who gave it stands in the headers."""
     file = io.BytesIO()
     np.save(file, rows)
@@ -271,6 +273,6 @@ def _npy(model: ServedModel, rows: np.ndarray) -> Response:
         "Vitrine-Model": model.name,
         "Vitrine-Model-Hash": model.stamp.hash,
         "Vitrine-Model-Synthetic": str(model.stamp.synthetic).lower(),
-        "Vitrine-Provider": model.runtime.provider,
+        "Vitrine-Provider": provider,
     }
     return Response(file.getvalue(), headers=headers, media_type=NPY)

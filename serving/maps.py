@@ -33,7 +33,7 @@ class Maps:
             for tensor in self._tensors.values()
             if tensor not in known
         )
-        self._runtime = Runtime(model.SerializeToString(), artifact.manifest.input, threads)
+        self.runtime = Runtime(model.SerializeToString(), artifact.manifest.input, threads)
 
     def read(self, picture: Picture, layer: str) -> npt.NDArray[np.float32]:
         """What one activation gives for one picture.
@@ -55,5 +55,5 @@ class Maps:
                 "bad-parameter", f"layer = {layer!r}: there is none; inspect names them: {shown}."
             )
         tensor = self._tensors[layer]
-        maps: npt.NDArray[np.float32] = self._runtime.run([picture], [tensor])[tensor][0]
+        maps: npt.NDArray[np.float32] = self.runtime.run([picture], [tensor])[tensor][0]
         return maps

@@ -8,11 +8,12 @@ from typing import Self
 
 import numpy as np
 
-from artifacts import Artifact, ArtifactError, Runtime, artifact_names, artifacts_root
+from artifacts import Artifact, ArtifactError, artifact_names, artifacts_root
 from artifacts.artifact import default_version
 from artifacts.atlas import Atlas
 from artifacts.manifest import Manifest
 from artifacts.reference import check_fits, read_reference
+from serving.engines import open_runtime
 from serving.maps import Maps
 from serving.probe import Probe
 from serving.problems import RequestError
@@ -27,16 +28,18 @@ class ServedModel:
 
     Args:
         artifact: verified.
-        threads: ONNX Runtime threads within one call; 0 takes one per core.
+        threads: of the runtime, within one call; 0 takes one per core.
+        calls: of the runtime, made at once.
 
     Raises:
         ArtifactError: the graph cannot be run.
+        VitrineError: `VITRINE_RUNTIME` asks for what is not there.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 0) -> None:
+    def __init__(self, artifact: Artifact, threads: int = 0, calls: int = 1) -> None:
         self.artifact = artifact
         self.threads = threads
-        self.runtime = Runtime.open(artifact, threads)
+        self.runtime = open_runtime(artifact, threads, calls)
         self.reference = read_reference(artifact)
         """What its answers are compared with, where the artifact has it."""
         self._look_lock = Lock()
@@ -128,7 +131,13 @@ class Models:
     unavailable: dict[str, str]
 
     @classmethod
-    def load(cls, root: Path | None = None, threads: int = 0, keep: "Models | None" = None) -> Self:
+    def load(
+        cls,
+        root: Path | None = None,
+        threads: int = 0,
+        keep: "Models | None" = None,
+        calls: int = 1,
+    ) -> Self:
         """Open every artifact under `root` (`artifacts_root()` by default).
 
         A broken artifact is left out, with its reason: it does not stop the others. What is in
@@ -142,7 +151,7 @@ class Models:
                 artifact = Artifact.open(name, root)
                 old = keep.served.get(name) if keep else None
                 same = old is not None and old.manifest == artifact.manifest
-                served[name] = old if same and old else ServedModel(artifact, threads)
+                served[name] = old if same and old else ServedModel(artifact, threads, calls)
             except ArtifactError as error:
                 unavailable[name] = str(error).replace(f"{root}/", "")  # answers tell no paths
         return cls(served, unavailable)

@@ -106,7 +106,7 @@ def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
     """
     return Inspection(
         model=model.stamp,
-        provider=model.runtime.provider,
+        provider=model.probe.runtime.provider,
         pictures=len(pictures),
         epsilon=EPSILON,
         layers=model.probe.layers(pictures),

@@ -172,7 +172,7 @@ class Scheduler:
         With several lanes, other cores would be idle meanwhile.
         """
         pace = self._pace.get(group.runtime.name)
-        if pace is None or not self._alone or not _on_cpu(group):
+        if pace is None or not self._alone or _on_gpu(group):
             return 0
         return int(QUICK / (pace * size))
 
@@ -192,7 +192,7 @@ class Scheduler:
     def _take(self, group: _Group, most: int | None = None) -> list[_Item]:
         """A batch of a group; what is left of it goes to the end of the line."""
         waiting = self._groups.pop(group)
-        budget = CPU_BATCH_BYTES if _on_cpu(group) else GPU_BATCH_BYTES
+        budget = GPU_BATCH_BYTES if _on_gpu(group) else CPU_BATCH_BYTES
         count = min(max(1, budget // waiting[0].picture.nbytes), most or len(waiting), len(waiting))
         items = [waiting.popleft() for _ in range(count)]
         if waiting:
@@ -259,5 +259,5 @@ def _deliver(done: list[tuple[_Job, Exception | None]]) -> None:
             loop.call_soon_threadsafe(resolve, mine)
 
 
-def _on_cpu(group: _Group) -> bool:
-    return group.runtime.provider == "CPUExecutionProvider"
+def _on_gpu(group: _Group) -> bool:
+    return group.runtime.provider == "CUDAExecutionProvider"

@@ -33,7 +33,9 @@ class ModelInfo(Answer):
     task: Literal["classification", "embedding"]
     hash: str = Field(description="sha256 of the ONNX graph")
     synthetic: bool = Field(description="trained on generated pictures: for trying things out only")
-    provider: str = Field(description="CUDAExecutionProvider or CPUExecutionProvider")
+    provider: str = Field(
+        description="CUDAExecutionProvider, CPUExecutionProvider, OpenVINO bf16 or OpenVINO f32"
+    )
     route: str | None = Field(description="route that it can serve besides its own name")
     classes: tuple[str, ...]
     outputs: tuple[str, ...] = Field(description="outputs of the graph")

@@ -1,0 +1,102 @@
+"""What runs the models: ONNX Runtime, or OpenVINO where `VITRINE_RUNTIME` asks for it."""
+
+import logging
+import os
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from artifacts import Artifact, ArtifactError, Runtime, VitrineError, probabilities
+from artifacts.graph import OUTPUTS
+from artifacts.runtime import Picture
+from artifacts.sessions import OpenVinoSession, check_openvino
+
+RUNTIMES = ("onnxruntime", "openvino")
+BOUND = 0.1
+"""Probabilities, or embeddings of length 1, may differ by this between the two."""
+TRIED = 16
+"""Pictures that both are shown."""
+
+log = logging.getLogger("bentoml.vitrine")
+
+
+def chosen_runtime() -> str:
+    """What `VITRINE_RUNTIME` says; one of `RUNTIMES`, by default the first.
+
+    Raises:
+        VitrineError: it names another, or one that is not installed.
+    """
+    chosen = os.environ.get("VITRINE_RUNTIME") or RUNTIMES[0]
+    if chosen not in RUNTIMES:
+        raise VitrineError(f"VITRINE_RUNTIME={chosen}: {' or '.join(RUNTIMES)} is expected.")
+    if chosen == "openvino":
+        check_openvino()
+    return chosen
+
+
+def open_runtime(artifact: Artifact, threads: int = 0, calls: int = 1) -> Runtime:
+    """What answers for an artifact.
+
+    That is ONNX Runtime, by which its figures were measured, unless OpenVINO is asked for, accepts
+    the graph, and gives nearly the same answers to a few generated pictures.
+
+    Args:
+        artifact: verified.
+        threads: within one call; 0 takes one per core.
+        calls: made at once.
+
+    Raises:
+        ArtifactError: ONNX Runtime does not accept the graph.
+        VitrineError: as `chosen_runtime`.
+    """
+    usual = Runtime.open(artifact, threads)
+    if chosen_runtime() == RUNTIMES[0]:
+        return usual
+    try:
+        other = Runtime.open(artifact, threads, partial(OpenVinoSession, calls=calls))
+        apart = difference(artifact, usual, other)
+    except (ArtifactError, RuntimeError) as error:
+        log.warning("model %s stays on ONNX Runtime: %s", artifact.name, error)
+        return usual
+    if not apart <= BOUND:  # so is a difference that is not a number
+        log.warning(
+            "model %s stays on ONNX Runtime: %s differs from it by up to %.2g, above %g",
+            artifact.name,
+            other.provider,
+            apart,
+            BOUND,
+        )
+        return usual
+    log.info(
+        "model %s: %s differs from ONNX Runtime by up to %.2g", artifact.name, other.provider, apart
+    )
+    return other
+
+
+def difference(artifact: Artifact, first: Runtime, second: Runtime) -> float:
+    """The greatest between what two runtimes answer to `TRIED` generated pictures.
+
+    Of probabilities, of embeddings scaled to length 1.
+    """
+    task = artifact.manifest.task
+    shown = _pictures(max(64, artifact.manifest.input.accepted_side[0]))
+    rows = [runtime.run(shown, [OUTPUTS[task]])[OUTPUTS[task]] for runtime in (first, second)]
+    answers: list[npt.NDArray[np.float64]] = [
+        probabilities(each, artifact.manifest.temperature)
+        if task == "classification"
+        else each.astype(np.float64) / np.linalg.norm(each, axis=1, keepdims=True)
+        for each in rows
+    ]
+    return float(np.abs(answers[0] - answers[1]).max())
+
+
+def _pictures(side: int) -> list[Picture]:
+    """Patches of colour that run into one another, from coarse to fine."""
+    random = np.random.default_rng(0)
+    coarse = (random.integers(0, 256, (2 + i, 2 + i, 3), np.uint8) for i in range(TRIED))
+    return [
+        np.asarray(Image.fromarray(p).resize((side, side), Image.Resampling.BICUBIC))
+        for p in coarse
+    ]
