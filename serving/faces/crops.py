@@ -134,7 +134,9 @@ def _nothing(picture: Picture) -> RequestError:
     if any(detector().find(turned) for turned in turns):
         return _turned()
     return RequestError(
-        "no-face", "no face was found; send a picture in which one looks at the camera."
+        "no-face",
+        "no face was found; send a picture in which one looks at the camera and is at least a "
+        "fiftieth of the longer side.",
     )
 
 
