@@ -35,7 +35,10 @@ class Pairs(Strict):
 
 
 class Threshold(Strict):
-    """Distance up to which two pictures count as one person (ISO/IEC 19795-1 terms)."""
+    """Distance up to which two pictures count as one person (ISO/IEC 19795-1 terms).
+
+    Rates and interval are of the people and pictures that it was chosen on; others have others.
+    """
 
     target_fmr: float = Field(gt=0, lt=1)
     """False-match rate that was asked for: share of pairs of two people that match."""

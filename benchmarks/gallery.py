@@ -37,29 +37,31 @@ ENROLMENTS = 200
 PAGE = 20_000
 
 
-def picture_of(people: np.ndarray, view: int) -> np.ndarray:
-    """Embeddings (N x 512, unit length) of one picture of each person, by their numbers (N)."""
-    rows = np.empty((len(people), DIMENSION), np.float32)
-    laid = np.random.default_rng(0).normal(size=(INTRINSIC, DIMENSION))
-    for row, person in enumerate(people.tolist()):
-        centre = np.random.default_rng(person).normal(size=INTRINSIC) @ laid
-        noise = np.random.default_rng((person, view)).normal(size=DIMENSION)
-        rows[row] = centre / np.linalg.norm(centre) + SPREAD * noise / np.linalg.norm(noise)
+def people_of(size: int) -> np.ndarray:
+    """The people of a gallery of `size` pictures, as points of the space they differ in: N x 64."""
+    people = -(-size // PICTURES)
+    return np.random.default_rng(0).standard_normal((people, INTRINSIC), np.float32)
+
+
+def pictures_of(people: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Embeddings (N x 512, unit length) of a new picture of each person (N x 64)."""
+    laid = np.random.default_rng(0).standard_normal((INTRINSIC, DIMENSION), np.float32)
+    noise = random.standard_normal((len(people), DIMENSION), np.float32)
+    return _unit(_unit(people @ laid) + SPREAD * _unit(noise))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
     result: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return result
 
 
 def fill(gallery: Gallery, size: int) -> float:
     """Put `size` pictures into an empty gallery; gives pictures per second."""
+    people, random = people_of(size), np.random.default_rng(1)
     seconds = 0.0  # making the embeddings does not count
     for start in range(0, size, PAGE):
-        numbers = np.arange(start, min(start + PAGE, size))
-        vectors = np.concatenate(
-            [picture_of(numbers[numbers % PICTURES == v] // PICTURES, v) for v in range(PICTURES)]
-        )
-        owners = np.concatenate(
-            [numbers[numbers % PICTURES == v] // PICTURES for v in range(PICTURES)]
-        )
+        owners = np.arange(start, min(start + PAGE, size)) // PICTURES
+        vectors = pictures_of(people[owners], random)
         begun = time.perf_counter()
         new = [
             NewPicture(f"person {owner}", vector, aligned=True, content=None, id=uuid.uuid4().hex)
@@ -74,7 +76,9 @@ def fill(gallery: Gallery, size: int) -> float:
 
 def enrol(gallery: Gallery) -> float:
     """Enrol one picture at a time, each a commit on disk; gives enrolments per second."""
-    vectors = picture_of(np.arange(10**9, 10**9 + ENROLMENTS), 0)
+    random = np.random.default_rng(2)
+    strangers = random.standard_normal((ENROLMENTS, INTRINSIC), np.float32)
+    vectors = pictures_of(strangers, random)
     begun = time.perf_counter()
     for number, vector in enumerate(vectors):
         new = NewPicture(f"new {number}", vector, aligned=True, content=None, id=uuid.uuid4().hex)
@@ -149,8 +153,8 @@ def measure(url: str, kind: str, size: int, threads: int, answers: Path) -> None
     gallery = Gallery(url, threads, exact=10**12 if kind == "exact" else 0)
     gallery.load(MODEL, "euclidean")
     ready = time.perf_counter() - begun
-    people = np.random.default_rng(0).integers(0, max(1, size // PICTURES), QUERIES)
-    queries = picture_of(people, PICTURES)
+    random = np.random.default_rng(3)
+    queries = pictures_of(random.choice(people_of(size), QUERIES), random)
     found = np.empty(QUERIES, np.int64)
     search, identify = np.empty(QUERIES), np.empty(QUERIES)
     index: Any = gallery._index  # noqa: SLF001 - to measure the search alone

@@ -74,6 +74,7 @@ def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
         description="Vision models: what they answer, and what goes on inside.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # or a DELETE of `a%2F` would be led on to remove `a`
         responses=PROBLEMS,
     )
     add_pages(app)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+
+from tests.server import free_port
 
 MISSING = "no PostgreSQL server is installed; apt-get install postgresql brings it"
 
@@ -30,9 +31,7 @@ def running_postgresql(programs: Path) -> Iterator[str]:
     home = Path(tempfile.mkdtemp(prefix="vitrine-postgresql-"))
     if user is not None:
         shutil.chown(home, user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     data = home / "data"
     initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "vitrine", "-E", "UTF8"]
     subprocess.run(initdb, user=user, cwd=home, check=True, capture_output=True)

@@ -1,6 +1,7 @@
 """A real server on loopback, for the tests of all rooms that ask one."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -51,12 +52,27 @@ class Server:
         self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to end; insist after a while."""
+        """Ask it to end; insist after a while. One that has ended is left alone."""
+        if self.process.poll() is not None:
+            return
         os.killpg(self.process.pid, signal.SIGTERM)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens at.
+
+    Below those that Linux gives to outgoing connections (32768 on): on a busy machine one of them
+    would take the port in the seconds before the server does.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def start_server(models: Path, log: Path, until: str = "/readyz", **environment: str) -> Server:
@@ -65,9 +81,7 @@ def start_server(models: Path, log: Path, until: str = "/readyz", **environment:
     Everything the server prints goes to the file `log`. It counts as up when the address `until`
     answers 200. `environment` adds to this process's.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
     with log.open("wb") as output:
         process = subprocess.Popen(

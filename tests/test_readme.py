@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.server import free_port
 
 pytestmark = pytest.mark.timeout(600)  # the server's environment may have to be installed
 
@@ -87,9 +88,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def port(workspace: Path) -> Iterator[str]:
     """Port of a server started with the README's command; no process outlives it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = str(free.getsockname()[1])
+    number = str(free_port())
     log = workspace / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from serving.chunks import Source, encode, picture_form
 from serving.connection import Connection
+from serving.faces.names import check_person
 from serving.faces.schemas import (
     ChangeInfo,
     ChangeList,
@@ -199,4 +200,4 @@ def face_options(**given: Any) -> dict[str, Any]:
 
 def _path(person: str) -> str:
     # a person called `..` is not the folder above
-    return f"{BASE}/people/{quote(person, safe='').replace('.', '%2E')}"
+    return f"{BASE}/people/{quote(check_person(person), safe='').replace('.', '%2E')}"

@@ -5,6 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from artifacts.faces import Detector, Found, align
 from artifacts.faces.alignment import roll, sharpness
@@ -21,6 +22,8 @@ MIN_SHARPNESS = 3.0
 """Faces less sharp are refused, grey levels."""
 MAX_ROLL = 60.0
 """Faces turned further than this in the picture's plane are refused, degrees."""
+TURNED_SIDE = 512
+"""Longer side to which a picture without a face is shrunk, to look for one that is turned, px."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def find_face(picture: Picture, *, aligned: bool, several: Several = "largest") 
         sharpness=sharpness(crop),
         roll=roll(faces[0].landmarks),
     )
-    problem = _problem(quality)
+    problem = _turned() if detector().quarters(crop) else _problem(quality)
     return Face(None if problem else crop, boxes[0], boxes, quality, problem)
 
 
@@ -107,7 +110,7 @@ def detector() -> Detector:
 def _problem(quality: Quality) -> RequestError | None:
     """Why a face of this quality is not embedded, if it is not."""
     if abs(quality.roll) > MAX_ROLL:
-        return _turned(quality.roll)
+        return _turned()
     if quality.side < MIN_SIDE:
         return RequestError(
             "face-too-small",
@@ -125,19 +128,23 @@ def _problem(quality: Quality) -> RequestError | None:
 
 def _nothing(picture: Picture) -> RequestError:
     """The refusal of a picture without an upright face; it may have one that is not."""
-    for quarters in (2, 1, 3):
-        if detector().find(np.ascontiguousarray(np.rot90(picture, quarters))):
-            return _turned(90.0 * quarters if quarters < 3 else -90.0)  # noqa: PLR2004
+    small = Image.fromarray(picture)
+    small.thumbnail((TURNED_SIDE, TURNED_SIDE))
+    turns = (np.ascontiguousarray(np.rot90(np.asarray(small), quarters)) for quarters in (2, 1, 3))
+    if any(detector().find(turned) for turned in turns):
+        return _turned()
     return RequestError(
-        "no-face", "no face was found; send a picture in which one looks at the camera."
+        "no-face",
+        "no face was found; send a picture in which one looks at the camera and is at least a "
+        "fiftieth of the longer side.",
     )
 
 
-def _turned(degrees: float) -> RequestError:
+def _turned() -> RequestError:
     return RequestError(
         "face-not-upright",
-        f"the face is turned by {abs(degrees):.0f} degrees; turn the picture so that it is upright "
-        f"(within {MAX_ROLL:g}).",
+        "the face is turned too far in the picture's plane; turn the picture so that it is upright "
+        f"(within {MAX_ROLL:g} degrees).",
     )
 
 

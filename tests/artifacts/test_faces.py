@@ -84,6 +84,13 @@ def test_a_face_is_found_at_any_size(detector: Detector, scale: float) -> None:
     assert face.side / scale == pytest.approx(200, rel=0.15)
 
 
+def test_a_face_aligned_by_wrong_landmarks_is_told_from_an_upright_one(detector: Detector) -> None:
+    hopper = array(portrait_photograph())
+    chip = align(hopper, detector.find(hopper)[0].landmarks)
+    turned = [np.ascontiguousarray(np.rot90(chip, quarters)) for quarters in range(4)]
+    assert [detector.quarters(each) for each in turned] == [0, 3, 2, 1]
+
+
 def test_ten_faces_are_found_largest_first(detector: Detector) -> None:
     one = portrait_photograph()
     wide = Image.new("RGB", (5 * 160, 2 * 180), "grey")

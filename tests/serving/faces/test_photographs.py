@@ -86,6 +86,14 @@ def test_what_has_no_usable_face_cannot_be_said(faces: FaceClient, code: str) ->
     assert (nobody.face.problem, nobody.people) == (code, ())
 
 
+@pytest.mark.parametrize("degrees", [165, 240])
+def test_a_turned_face_is_not_taken_for_an_upright_one(faces: FaceClient, degrees: int) -> None:
+    turned = hopper().rotate(degrees, expand=True)  # found, with landmarks that turn it by 10 or 18
+    answer = faces.verify(encoded(hopper()), encoded(turned))
+    assert len(answer.second.found) == 1
+    assert (answer.result, answer.second.problem) == ("cannot_say", "face-not-upright")
+
+
 @pytest.mark.parametrize("code", REFUSED)
 def test_what_has_no_usable_face_is_not_embedded_or_enrolled(
     faces: FaceClient, address: str, code: str

@@ -169,9 +169,17 @@ def test_what_nobody_may_be_called(http: httpx.Client, path: str) -> None:
 def test_an_encoded_slash_reaches_nobody_else(faces: FaceClient, http: httpx.Client) -> None:
     (name,) = faces.enrol("a", [portrait(1)], aligned=True).pictures
     refused(http.delete(f"/v1/faces/people/a%2Fpictures%2F{name}"), "bad-person")
+    refused(http.delete("/v1/faces/people/a%2F", follow_redirects=True), "bad-person")
+    refused(http.delete("/v1/faces/people/a/", follow_redirects=True), "not-found")
     assert len(faces.person("a").pictures) == 1
     assert faces.remove_picture("a", name).pictures == (name,)
     assert faces.person("a").pictures == ()
+
+
+def test_the_client_refuses_what_nobody_may_be_called(faces: FaceClient) -> None:
+    for person in ("", "a/b", "\ud800"):
+        with pytest.raises(RequestError, match="1 to 200 characters"):
+            faces.person(person)
 
 
 def test_the_same_key_enrols_once(faces: FaceClient, http: httpx.Client) -> None:
