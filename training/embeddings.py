@@ -101,4 +101,4 @@ def measured_embedding(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict
             continue
         metrics += report(distances_of(images, people, others), thresholds, recipe.seed)
     verification = Verification(metric=METRIC, thresholds=thresholds, pairs=chosen_on.pairs)
-    return {"verification": verification, "metrics": metrics}
+    return {"verification": verification, "metrics": tuple(metrics)}

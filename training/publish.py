@@ -161,7 +161,7 @@ def _measured_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> di
     return {
         "classes": splits.classes,
         "temperature": round(temperature, 6),
-        "metrics": metrics,
+        "metrics": tuple(metrics),
     }
 
 

@@ -4,15 +4,20 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from artifacts import Artifact
+from artifacts.artifact import MODEL_FILE
 from artifacts.commands import run_command
 from artifacts.reference import read_reference
 from training.__main__ import main
@@ -98,6 +103,36 @@ def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_pat
     assert ours.hash == theirs.hash
     assert ours.manifest.metrics == theirs.manifest.metrics
     assert losses(ours) == losses(theirs)
+
+
+def test_an_artifact_is_halved_and_measured_anew(uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted / "models", tmp_path / "models")
+    halved = Artifact.open(NAME, tmp_path / "models")  # as training writes it
+    size = halved.model_path.stat().st_size
+    files = halved.contents()
+    whole = halved.rewrite(halved.manifest, {**files, MODEL_FILE: in_single(files[MODEL_FILE])})
+    assert whole.model_path.stat().st_size > 1.8 * size
+    command = [*RUN[:3], "halve", NAME]
+    done = call(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = Artifact.open(NAME, tmp_path / "models")
+    assert again.model_path.stat().st_size == size
+    assert again.manifest.metrics == halved.manifest.metrics
+    refused = call(command, tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "half precision already" in refused.stderr
+
+
+def in_single(graph: bytes) -> bytes:
+    model = onnx.load_from_string(graph)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in list(model.graph.node):
+        if node.op_type == "Cast" and node.input[0] in stored:
+            tensor = stored[node.input[0]]
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+            model.graph.node.remove(node)
+    return model.SerializeToString()
 
 
 def losses(artifact: Artifact) -> list[tuple[str, str]]:
