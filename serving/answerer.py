@@ -15,8 +15,8 @@ from serving.pictures import decode_pictures, size_of
 from serving.scheduler import Scheduler
 
 DECODED_AT_ONCE = 256 * 256
-"""Pixels that are decoded between two other requests, half a millisecond's worth; more are left to
-a thread."""
+"""Pixels that are decoded between two other requests: of a JPEG less than a millisecond's worth.
+More are left to a thread."""
 
 
 class Answerer:

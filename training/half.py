@@ -11,8 +11,9 @@ from artifacts import InputPolicy, Runtime, probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.runtime import Picture
 
-LEAST = 1024
-"""Numbers of a tensor that is worth it."""
+LEAST = (1024, 131_072)
+"""Numbers of a tensor that is worth it: first all, and if that changes answers the largest alone,
+which are few layers and most of the file."""
 TOLERANCE = 1e-3
 """Greatest difference of a probability; of an embedding, relative to the longest."""
 COMPARED = 500
@@ -29,12 +30,15 @@ def lean(graph: bytes, policy: InputPolicy, pictures: Sequence[Picture] | Pictur
         policy: how pictures become its input.
         pictures: uint8 H x W x 3, of any sizes; the first `COMPARED` are shown to both.
     """
-    halved = halve(graph)
-    return halved if difference(graph, halved, policy, pictures) <= TOLERANCE else graph
+    for least in LEAST:
+        halved = halve(graph, least)
+        if difference(graph, halved, policy, pictures) <= TOLERANCE:
+            return halved
+    return graph
 
 
-def halve(graph: bytes) -> bytes:
-    """Store every large float32 weight as float16, with a Cast in front of those who use it.
+def halve(graph: bytes, least: int = LEAST[0]) -> bytes:
+    """Store float32 weights of `least` numbers and more as float16, with a Cast behind each.
 
     ONNX Runtime folds the casts when it opens the graph: it computes as fast as before. Weights
     beyond float16's range (65,504) stay as they are.
@@ -42,7 +46,7 @@ def halve(graph: bytes) -> bytes:
     model = onnx.load_from_string(graph)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < LEAST:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < least:
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, current_thread
 from typing import Any
 
 import httpx
@@ -28,11 +28,13 @@ class Recorded(Runtime):
     def __init__(self, graph: onnx.ModelProto) -> None:
         super().__init__(graph.SerializeToString(), InputPolicy(), threads=1)
         self.batches: list[tuple[int, ...]] = []
+        self.threads: list[str] = []
         self.reached = Event()
         self.gate = Event()
 
     def run_batch(self, images: Picture, names: Sequence[str] | None = None) -> Outputs:
         self.batches.append(images.shape)
+        self.threads.append(current_thread().name)
         self.reached.set()
         assert self.gate.wait(60)
         return super().run_batch(images, names)
@@ -95,6 +97,33 @@ def test_200_pictures_of_mixed_sizes_at_once_get_the_answers_they_get_alone(
         together = list(pool.map(shares, pictures))
     assert together == [pytest.approx(expected, abs=1e-4) for expected in alone]
     assert len({tuple(sorted(answer.items())) for answer in alone}) > 190  # no two alike
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_quick_batches_stay_on_the_event_loop_where_there_is_one_lane(lanes: int) -> None:
+    scheduler = Scheduler(lanes)
+    runtime = Recorded(tiny_model())
+    runtime.gate.set()
+    large = 2048
+
+    async def ask() -> list[Outputs]:
+        sides = [8, 8, 8, large, large]  # the pace is known from the first batch on
+        return [
+            await scheduler.run(runtime, [pixels(side, side, i)], ["logits"])
+            for i, side in enumerate(sides)
+        ]
+
+    answers = asyncio.run(ask())
+    alone = Runtime(tiny_model().SerializeToString(), InputPolicy(), threads=1)
+    for i, (side, answer) in enumerate(zip([8, 8, 8, large, large], answers, strict=True)):
+        expected = alone.run([pixels(side, side, i)], ["logits"])["logits"]
+        np.testing.assert_allclose(answer["logits"], expected, atol=1e-4)
+    scheduler.close()
+    here = current_thread().name
+    on_the_loop = [name == here for name in runtime.threads]
+    assert not on_the_loop[0]
+    assert on_the_loop[4] is False  # 12 million bytes are not quick
+    assert (True in on_the_loop[1:3]) is (lanes == 1)
 
 
 def test_what_queued_up_shares_batches_by_shape(scheduler: Scheduler) -> None:

@@ -67,7 +67,7 @@ def test_a_request_is_traced_through_decoding_queue_and_inference(
         "OTEL_BSP_SCHEDULE_DELAY": "600000",  # so what comes, comes when the server stops
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
     }
-    picture = encoded(photograph(300, 200))
+    picture = encoded(photograph(400, 300))
     routes = ["/v1/models/{name}/classify", "/v1/models/{name}/inspect", "/v1/faces/embed"]
     with running_server(tmp_path / "models", tmp_path / "log.txt", **environment) as address:
         for number, route in enumerate(routes, 1):

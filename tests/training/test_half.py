@@ -35,7 +35,7 @@ def test_large_weights_take_half_the_place_and_answers_stay(
     kinds = {
         tensor.data_type
         for tensor in onnx.load_from_string(halved).graph.initializer
-        if np.prod(tensor.dims) >= LEAST and tensor.data_type != TensorProto.INT64
+        if np.prod(tensor.dims) >= LEAST[0] and tensor.data_type != TensorProto.INT64
     }
     assert kinds == {TensorProto.FLOAT16}
     assert len(halved) < 0.55 * len(graph)
@@ -50,7 +50,16 @@ def test_a_graph_whose_answers_would_change_stays(graph: bytes, pictures: np.nda
     head.CopyFrom(numpy_helper.from_array(values, head.name))
     sharp = model.SerializeToString()
     assert difference(sharp, halve(sharp), POLICY, pictures) > 1e-3
-    assert lean(sharp, POLICY, pictures) == sharp
+    largest = halve(sharp, LEAST[1])  # the head is none of these
+    assert len(sharp) > len(largest) > len(halve(sharp))
+    assert lean(sharp, POLICY, pictures) == largest
+
+
+def test_a_graph_of_which_no_answer_stays_is_left_as_it_is(
+    graph: bytes, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.half.TOLERANCE", 0.0)
+    assert lean(graph, POLICY, pictures) == graph
 
 
 def test_weights_beyond_its_range_stay_single(graph: bytes) -> None:
