@@ -101,7 +101,9 @@ def summary(measured: Measured, fmrs: Sequence[float] = (), *, seed: int) -> Sum
         auc=_rate(exact.auc, areas),
         eer=_rate(exact.eer, equal),
         fnmr={
-            each: _rate(exact.fnmr_at(each), np.array([np.interp(each, a, b) for a, b in rows]))
+            each: _rate(
+                exact.fnmr_at(each), np.array([b[np.flatnonzero(a <= each)[-1]] for a, b in rows])
+            )
             for each in fmrs
         },
     )

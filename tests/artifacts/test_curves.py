@@ -53,3 +53,12 @@ def test_apart_is_apart_in_every_resample() -> None:
     assert found.auc == (1.0, (1.0, 1.0))
     assert found.eer == (0.0, (0.0, 0.0))
     assert found.fnmr[1e-2] == (0.0, (0.0, 0.0))
+
+
+def test_intervals_hold_the_value_where_many_distances_are_alike() -> None:
+    people = np.arange(10).repeat(4)
+    vectors = np.zeros((40, 2), np.float32)  # dead embeddings: every second picture's is zero
+    vectors[1::2] = np.random.default_rng(0).normal(size=(20, 2))
+    found = summary(all_pairs(vectors, people, "test", "euclidean"), (1e-2,), seed=0).fnmr[1e-2]
+    assert found.interval[0] <= found.value <= found.interval[1]
+    assert found.value == 1.0  # no threshold takes some of the ties, and not all
