@@ -16,6 +16,7 @@ from training.calibrate import embed, everybody, faces_of
 from training.face_figures import det, distance_plots, nearest_pictures
 from training.history import read_history
 from training.recipe import Recipe
+from training.study import profile_changes
 
 FMRS = (1e-2, 1e-3)
 """False-match rates at which the other is told."""
@@ -92,7 +93,7 @@ def markdown(told: Sequence[Told], title: str, about: Sequence[str]) -> str:
             _cell(each.numbers.auc),
             _cell(each.numbers.eer),
             *(_cell(each.numbers.fnmr[fmr]) for fmr in FMRS),
-            each.recipe.remark,
+            "; ".join(filter(None, [profile_changes(each.recipe), each.recipe.remark])),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
