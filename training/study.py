@@ -187,7 +187,7 @@ def profile_changes(recipe: Recipe) -> str:
     """Settings that a recipe's profile changes from `full`, as "epochs 6 for 300; ..."."""
     here, full = asdict(recipe), asdict(load_recipe(recipe.name))
     changes = []
-    for key in here.keys() - {"profile"}:
+    for key in here.keys() - {"profile", "search"}:
         now, was = here[key], full[key]
         parts = [(key, now, was)]
         if isinstance(now, dict):
