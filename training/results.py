@@ -34,7 +34,10 @@ def results(folder: Path = STUDIES) -> str:
         told = folder / study / "verification.md"
         if told.exists():  # of embeddings, which have no accuracy
             _, _, rest = told.read_text(encoding="utf-8").partition("\n")
+            missing = [recipe for recipe in own if f"| {recipe.artifact_name} |" not in rest]
             parts.append(f"## {study}\n{rest}")
+            if missing:
+                parts.append("\n".join([*_head(), *map(_not_run, missing), ""]))
         else:
             rows = _trained(own) | _rows(folder / study / "comparison.csv")
             parts.append(_section(study, own, rows))
@@ -68,13 +71,16 @@ def _section(study: str, recipes: list[Recipe], rows: dict[str, dict[str, str]])
         "",
         ", ".join(commands) or "Not run yet.",
         "",
-        COLUMNS,
-        "|---" * (COLUMNS.count("|") - 1) + "|",
+        *_head(),
     ]
     for recipe in recipes:
         row = rows.get(recipe.artifact_name)
         lines.append(_line(recipe, row) if row else _not_run(recipe))
     return "\n".join([*lines, ""])
+
+
+def _head() -> list[str]:
+    return [COLUMNS, "|---" * (COLUMNS.count("|") - 1) + "|"]
 
 
 def _line(recipe: Recipe, row: dict[str, str]) -> str:
