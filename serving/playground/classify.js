@@ -37,7 +37,7 @@ export function setUpClassify({ models, defaults }) {
   function answer() {
     if (!picture.file || !chosen()) return;
     for (const part of ["welcome", "classes", "around", "inside"]) byId(part).hidden = true;
-    byId("maps").replaceChildren();
+    runMaps(async () => byId("maps").replaceChildren()); // those on their way are of another picture
     const path = address();
     const request = (signal) => ({ method: "POST", body: form({ image: picture.file }), signal });
     run(async (signal) => {
