@@ -56,8 +56,7 @@ class Curve:
 
     def fnmr_at(self, fmr: float) -> float:
         """False-non-match rate at the greatest threshold with at most this false-match rate."""
-        allowed = np.flatnonzero(self.fmr <= fmr)
-        return float(self.fnmr[allowed[-1]])
+        return _fnmr_at(fmr, self.fmr, self.fnmr)
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,7 @@ def summary(measured: Measured, fmrs: Sequence[float] = (), *, seed: int) -> Sum
         auc=_rate(exact.auc, areas),
         eer=_rate(exact.eer, equal),
         fnmr={
-            each: _rate(
-                exact.fnmr_at(each), np.array([b[np.flatnonzero(a <= each)[-1]] for a, b in rows])
-            )
+            each: _rate(exact.fnmr_at(each), np.array([_fnmr_at(each, a, b) for a, b in rows]))
             for each in fmrs
         },
     )
@@ -133,6 +130,11 @@ def _resampled(measured: Measured, seed: int) -> tuple[Floats, Floats]:
             fmrs.append(others / others[-1])
             fnmrs.append(1 - own / own[-1])
     return np.stack(fmrs), np.stack(fnmrs)
+
+
+def _fnmr_at(most: float, fmr: Floats, fnmr: Floats) -> float:
+    """False-non-match rate at the last threshold whose false-match rate is at most this."""
+    return float(fnmr[np.flatnonzero(fmr <= most)[-1]])
 
 
 def _sums(weights: Ints, till: Ints) -> Ints:

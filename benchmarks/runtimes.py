@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import openvino
 
-from artifacts import Artifact, ArtifactError, Runtime, probabilities
+from artifacts import Artifact, ArtifactError, Runtime
 from artifacts.commands import run_command
 from artifacts.datasets.registry import load, parse
 from artifacts.graph import INPUT, OUTPUTS
@@ -27,6 +27,7 @@ from artifacts.provenance import code_version, hardware
 from artifacts.runtime import Picture, in_chunks
 from artifacts.sessions import OpenVinoSession
 from benchmarks.turns import in_turns
+from serving.engines import answers
 from serving.scheduler import CPU_BATCH_BYTES
 
 Rows = npt.NDArray[np.float32]
@@ -69,16 +70,6 @@ def ways(artifact: Artifact, output: str) -> dict[str, Callable[[Picture], Rows]
     }
 
 
-def answers(artifact: Artifact, rows: Sequence[Rows]) -> npt.NDArray[np.float64]:
-    """Probabilities, or embeddings of length 1."""
-    outputs = np.concatenate(rows)
-    if artifact.manifest.task == "classification":
-        return probabilities(outputs, artifact.manifest.temperature)
-    lengths = np.linalg.norm(outputs.astype(np.float64), axis=1, keepdims=True)
-    unit: npt.NDArray[np.float64] = outputs / lengths
-    return unit
-
-
 def on_the_test_split(
     artifact: Artifact, source: str, pictures: int | None, batch: int
 ) -> dict[str, object]:
@@ -95,7 +86,7 @@ def on_the_test_split(
             start = time.process_time()
             rows[number].append(runtime.run(chunk, [output])[output])
             seconds[number] += time.process_time() - start
-    found = [answers(artifact, each) for each in rows]
+    found = [answers(artifact, np.concatenate(each)) for each in rows]
     best = [each.argmax(axis=1) for each in found]
     names = [runtime.provider for runtime in runtimes]
     right = [float((each == test.labels).mean()) for each in best]
@@ -147,7 +138,7 @@ def main(
             way: partial(lambda run, work: [run(b) for b in work], run, work)
             for way, run in ways(artifact, OUTPUTS[manifest.task]).items()
         }
-        found = {way: answers(artifact, run()) for way, run in runs.items()}
+        found = {way: answers(artifact, np.concatenate(run())) for way, run in runs.items()}
         seconds = in_turns(runs, rounds)
         expected = found["onnxruntime"]
         result = {

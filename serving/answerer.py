@@ -10,7 +10,7 @@ from artifacts.runtime import Picture
 from serving.drift import Windows
 from serving.entrance import admit, run_in
 from serving.forms import read_contents
-from serving.models import ServedModel
+from serving.models import Models, ServedModel
 from serving.pictures import decode_pictures, size_of
 from serving.scheduler import Scheduler
 
@@ -49,6 +49,12 @@ class Answerer:
         outputs = await self._scheduler.run(model.runtime, prepared, names)
         windows.add(model, sizes, outputs)
         return sizes, outputs[output]
+
+
+def models_of(request: Request) -> Models:
+    """The models that are served now."""
+    models: Models = request.app.state.models
+    return models
 
 
 def windows_of(request: Request) -> Windows:

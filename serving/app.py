@@ -15,14 +15,14 @@ from starlette.exceptions import HTTPException
 from artifacts.card import write_card
 from artifacts.runtime import Picture
 from serving import metrics, operations
-from serving.answerer import Answerer, windows_of
+from serving.answerer import Answerer, models_of, windows_of
 from serving.atlas_routes import atlas_routes
 from serving.entrance import admit, run_in
 from serving.faces.names import check_path
 from serving.faces.parameters import bearer
 from serving.faces.routes import face_routes
 from serving.forms import FIELD, picture_body, read_contents
-from serving.models import ROUTES, Models, ServedModel
+from serving.models import ROUTES, ServedModel
 from serving.pages import add_pages
 from serving.pictures import decode_pictures
 from serving.problems import MEDIA_TYPE, RequestError
@@ -91,10 +91,10 @@ def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
 def _add_metrics(app: FastAPI) -> None:
     @app.get("/metrics", include_in_schema=False)
     def metrics_page(request: Request) -> Response:
-        if _models(request).of_route("faces"):
+        if models_of(request).of_route("faces"):
             with suppress(RequestError):  # the database is down: what it held last still stands
                 metrics.gallery.set(request.app.state.gallery.lookup.state()[3])
-        drift = windows_of(request).gauges(_models(request))
+        drift = windows_of(request).gauges(models_of(request))
         return Response(metrics.text(drift), media_type=metrics.MEDIA_TYPE)
 
 
@@ -137,19 +137,19 @@ def _add_models(app: FastAPI) -> None:
     @app.get("/v1/models", tags=["models"])
     async def models(request: Request) -> ModelList:
         """List the models, and the artifacts that could not be loaded."""
-        return _models(request).list()
+        return models_of(request).list()
 
     @app.post("/v1/models:reload", tags=["models"], dependencies=[Depends(bearer)])
     async def reload(request: Request) -> ModelList:
         """Load new and changed artifacts in all workers; requests are answered meanwhile."""
         request.app.state.access.check(request, "write")
         await request.app.state.lifecycle.reload()
-        return _models(request).list()
+        return models_of(request).list()
 
     @app.get("/v1/models/{name}", tags=["models"])
     async def model(request: Request, name: str) -> ModelInfo:
         """Describe one model."""
-        return _models(request).get(name).info
+        return models_of(request).get(name).info
 
     @app.get(
         "/v1/models/{name}/card",
@@ -159,13 +159,13 @@ def _add_models(app: FastAPI) -> None:
     )
     async def card(request: Request, name: str) -> Response:
         """Say what a model is for, what it learned from, how good it is, and where it fails."""
-        content = write_card(_models(request).get(name).manifest)
+        content = write_card(models_of(request).get(name).manifest)
         return Response(content, media_type=MARKDOWN)
 
     @app.get("/v1/models/{name}/drift", tags=["models"], response_model_exclude_none=True)
     def drift(request: Request, name: str, *, moments: WithMoments = False) -> Drift:
         """Say how far the last answers lie from what the model was validated on."""
-        answer = windows_of(request).read(_models(request).get(name))
+        answer = windows_of(request).read(models_of(request).get(name))
         return answer if moments else answer.model_copy(update={"reference": None, "moments": None})
 
 
@@ -178,7 +178,7 @@ def _add_answers(app: FastAPI, answer: Answerer) -> None:
     )
     async def classify(request: Request, name: str, top: Top = TOP) -> Response:
         """Name the most probable classes of each picture."""
-        return await classified(answer, request, _models(request).get(name), top)
+        return await classified(answer, request, models_of(request).get(name), top)
 
     @app.post(
         "/v1/models/{name}/features",
@@ -188,7 +188,7 @@ def _add_answers(app: FastAPI, answer: Answerer) -> None:
     )
     async def features(request: Request, name: str) -> Response:
         """Give what the head of the network sees: JSON, or N x D .npy if accepted."""
-        model = _models(request).get(name)
+        model = models_of(request).get(name)
         encode = _npy if NPY in request.headers.get("accept", "") else _features_json
         _, rows = await answer(request, model, operations.features_output(model))
         return encode(model, model.runtime.provider, rows)
@@ -205,7 +205,7 @@ def _add_answers(app: FastAPI, answer: Answerer) -> None:
             request: Request, top: Top = TOP, model: ModelName = None
         ) -> Response:
             """Name the most probable classes of each picture, by the best model of the route."""
-            return await classified(answer, request, _models(request).choose(route, model), top)
+            return await classified(answer, request, models_of(request).choose(route, model), top)
 
     for route in ROUTES:
         add_route(route)
@@ -232,7 +232,7 @@ def _add_looks(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     )
     async def inspect(request: Request, name: str) -> Response:
         """Count the exact zeros after every activation, by layer and channel."""
-        model = _models(request).get(name)
+        model = models_of(request).get(name)
         return await look(request, model, lambda p: _json(operations.inspect(model, p)))
 
     @app.post(
@@ -244,18 +244,13 @@ def _add_looks(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     )
     async def maps(request: Request, name: str, layer: LayerName) -> Response:
         """Give the feature maps of one activation for one picture, as .npy."""
-        model = _models(request).get(name)
+        model = models_of(request).get(name)
 
         def answer(pictures: Sequence[Picture]) -> Response:
             rows = operations.feature_map(model, pictures, layer)
             return _npy(model, model.maps.runtime.provider, rows)
 
         return await look(request, model, answer)
-
-
-def _models(request: Request) -> Models:
-    models: Models = request.app.state.models
-    return models
 
 
 def _json(answer: Classification | Features | Inspection) -> Response:

@@ -7,9 +7,8 @@ from fastapi.responses import FileResponse, Response
 
 from artifacts.atlas import SHEET_FILE
 from serving import atlas, operations
-from serving.answerer import Answerer
+from serving.answerer import Answerer, models_of
 from serving.forms import FIELD, picture_body
-from serving.models import Models, ServedModel
 from serving.schemas import Atlas, Neighbours
 
 Top = Annotated[int, Query(ge=1, description="number of neighbours to name")]
@@ -26,7 +25,7 @@ def atlas_routes(answer: Answerer) -> APIRouter:
     @router.get("/atlas")
     def describe(request: Request, name: str) -> Atlas:
         """Give the pictures that the model knows: classes, and places on a map."""
-        return atlas.describe(_model(request, name))
+        return atlas.describe(models_of(request).get(name))
 
     @router.get(
         "/atlas/sheet",
@@ -35,7 +34,7 @@ def atlas_routes(answer: Answerer) -> APIRouter:
     )
     def sheet(request: Request, name: str) -> Response:
         """Show the pictures of the atlas, row by row in its order."""
-        model = _model(request, name)
+        model = models_of(request).get(name)
         atlas.atlas_of(model)
         path = model.artifact.path / SHEET_FILE
         return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
@@ -43,15 +42,10 @@ def atlas_routes(answer: Answerer) -> APIRouter:
     @router.post("/neighbours", response_model=Neighbours, openapi_extra=picture_body((FIELD,)))
     async def neighbours(request: Request, name: str, top: Top = 8) -> Response:
         """Find the nearest pictures of the atlas to each picture, and its place on the map."""
-        model = _model(request, name)
+        model = models_of(request).get(name)
         atlas.atlas_of(model)  # refused before the pictures are read
         _, rows = await answer(request, model, operations.features_output(model))
         found = atlas.neighbours(model, rows, top)
         return Response(found.model_dump_json(), media_type="application/json")
 
     return router
-
-
-def _model(request: Request, name: str) -> ServedModel:
-    models: Models = request.app.state.models
-    return models.get(name)

@@ -80,16 +80,21 @@ def difference(artifact: Artifact, first: Runtime, second: Runtime) -> float:
 
     Of probabilities, of embeddings scaled to length 1.
     """
-    task = artifact.manifest.task
+    output = OUTPUTS[artifact.manifest.task]
     shown = _pictures(max(64, artifact.manifest.input.accepted_side[0]))
-    rows = [runtime.run(shown, [OUTPUTS[task]])[OUTPUTS[task]] for runtime in (first, second)]
-    answers: list[npt.NDArray[np.float64]] = [
-        probabilities(each, artifact.manifest.temperature)
-        if task == "classification"
-        else each.astype(np.float64) / np.linalg.norm(each, axis=1, keepdims=True)
-        for each in rows
-    ]
-    return float(np.abs(answers[0] - answers[1]).max())
+    one, other = (
+        answers(artifact, runtime.run(shown, [output])[output]) for runtime in (first, second)
+    )
+    return float(np.abs(one - other).max())
+
+
+def answers(artifact: Artifact, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Calibrated probabilities of logits (N x C), or embeddings (N x D) scaled to length 1."""
+    if artifact.manifest.task == "classification":
+        return probabilities(rows, artifact.manifest.temperature)
+    unit: npt.NDArray[np.float64] = rows.astype(np.float64)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    return unit
 
 
 def _pictures(side: int) -> list[Picture]:

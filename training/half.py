@@ -30,9 +30,11 @@ def lean(graph: bytes, policy: InputPolicy, pictures: Sequence[Picture] | Pictur
         policy: how pictures become its input.
         pictures: uint8 H x W x 3, of any sizes; the first `COMPARED` are shown to both.
     """
+    shown = [pictures[i] for i in range(min(COMPARED, len(pictures)))]
+    before = answers(graph, policy, shown)
     for least in LEAST:
         halved = halve(graph, least)
-        if difference(graph, halved, policy, pictures) <= TOLERANCE:
+        if np.abs(answers(halved, policy, shown) - before).max() <= TOLERANCE:
             return halved
     return graph
 
@@ -41,7 +43,7 @@ def halve(graph: bytes, least: int = LEAST[0]) -> bytes:
     """Store float32 weights of `least` numbers and more as float16, with a Cast behind each.
 
     ONNX Runtime folds the casts when it opens the graph: it computes as fast as before. Weights
-    beyond float16's range (65,504) stay as they are.
+    beyond float16's range (65,504) stay as they are; a graph without others is returned as given.
     """
     model = onnx.load_from_string(graph)
     casts = []
@@ -54,30 +56,22 @@ def halve(graph: bytes, least: int = LEAST[0]) -> bytes:
         name, stored = tensor.name, tensor.name + SUFFIX
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
         casts.append(helper.make_node("Cast", [stored], [name], stored, to=TensorProto.FLOAT))
+    if not casts:
+        return graph
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
     return bytes(model.SerializeToString())
 
 
-def difference(
-    first: bytes, second: bytes, policy: InputPolicy, pictures: Sequence[Picture] | Picture
-) -> float:
-    """Greatest difference between the answers of two graphs to the same pictures.
-
-    Of probabilities; of embeddings relative to the longest of them.
-    """
-    shown = [pictures[i] for i in range(min(COMPARED, len(pictures)))]
-    answers = []
-    for graph in (first, second):
-        runtime = Runtime(graph, policy)
-        output = next(name for name in OUTPUTS.values() if name in runtime.output_names)
-        rows = runtime.run([runtime.prepare(picture) for picture in shown], [output])[output]
-        classes = output == OUTPUTS["classification"]
-        answers.append(probabilities(rows, 1.0) if classes else rows / _length(rows))
-    return float(np.abs(answers[0] - answers[1]).max())
-
-
-def _length(rows: npt.NDArray[np.float32]) -> float:
-    """Of the longest row; 1 where all are zero."""
-    return float(np.linalg.norm(rows, axis=1).max()) or 1.0
+def answers(
+    graph: bytes, policy: InputPolicy, pictures: Sequence[Picture]
+) -> npt.NDArray[np.float64]:
+    """What a graph answers: probabilities N x C; embeddings N x D relative to the longest."""
+    runtime = Runtime(graph, policy)
+    output = next(name for name in OUTPUTS.values() if name in runtime.output_names)
+    rows = runtime.run(pictures, [output])[output]
+    if output == OUTPUTS["classification"]:
+        return probabilities(rows, 1.0)
+    longest = float(np.linalg.norm(rows, axis=1).max()) or 1.0  # dead embeddings are all zero
+    return rows.astype(np.float64) / longest

@@ -115,7 +115,7 @@ def halve_artifact(artifact: Artifact) -> Artifact:
     if artifact.model_file != MODEL_FILE:
         raise ArtifactError(f"{artifact.name} is served in integers, which are smaller yet.")
     splits = load_splits(recipe.data, recipe.seed)
-    check_same(manifest, recipe, splits.source.fingerprint, len(splits.validation))
+    check_same(manifest, recipe, splits.source, len(splits.validation))
     graph = lean(files[MODEL_FILE], manifest.input, splits.validation.originals)
     if graph == files[MODEL_FILE]:
         raise ArtifactError(

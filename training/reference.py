@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from artifacts import Artifact, ArtifactError, DataError, Manifest, Runtime
-from artifacts.datasets import load, parse
+from artifacts.datasets import ImageSet, load, parse
 from artifacts.datasets.base import take
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from artifacts.runtime import Picture
@@ -37,7 +37,7 @@ def held_out(manifest: Manifest) -> tuple[Images, str]:
 
     recipe = recipe_of(manifest, "give the pictures to compare with: --dataset")
     source, places = hold_out(recipe.data, recipe.seed)
-    check_same(manifest, recipe, source.fingerprint, len(places))
+    check_same(manifest, recipe, source, len(places), ", or give pictures by --dataset")
     return take(source.images, places.numpy()), held_out_name(source.name, len(places))
 
 
@@ -58,20 +58,29 @@ def recipe_of(manifest: Manifest, instead: str) -> "Recipe":
     return load_recipe(manifest.recipe.name, manifest.recipe.profile)
 
 
-def check_same(manifest: Manifest, recipe: "Recipe", fingerprint: str, validation: int) -> None:
+def check_same(
+    manifest: Manifest, recipe: "Recipe", source: ImageSet, validation: int, instead: str = ""
+) -> None:
     """Hold data to what an artifact was trained on.
+
+    Args:
+        manifest: of the artifact.
+        recipe: that made it.
+        source: the training split of the data at hand.
+        validation: pictures of it that are held out.
+        instead: what else can be done than to restore it.
 
     Raises:
         DataError: other data, or another number of validation pictures.
     """
     trained = manifest.dataset
-    if trained is None or (fingerprint, validation) != (
+    if trained is None or (source.fingerprint, validation) != (
         trained.fingerprint,
         trained.validation_samples,
     ):
         raise DataError(
             f"{recipe.data.name} or the recipe {recipe.name} is not what {manifest.name} was "
-            "trained on; restore them, or give pictures by --dataset."
+            f"trained on; restore them{instead}."
         )
 
 

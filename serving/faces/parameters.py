@@ -7,11 +7,12 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from serving.access import Access
+from serving.answerer import models_of
 from serving.faces.gallery import Gallery
 from serving.faces.names import check_path, check_person
 from serving.faces.operations import face_model
 from serving.faces.schemas import Several
-from serving.models import Models, ServedModel
+from serving.models import ServedModel
 
 bearer = HTTPBearer(auto_error=False, description="not needed where no API keys are set")
 
@@ -65,12 +66,6 @@ def gallery_of(request: Request) -> Gallery:
     """The gallery that this worker searches."""
     gallery: Gallery = request.app.state.gallery
     return gallery
-
-
-def models_of(request: Request) -> Models:
-    """The models of this server."""
-    models: Models = request.app.state.models
-    return models
 
 
 def access_of(request: Request) -> Access:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from serving.answerer import models_of
 from serving.entrance import admit, run_in
 from serving.faces import operations
 from serving.faces.gallery_routes import GALLERY, add_gallery_routes
@@ -25,7 +26,6 @@ from serving.faces.parameters import (
     bearer,
     gallery_model,
     gallery_of,
-    models_of,
 )
 from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Several, Verified
 from serving.faces.store import NewPicture, Retry, fingerprint
