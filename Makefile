@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run setup test check coverage bounds hostile fuzz lint bento train-all results report constraints clean
+.PHONY: help run setup test check coverage test-workers bounds hostile fuzz lint bento train-all results report constraints clean
 
 help:  ## List the targets
 	@echo "usage: make TARGET [PYTHON=…]"
@@ -28,6 +28,9 @@ setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, a
 
 test: $(DEV)/.installed $(SERVE)/.installed  ## Run all tests
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile  # two processes, a core each
+
+test-workers: $(DEV)/.installed  ## Run all tests that ask a server, with four workers
+	VITRINE_TEST_WORKERS=4 OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest tests/serving tests/hostile
 
 hostile: $(DEV)/.installed  ## Send a server the whole hostile corpus (some minutes)
 	VITRINE_HOSTILE=full OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest tests/hostile

@@ -11,6 +11,7 @@ from analysis.options import Asked, dataset_option, images_option, model_option
 from analysis.output import report_skipped
 from analysis.tsne import Vectors, embed, measure, usual_perplexity
 from artifacts import Artifact
+from artifacts.artifact import MODEL_FILE
 from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet
 
 
@@ -65,7 +66,7 @@ def command(
     indices = [int(index) for index in vectors.indices]
     artifact = Artifact.open(model)
     atlas = Atlas(
-        graph=artifact.hash,
+        graph=artifact.manifest.files[MODEL_FILE],
         data=f"{pictures.source}, {len(indices):,} pictures",
         side=side,
         labels=tuple(pictures.label(index) for index in indices),

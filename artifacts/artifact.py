@@ -14,6 +14,7 @@ from artifacts.card import CARD_FILE, write_card
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
+from artifacts.provenance import has_gpu, has_integer_arithmetic
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -67,9 +68,10 @@ class Artifact:
 
     @property
     def model_file(self) -> str:
-        """Name of the ONNX graph that is served."""
+        """Name of the ONNX graph that is served: in integers where they pay, on this processor."""
         quantization = self.manifest.quantization
-        return INT8_FILE if quantization and quantization.served else MODEL_FILE
+        pays = quantization is not None and quantization.served
+        return INT8_FILE if pays and has_integer_arithmetic() and not has_gpu() else MODEL_FILE
 
     @property
     def model_path(self) -> Path:

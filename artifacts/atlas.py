@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from artifacts.artifact import Artifact
+from artifacts.artifact import MODEL_FILE, Artifact
 from artifacts.errors import ArtifactError
 from artifacts.runtime import Picture
 
@@ -36,7 +36,7 @@ class Atlas:
     """N pictures on a map."""
 
     graph: str
-    """sha256 of the graph that gave the features."""
+    """sha256 of the artifact's graph in float32; features in integers are close to its."""
     data: str
     """Which pictures."""
     side: int
@@ -82,7 +82,7 @@ class Atlas:
         whole = atlas.vectors.ndim == 2 and atlas.places.shape == (count, 2)  # noqa: PLR2004
         if not (whole and count == len(atlas.labels) == len(atlas.predicted)):
             raise ArtifactError(f"{path}: its arrays are not of the same pictures; make it anew.")
-        return atlas if atlas.graph == artifact.hash else None
+        return atlas if atlas.graph == artifact.manifest.files[MODEL_FILE] else None
 
     def content(self) -> bytes:
         """Content of `ATLAS_FILE`.

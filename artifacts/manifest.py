@@ -130,7 +130,8 @@ class Quantization(Strict):
     """The graph in 8-bit integers beside the one it was made from, measured in one run."""
 
     served: bool
-    """Whether `model.int8.onnx` is here and answers in the place of `model.onnx`."""
+    """Whether `model.int8.onnx` is here and answers in the place of `model.onnx`, on processors
+    with 8-bit arithmetic."""
     calibration: str  # where the ranges come from, `NAME:SPLIT`; as `test`
     calibration_samples: int
     test: str

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+INTEGER_ARITHMETIC = ("avx512_vnni", "avx_vnni", "asimddp")
 
 
 def code_version() -> str:
@@ -37,6 +38,17 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_integer_arithmetic() -> bool:
+    """Whether the processor multiplies and adds 8-bit integers in one instruction.
+
+    That is AVX-512 VNNI, AVX-VNNI, or ASIMDDP on ARM, as Linux names them; elsewhere the answer is
+    no. Without them ONNX Runtime's sums of products overflow 16 bits, and are hardly faster.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    return not words.isdisjoint(INTEGER_ARITHMETIC)
 
 
 def has_gpu() -> bool:

@@ -27,7 +27,7 @@ from artifacts.datasets import ImageSet, load
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.graph import INPUT, OUTPUTS, load_graph
 from artifacts.manifest import Measured, Quantization
-from artifacts.provenance import hardware
+from artifacts.provenance import hardware, has_integer_arithmetic
 from artifacts.runtime import Picture, Runtime
 
 CALIBRATION_SAMPLES = 300
@@ -50,8 +50,9 @@ QUANTIZED = sorted(WEIGHTED | CLIPPING | {"Add", "MaxPool"})
 def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     """Measure a classifier in float32 and in 8-bit integers, and record both in its manifest.
 
-    `model.int8.onnx` joins the artifact, and is served from then on, if it is faster at every size
-    of batch and at most `TOLERANCE` less accurate on the test pictures.
+    `model.int8.onnx` joins the artifact if it is faster at every size of batch and at most
+    `TOLERANCE` less accurate on the test pictures. It is served from then on, on processors with
+    arithmetic for it.
 
     Args:
         artifact: verified; it is replaced by one of the same name.
@@ -61,9 +62,15 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
         What the manifest now says about both.
 
     Raises:
-        ArtifactError: not a classifier, or a graph with nothing to gain.
+        ArtifactError: not a classifier, a graph with nothing to gain, or a processor without
+            8-bit arithmetic.
         DataError: the data set is not there.
     """
+    if not has_integer_arithmetic():
+        raise ArtifactError(
+            "this processor has no arithmetic of 8-bit integers (AVX-512 VNNI, AVX-VNNI or "
+            "ASIMDDP): they would be less accurate and hardly faster. Quantize where it has."
+        )
     manifest = artifact.manifest
     dataset = dataset or (manifest.dataset.name if manifest.dataset else None)
     if manifest.task != "classification":
@@ -156,7 +163,6 @@ def _quantized(path: Path, pictures: Iterable[Picture]) -> onnx.ModelProto:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=True,  # of 8 bits, sums overflow on CPUs without VNNI
             op_types_to_quantize=QUANTIZED,
             nodes_to_exclude=list(_left_alone(model.graph)),
             # the activations stay in the graph, where `inspect` looks for them

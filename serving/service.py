@@ -11,6 +11,7 @@ from bentoml._internal.server.http import traffic as bentoml_traffic
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts import VitrineError, artifacts_root
+from artifacts.artifact import INT8_FILE
 from artifacts.provenance import cores
 from serving import metrics, tracing
 from serving.access import Access
@@ -189,7 +190,8 @@ def _announce(models: Models) -> None:
     """Say once what is served, on what, and what to try first."""
     listed = models.list()
     for model in listed.models:
-        notes = " (trained on synthetic pictures)" * model.synthetic
+        form = " in 8-bit integers" * (models.served[model.name].artifact.model_file == INT8_FILE)
+        notes = form + " (trained on synthetic pictures)" * model.synthetic
         log.info("model %s on %s%s", model.name, model.provider, notes)
     for broken in listed.unavailable:
         log.error("model %s is NOT SERVED: %s", broken.name, broken.reason)

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from artifacts import Artifact, Manifest, Runtime
+from artifacts.artifact import MODEL_FILE
 from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet
 from artifacts.runtime import Picture
 
@@ -90,7 +91,7 @@ def with_atlas(artifact: Artifact, pictures: Sequence[Picture]) -> Artifact:
     vectors = Runtime.open(artifact).run(pictures, ["features"])["features"]
     count = len(pictures)
     atlas = Atlas(
-        graph=artifact.hash,
+        graph=artifact.manifest.files[MODEL_FILE],
         data=f"made, {count} pictures",
         side=16,
         labels=tuple(f"label {i}" for i in range(count)),

@@ -16,7 +16,8 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).parents[1]
-WORKERS = 2
+WORKERS = int(os.environ.get("VITRINE_TEST_WORKERS", "2"))
+"""Of every server; `make test-workers` runs all that asks servers with four."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def free_port() -> int:
 
 
 def start_server(models: Path, log: Path, until: str = "/readyz", **environment: str) -> Server:
-    """Serve the artifacts under `models` with two workers.
+    """Serve the artifacts under `models` with several workers.
 
     Everything the server prints goes to the file `log`. It counts as up when the address `until`
     answers 200. `environment` adds to this process's.
