@@ -36,6 +36,8 @@ class State:
     model: Classifier
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
+    scaler: torch.amp.GradScaler | None = None
+    """Of the loss, in fp16."""
     history: list[Epoch] = field(default_factory=list)
 
     @property
@@ -50,6 +52,7 @@ class State:
             "model": _moving(self.model),
             "optimizer": self.optimizer.state_dict(),
             "average": _moving(self.average) if self.average is not None else None,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             "history": [asdict(epoch) for epoch in self.history],
         }
         partial = path.with_suffix(".partial")
@@ -67,6 +70,8 @@ class State:
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(content["average"], strict=False)
+        if self.scaler is not None:
+            self.scaler.load_state_dict(content["scaler"])
         self.history = [Epoch(**row) for row in content["history"]]
         return True
 
@@ -90,12 +95,12 @@ def fit(
         DivergedError: a loss is NaN or infinite.
     """
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    state = State(model, make_optimizer(model, recipe.optimizer), _average(model, recipe))
+    optimizer = make_optimizer(model, recipe.optimizer)
+    state = State(model, optimizer, _average(model, recipe), accelerator.scaler)
     checkpoint = folder / "checkpoint.pt"
     resumed = state.load(checkpoint, recipe.hash)
     feed = _feed(state, splits, recipe, accelerator)
-    wrapped, optimizer = accelerator.prepare(feed.model, state.optimizer)
-    state.optimizer = optimizer
+    wrapped, state.optimizer = accelerator.prepare(feed.model, optimizer)
     with Progress(transient=True, disable=not accelerator.is_main_process) as progress:
         if resumed:
             done = len(state.history)
