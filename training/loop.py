@@ -23,7 +23,7 @@ from training.frozen import frozen_sources
 from training.history import DivergedError, Epoch
 from training.inputs import Pictures, Source
 from training.losses import objective
-from training.networks import Classifier, parameter_counts
+from training.networks import Classifier, code_hash, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
 from training.sampling import epoch_batches
@@ -81,6 +81,8 @@ def fit(
 ) -> tuple[Classifier, list[Epoch]]:
     """Train a network as the recipe says, continuing where an interrupted run stopped.
 
+    A checkpoint of another recipe, network code or data is not continued but written over.
+
     Args:
         model: N x 3 x H x W, normalised -> logits N x C, or what the loss of embeddings takes.
         splits: training and validation pictures.
@@ -98,7 +100,8 @@ def fit(
     optimizer = make_optimizer(model, recipe.optimizer)
     state = State(model, optimizer, _average(model, recipe), accelerator.scaler)
     checkpoint = folder / "checkpoint.pt"
-    resumed = state.load(checkpoint, recipe.hash)
+    key = f"{recipe.hash} {code_hash(recipe.network)} {splits.source.fingerprint}"
+    resumed = state.load(checkpoint, key)
     feed = _feed(state, splits, recipe, accelerator)
     wrapped, state.optimizer = accelerator.prepare(feed.model, optimizer)
     with Progress(transient=True, disable=not accelerator.is_main_process) as progress:
@@ -117,7 +120,7 @@ def fit(
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
             if accelerator.is_main_process:
-                state.save(checkpoint, recipe.hash)
+                state.save(checkpoint, key)
             progress.console.print(_line(row, recipe), highlight=False, soft_wrap=True)
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history
