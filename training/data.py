@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from PIL import Image
 from rich.progress import track
 from torch import Tensor
@@ -80,7 +81,8 @@ def hold_out(data: Data, seed: int) -> tuple[ImageSet, Tensor]:
     """The training split, of which no picture is decoded yet, and the places to validate with.
 
     Raises:
-        DataError: data missing, or too small to hold `data.validation` pictures out.
+        DataError: data missing, or too small to hold `data.validation` pictures out; fewer of them
+            than classes, of each of which the first are to be held out.
     """
     source = load_or_download(data.name, "train")
     if not 0 < data.validation < len(source):
@@ -98,6 +100,11 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
     if data.validation_choice == "first-of-class":
         classes = int(labels.max()) + 1
         each = data.validation // classes
+        if not each:
+            raise DataError(
+                f"{data.name}: {data.validation} validation pictures cannot be shared out among "
+                f"{classes} classes; ask for {classes} or more."
+            )
         return torch.cat([(labels == c).nonzero()[:each, 0] for c in range(classes)])
     generator = torch.Generator().manual_seed(seed)
     if data.validation_choice == "classes":
@@ -138,22 +145,28 @@ def as_array(source: ImageSet, size: Size | None, *, align: bool = False) -> Pix
         return source.images
     if size is None:
         raise DataError(f"{source.name}: pictures of many sizes need `data.size` in the recipe.")
-    height, width = size
-    name = f"{source.fingerprint[:16]}-{height}x{width}"
-    path = CACHE / f"{name}{'-aligned' if align else ''}.npy"
-    if not path.exists():
-        detector = Detector() if align else None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        shape = (len(source), height, width, 3)
-        writable = np.lib.format.open_memmap(partial, "w+", dtype=np.uint8, shape=shape)
-        for i in track(range(len(source)), f"decoding {source.name}"):
-            picture = source.images[i]
-            chip = largest_face(detector, picture) if detector else None
-            image = Image.fromarray(picture if chip is None else chip)
-            writable[i] = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
-        writable.flush()
-        partial.rename(path)
+    name = f"{source.fingerprint[:16]}-{size[0]}x{size[1]}{'-aligned' if align else ''}"
+    path = CACHE / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # other processes wait for the first one's
+        if not path.exists():
+            partial = path.with_suffix(".partial.npy")
+            _decode(source, size, partial, align=align)
+            partial.rename(path)
     # copy-on-write: torch warns about read-only memory, and nothing writes to it
     array: Pixels = np.load(path, mmap_mode="c")
     return array
+
+
+def _decode(source: ImageSet, size: Size, path: Path, *, align: bool) -> None:
+    """Write all pictures to `path` as one array, uint8 N x H x W x 3."""
+    height, width = size
+    detector = Detector() if align else None
+    shape = (len(source), height, width, 3)
+    writable = np.lib.format.open_memmap(path, "w+", dtype=np.uint8, shape=shape)
+    for i in track(range(len(source)), f"decoding {source.name}"):
+        picture = source.images[i]
+        chip = largest_face(detector, picture) if detector else None
+        image = Image.fromarray(picture if chip is None else chip)
+        writable[i] = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    writable.flush()

@@ -117,7 +117,7 @@ class Cached:
         """sha256 over all that decides what is in the table, shortened."""
         recipe = self.recipe
         settings = (content, asdict(recipe.data), recipe.seed, recipe.policy.model_dump())
-        numbers = (recipe.cache, recipe.precision, len(self.states), str(self.accelerator.device))
+        numbers = (recipe.cache, recipe.precision, len(self.states), self.accelerator.device.type)
         code = (torch.__version__, version("timm"), self.prefix.code)
         digest = hashlib.sha256(json.dumps([settings, numbers, code]).encode())
         for name, weight in self.prefix.state_dict().items():

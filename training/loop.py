@@ -23,7 +23,7 @@ from training.frozen import frozen_sources
 from training.history import DivergedError, Epoch
 from training.inputs import Pictures, Source
 from training.losses import objective
-from training.networks import Classifier, parameter_counts
+from training.networks import Classifier, code_hash, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
 from training.sampling import epoch_batches
@@ -36,6 +36,8 @@ class State:
     model: Classifier
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
+    scaler: torch.amp.GradScaler | None = None
+    """Of the loss, in fp16."""
     history: list[Epoch] = field(default_factory=list)
 
     @property
@@ -50,6 +52,7 @@ class State:
             "model": _moving(self.model),
             "optimizer": self.optimizer.state_dict(),
             "average": _moving(self.average) if self.average is not None else None,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             "history": [asdict(epoch) for epoch in self.history],
         }
         partial = path.with_suffix(".partial")
@@ -67,6 +70,8 @@ class State:
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(content["average"], strict=False)
+        if self.scaler is not None:
+            self.scaler.load_state_dict(content["scaler"])
         self.history = [Epoch(**row) for row in content["history"]]
         return True
 
@@ -75,6 +80,8 @@ def fit(
     model: Classifier, splits: Splits, recipe: Recipe, folder: Path, accelerator: Accelerator
 ) -> tuple[Classifier, list[Epoch]]:
     """Train a network as the recipe says, continuing where an interrupted run stopped.
+
+    A checkpoint of another recipe, network code or data is not continued but written over.
 
     Args:
         model: N x 3 x H x W, normalised -> logits N x C, or what the loss of embeddings takes.
@@ -90,12 +97,13 @@ def fit(
         DivergedError: a loss is NaN or infinite.
     """
     model.to(accelerator.device).to(memory_format=torch.channels_last)
-    state = State(model, make_optimizer(model, recipe.optimizer), _average(model, recipe))
+    optimizer = make_optimizer(model, recipe.optimizer)
+    state = State(model, optimizer, _average(model, recipe), accelerator.scaler)
     checkpoint = folder / "checkpoint.pt"
-    resumed = state.load(checkpoint, recipe.hash)
+    key = f"{recipe.hash} {code_hash(recipe.network)} {splits.source.fingerprint}"
+    resumed = state.load(checkpoint, key)
     feed = _feed(state, splits, recipe, accelerator)
-    wrapped, optimizer = accelerator.prepare(feed.model, state.optimizer)
-    state.optimizer = optimizer
+    wrapped, state.optimizer = accelerator.prepare(feed.model, optimizer)
     with Progress(transient=True, disable=not accelerator.is_main_process) as progress:
         if resumed:
             done = len(state.history)
@@ -112,7 +120,7 @@ def fit(
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
             if accelerator.is_main_process:
-                state.save(checkpoint, recipe.hash)
+                state.save(checkpoint, key)
             progress.console.print(_line(row, recipe), highlight=False, soft_wrap=True)
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from filelock import FileLock, Timeout
 from onnx import numpy_helper
 from rich.console import Console
@@ -116,6 +116,7 @@ def _start(recipe: Recipe) -> Artifact | None:
     if before.artifact_name not in artifact_names():
         console.print(f"{recipe.artifact_name} starts from {before.artifact_name}: training that")
         run(before)
+        PartialState().wait_for_everyone()  # the first process alone writes it
     return Artifact.open(before.artifact_name)
 
 

@@ -1,10 +1,14 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from artifacts import DataError
-from training.data import load_splits
+from artifacts.datasets import ImageSet
+from training.data import as_array, load_splits
 from training.settings import Data
 
 
@@ -29,6 +33,12 @@ def test_validation_can_be_the_first_of_each_class_or_the_last() -> None:
     assert last.validation.images.equal(torch.from_numpy(splits.source.images[-50:]))  # type: ignore[arg-type]
 
 
+def test_fewer_validation_pictures_than_classes_are_refused() -> None:
+    data = Data("synthetic/objects", validation=9, validation_choice="first-of-class")
+    with pytest.raises(DataError, match="ask for 10 or more"):
+        load_splits(data, 0)
+
+
 @pytest.mark.parametrize("validation", [0, 1000])
 def test_a_split_without_pictures_is_refused(validation: int) -> None:
     with pytest.raises(DataError, match="at least one"):
@@ -49,3 +59,28 @@ def test_missing_cars_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
     with pytest.raises(DataError, match="stanford_cars"):
         load_splits(Data("stanford_cars", validation=10, size=(32, 32)), 0)
+
+
+class Slow(list[np.ndarray]):
+    """Pictures that take a while, and count how often they are asked for."""
+
+    asked = 0
+
+    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
+        self.asked += 1
+        time.sleep(0.05)
+        return super().__getitem__(index)
+
+
+def test_pictures_are_decoded_once_for_all_that_want_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = Slow([np.full((20, 30, 3), number, np.uint8) for number in range(5)])
+    labels = np.zeros(5, np.int64)
+    source = ImageSet("some", "train", ("one",), pictures, labels, "0" * 64)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda size: as_array(source, size), [(8, 8)] * 2))
+    assert pictures.asked == 5
+    for array in both:
+        assert array[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]

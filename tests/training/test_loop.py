@@ -1,0 +1,60 @@
+"""Checkpoints: what continues a run, and what does not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from training import loop
+from training.data import Splits, load_splits
+from training.loop import State, fit
+from training.networks import Classifier
+from training.recipe import load_recipe
+from training.run import first_network
+
+
+def state() -> State:
+    model = Classifier(nn.Flatten(), nn.Linear(4, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    return State(model, optimizer, None, torch.amp.GradScaler("cpu"))
+
+
+def test_the_scale_of_the_loss_is_continued(tmp_path: Path) -> None:
+    before, after = state(), state()
+    assert before.scaler is not None
+    assert after.scaler is not None
+    before.scaler.load_state_dict({**before.scaler.state_dict(), "scale": 1024.0})
+    before.save(tmp_path / "checkpoint.pt", "key")
+    assert after.scaler.state_dict()["scale"] != 1024
+    assert after.load(tmp_path / "checkpoint.pt", "key")
+    assert after.scaler.state_dict() == before.scaler.state_dict()
+
+
+def test_another_run_is_not_continued(tmp_path: Path) -> None:
+    state().save(tmp_path / "checkpoint.pt", "key")
+    assert not state().load(tmp_path / "checkpoint.pt", "another")
+    assert not state().load(tmp_path / "missing.pt", "key")
+
+
+def test_a_run_on_other_data_or_code_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe("mnist-relu-cross-entropy-sgd", "smoke", changes={"epochs": 1})
+    splits = load_splits(recipe.data, recipe.seed)
+    other = replace(splits, source=replace(splits.source, fingerprint="0" * 64))
+
+    def seconds(data: Splits = splits) -> float:
+        network = first_network(recipe, splits)
+        _, history = fit(network, data, recipe, tmp_path, Accelerator(cpu=True))
+        return history[0].train_seconds  # of the run that was continued, else of a new one
+
+    first = seconds()
+    assert seconds() == first
+    changed = seconds(other)
+    assert changed != first
+    assert seconds(other) == changed
+    monkeypatch.setattr(loop, "code_hash", lambda _: "changed")
+    assert seconds(other) != changed
