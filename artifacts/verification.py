@@ -23,8 +23,16 @@ LEAST_MATCHES = 10
 def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Threshold, ...]:
     """The greatest distance that keeps to each target false-match rate, on these pairs.
 
+    A pair at the threshold matches. Pairs of one distance match together or not at all: where they
+    are alike in many, the rate that is measured lies below the target.
+
+    Args:
+        measured: pairs of one person and of two.
+        targets: false-match rates, above 0 and below 1.
+        seed: of the bootstrap.
+
     Raises:
-        DataError: too few pairs for a target.
+        DataError: too few pairs for a target, or too many at one distance.
     """
     different = np.sort(measured.distances[~measured.same])
     thresholds = []
@@ -35,7 +43,14 @@ def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Thr
                 f"{measured.source}: {len(different):,} pairs of two people are too few for a "
                 f"false-match rate of {target:g}; {LEAST_MATCHES / target:,.0f} are needed."
             )
-        distance = float(different[allowed - 1])
+        matching = int(np.searchsorted(different, different[allowed]))
+        if not matching:
+            raise DataError(
+                f"{measured.source}: more than {target:g} of the pairs of two people are "
+                f"{different[0]:g} apart, the least distance there is: no threshold keeps to that "
+                "false-match rate."
+            )
+        distance = float(different[matching - 1])
         fmr, fnmr = rates(measured, distance, seed)
         thresholds.append(
             Threshold(

@@ -47,6 +47,14 @@ def test_a_threshold_keeps_to_its_target() -> None:
         assert low < threshold.fmr < high
 
 
+def test_a_threshold_keeps_to_its_target_where_distances_are_alike() -> None:
+    far = [0.2] * 8 + [0.3] * 10 + [0.9] * 182
+    (chosen,) = choose(measured([0.1] * 50, far), [0.05], seed=0)
+    assert (chosen.distance, chosen.fmr) == (0.2, 8 / 200), "10 may match; 0.3 would let 18"
+    with pytest.raises(DataError, match="no threshold keeps to that"):
+        choose(measured([0.1] * 50, [0.5] * 200), [0.05], seed=0)
+
+
 def test_people_make_the_interval_not_pairs() -> None:
     """Ten people whose every pair has the same answer say no more than ten pairs each."""
     random = np.random.default_rng(0)
