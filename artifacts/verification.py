@@ -65,15 +65,19 @@ def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Thr
 
 
 def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
-    """False-match and false-non-match rate at a threshold, with intervals.
+    """False-match and false-non-match rate at a threshold, with their 95 % intervals.
 
-    The bootstrap draws people: a pair of one person counts as often as that person was drawn, a
-    pair of two as often as both together (the product).
+    The bootstrap draws people: see `artifacts.curves`.
+
+    Args:
+        measured: pairs of one person and of two.
+        distance: up to and with which a pair matches.
+        seed: of the bootstrap.
     """
     within = measured.distances <= distance
     wrong = np.where(measured.same, ~within, within)
     count, numbers = measured.numbered
-    cell = numbers @ (count, 1)
+    cell = np.sort(numbers, axis=1) @ (count, 1)  # of two people, whichever comes first
     shape = (count, count)
     failures: Floats = np.bincount(cell, wrong, count**2).reshape(shape).astype(np.float64)
     pairs: Floats = np.bincount(cell, minlength=count**2).reshape(shape).astype(np.float64)
