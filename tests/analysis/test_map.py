@@ -108,6 +108,11 @@ def test_new_pictures_are_placed_beside_their_like(run: Run) -> None:
     lengths = np.linalg.norm(new[:, None] - old[None], axis=2)
     rank = (lengths < np.diagonal(lengths)[:, None]).sum(axis=1)
     assert np.median(rank) < 12  # of 120: the same pictures come to lie near where they were
+    for count in (1, 2):
+        few = (*ARGUMENTS[:-1], count)
+        one = run(*few, "--onto", "old/map.parquet", "--out", "few")
+        assert one.status == 0, one.err
+        assert len(read(Path("few/map.csv"))) == count
     other = run("map", "--model", "tiny", *ARGUMENTS[3:], "--onto", "old/map.parquet")
     assert (other.status, other.err.count("\n")) == (1, 1)
     assert "a map of ten" in other.err
