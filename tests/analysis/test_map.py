@@ -97,6 +97,18 @@ def test_the_page_holds_every_picture_and_needs_no_network(run: Run) -> None:
     assert not re.findall(r"(?:src|href)=|https?://", text)
 
 
+def test_the_record_is_written_last_so_that_no_half_map_passes_for_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.map.write_parquet", interrupted)
+    assert run(*ARGUMENTS, "--perplexity", 10, "--out", "half").status == 130
+    assert Path("half/map.html").exists()
+    assert not Path("half/map.json").exists()
+
+
 def test_new_pictures_are_placed_beside_their_like(run: Run) -> None:
     assert run(*ARGUMENTS, "--perplexity", 10, "--out", "old").status == 0
     again = run(*ARGUMENTS, "--onto", "old/map.parquet", "--out", "new")
