@@ -1,8 +1,9 @@
 import json
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
-from artifacts import datasets
+from artifacts import Artifact, datasets
 from tests.analysis.conftest import Run
 from tests.graphs import dataset_record, tiny_artifact
 
@@ -97,12 +98,20 @@ def test_answers_that_were_kept_are_not_asked_again(look: Run, tmp_path: Path) -
     tiny_artifact(tmp_path / "models", "one", classes=classes, temperature=3.0)
     assert look("calibration", *arguments, "--out", "warmer").status == 0
     assert len(list(Path("answers").iterdir())) == 3  # of another temperature, other answers
+    turned = tiny_artifact(tmp_path / "models", "one", classes=classes[::-1], temperature=3.0)
+    assert look("confusion", *arguments, "--out", "turned").status == 0
+    assert len(list(Path("answers").iterdir())) == 4  # the same graph with its classes renamed
+    assert look("confusion", *arguments[:-2], "--out", "alone").status == 0
+    rows = [Path(folder, "confusion.csv").read_text() for folder in ("turned", "alone")]
+    assert rows[0] == rows[1]
+    assert turned.hash == Artifact.open("one").hash
 
-    for path in Path("answers").iterdir():
-        path.write_bytes(b"damaged")
-    outcome = look("calibration", *arguments, "--out", "again")
-    assert outcome.status == 1
-    assert "not an answer that was kept" in outcome.err
+    for damage in (b"damaged", zlib.compress(b'{"of another": "version"}')):
+        for path in Path("answers").iterdir():
+            path.write_bytes(damage)
+        outcome = look("confusion", *arguments, "--out", "again")
+        assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+        assert "not an answer that was kept" in outcome.err
 
 
 def test_an_unknown_model_is_one_line(look: Run) -> None:
