@@ -3,6 +3,9 @@ import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
+import onnx
+from onnx import numpy_helper
+
 from artifacts import Artifact, datasets
 from tests.analysis.conftest import Run
 from tests.graphs import dataset_record, tiny_artifact
@@ -61,6 +64,31 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
     assert look(*ARGUMENTS).status == 0
     made = {path.parent.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
     assert made == {"map"}  # out of answers that were kept: none is new
+
+
+def test_a_model_that_was_trained_again_is_looked_into_again(look: Run) -> None:
+    root = Path("reports/report/one")
+    assert look(*ARGUMENTS).status == 0
+    (root / "labels" / "old.png").write_bytes((root / "labels" / "labels.png").read_bytes())
+    (root / "sparsity" / "sparsity.json").write_text('{"cut sho')
+    before = (root / "confusion" / "matrix.csv").read_text()
+    artifact = Artifact.open("one")
+    again = artifact.rewrite(artifact.manifest, {"model.onnx": other_weights(artifact)})
+    assert again.hash != artifact.hash
+    assert look(*ARGUMENTS).status == 0
+    assert (root / "confusion" / "matrix.csv").read_text() != before
+    assert not (root / "labels" / "old.png").exists()
+    for name in SECTIONS:
+        about = json.loads((root / name / f"{name}.json").read_text())
+        assert about["models"][0]["hash"] == again.hash
+
+
+def other_weights(artifact: Artifact) -> bytes:
+    """The artifact's graph with the weights of its last layer turned round."""
+    model = onnx.load(artifact.model_path)
+    head = max(model.graph.initializer, key=lambda tensor: 10 in tensor.dims)
+    head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), head.name))
+    return model.SerializeToString()
 
 
 def test_all_models_are_shown_what_they_were_trained_for(look: Run, tmp_path: Path) -> None:
