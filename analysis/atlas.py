@@ -76,7 +76,7 @@ def command(
     )
     files = artifact.contents()
     files[ATLAS_FILE] = atlas.content()
-    files[SHEET_FILE] = draw_sheet([pictures.pixels(index) for index in indices], side)
+    files[SHEET_FILE] = draw_sheet((pictures.pixels(index) for index in indices), side)
     saved = artifact.rewrite(artifact.manifest, files)
     for name, value in measure(vectors.vectors, points, pictures.labels[indices]).items():
         click.echo(f"{name}: {value:.4f}")

@@ -192,9 +192,14 @@ def parse_sizes(
         return None
     try:
         pairs = [tuple(int(side) for side in part.split("x")) for part in text.split(",")]
-        return [(width, height) for width, height in pairs]
+        sizes = [(width, height) for width, height in pairs]
     except ValueError:
-        raise click.BadParameter(f"{text!r}: write WIDTHxHEIGHT, as in 20x20,32x20.") from None
+        sizes = []
+    if not sizes or min(map(min, sizes)) < 1:
+        raise click.BadParameter(
+            f"{text!r}: write WIDTHxHEIGHT, both 1 or more, as in 20x20,32x20."
+        )
+    return sizes
 
 
 @click.command("sizes")

@@ -1,7 +1,10 @@
 """What is wrong with data sets: duplicates, pictures that two share, uneven classes."""
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -119,18 +122,18 @@ def rows(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[dict[str, Any]
 def findings(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[str]:
     """Numbers of pairs within each set and across them, in words."""
     lines = []
-    owners = [(_locate(sets, p.first)[0].source, _locate(sets, p.second)[0].source) for p in pairs]
+    alike: Counter[tuple[int, int]] = Counter()
+    exact: Counter[tuple[int, int]] = Counter()
+    for pair in pairs:
+        owners = _owner(sets, pair.first), _owner(sets, pair.second)
+        alike[owners] += 1
+        exact[owners] += pair.exact
     for a, one in enumerate(sets):
-        for other in sets[a:]:
-            here = [
-                p
-                for p, owner in zip(pairs, owners, strict=True)
-                if owner == (one.source, other.source)
-            ]
-            exact = sum(pair.exact for pair in here)
-            where = f"within {one.source}" if one is other else f"{one.source} with {other.source}"
+        for b, other in enumerate(sets[a:], start=a):
+            where = f"within {one.source}" if a == b else f"{one.source} with {other.source}"
             lines.append(
-                f"{where}: {len(here)} pairs look alike, {exact} of them the same pixel by pixel"
+                f"{where}: {alike[a, b]} pairs look alike, {exact[a, b]} of them the same pixel by "
+                "pixel"
             )
     return lines
 
@@ -148,7 +151,8 @@ def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
     height = 0.8 / len(sets)
     for place, (pictures, line) in enumerate(zip(sets, counts, strict=True)):
         y = np.arange(len(order)) + place * height
-        axes.barh(y, line[order], height, color=COLOURS[place], label=pictures.source)
+        colour = COLOURS[place % len(COLOURS)]
+        axes.barh(y, line[order], height, color=colour, label=pictures.source)
     axes.set_yticks(np.arange(len(order)), [classes[i] for i in order], fontsize=8)
     axes.invert_yaxis()
     if len(order) < len(classes):
@@ -159,10 +163,10 @@ def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
 
 def draw_pairs(pairs: Sequence[Pair], sets: Sequence[Pictures], footer: str) -> Figure:
     """Pairs side by side: those across sets first, then the most alike."""
-    across = [p for p in pairs if _locate(sets, p.first)[0] is not _locate(sets, p.second)[0]]
-    shown = [*across, *(pair for pair in pairs if pair not in across)][:SHOWN_PAIRS]
+    # stable: in the order of likeness among those across, and among those within
+    ordered = sorted(pairs, key=lambda p: _owner(sets, p.first) == _owner(sets, p.second))
     lines = []
-    for pair in shown:
+    for pair in ordered[:SHOWN_PAIRS]:
         cells = []
         for place in (pair.first, pair.second):
             pictures, index = _locate(sets, place)
@@ -171,12 +175,15 @@ def draw_pairs(pairs: Sequence[Pair], sets: Sequence[Pictures], footer: str) -> 
     return draw_pictures(lines, "Pictures that look alike", footer)
 
 
+def _owner(sets: Sequence[Pictures], place: int) -> int:
+    """Number of the set that holds the picture at a place among all pictures."""
+    return bisect_right([*accumulate(len(pictures) for pictures in sets)], place)
+
+
 def _locate(sets: Sequence[Pictures], place: int) -> tuple[Pictures, int]:
-    for pictures in sets:
-        if place < len(pictures):
-            return pictures, place
-        place -= len(pictures)
-    raise IndexError(place)
+    """The set that holds a picture, and the picture's place in it."""
+    owner = _owner(sets, place)
+    return sets[owner], place - sum(len(pictures) for pictures in sets[:owner])
 
 
 def _pixels(sets: Sequence[Pictures], place: int) -> npt.NDArray[np.uint8]:

@@ -95,9 +95,8 @@ class Kept:
         if name not in self._models:
             self._models[name] = _identity(self.model_info(name))
         path = self._folder / _key(f"{self._models[name]} {question}", pictures)
-        kept = _load(path)
-        if kept is not None:
-            return read(kept)
+        if path.exists():
+            return _load(path, read)
         answer = ask()
         if _identity(self.model_info(name)) != self._models[name]:
             raise ServerError(f"model {name!r} was exchanged meanwhile; start the analysis again.")
@@ -107,7 +106,7 @@ class Kept:
 
 def _identity(info: ModelInfo) -> str:
     """All that its answers depend on."""
-    return f"{info.hash} {info.temperature} {info.input}"
+    return f"{info.hash} {info.temperature} {info.input} {info.classes}"
 
 
 def _key(question: str, pictures: Sequence[Source]) -> str:
@@ -134,13 +133,12 @@ def _rows(content: bytes) -> Rows:
     return rows
 
 
-def _load(path: Path) -> bytes | None:
+def _load(path: Path, read: Callable[[bytes], Answer]) -> Answer:
     try:
-        return zlib.decompress(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, zlib.error) as error:
-        raise VitrineError(f"{path}: not an answer that was kept ({error}); delete it.") from None
+        return read(zlib.decompress(path.read_bytes()))
+    except (OSError, zlib.error, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise VitrineError(f"{path}: not an answer that was kept ({reason}); delete it.") from None
 
 
 def _store(path: Path, content: bytes) -> None:

@@ -176,6 +176,17 @@ def command(
     heading = title("t-SNE of served features", [info], pictures)
     folder = asked.folder("map", (model,))
     old = None if earlier is None else earlier.points
+    text = page(table, (pictures.pixels(int(i)) for i in features.indices), heading, old)
+    kept = {**settings, "model": info.name, "hash": info.hash}
+    # first: where map.json stands, a report takes the map for made
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "map.html").write_text(text, encoding="utf-8")
+        write_parquet(folder / "map.parquet", table, features.vectors, kept)
+    except OSError as error:
+        raise VitrineError(
+            f"{folder}: cannot be written ({error}); choose another --out."
+        ) from None
     write_report(
         folder,
         "map",
@@ -184,12 +195,5 @@ def command(
         record([info], pictures, {**settings, "onto": str(onto) if onto else None}),
         [f"{name}: {value:.4f}" for name, value in numbers.items()],
     )
-    try:
-        text = page(table, [pictures.pixels(int(i)) for i in features.indices], heading, old)
-        (folder / "map.html").write_text(text, encoding="utf-8")
-        kept = {**settings, "model": info.name, "hash": info.hash}
-        write_parquet(folder / "map.parquet", table, features.vectors, kept)
-    except OSError as error:
-        raise VitrineError(f"{folder}: cannot be written ({error}).") from None
     click.echo(folder / "map.html")
     click.echo(folder / "map.parquet")

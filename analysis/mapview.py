@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -62,7 +62,7 @@ def draw(
 
 def page(
     table: list[dict[str, Any]],
-    pixels: Sequence[Picture],
+    pixels: Iterable[Picture],
     heading: str,
     earlier: Floats | None = None,
 ) -> str:
@@ -70,7 +70,8 @@ def page(
 
     Args:
         table: as `draw`.
-        pixels: uint8 H x W x 3 of each row; above `MOST_THUMBNAILS` rows none is shown.
+        pixels: uint8 H x W x 3 of each row, one held at a time; above `MOST_THUMBNAILS` rows none
+            is read or shown.
         heading: title.
         earlier: as `draw`.
     """
@@ -78,8 +79,7 @@ def page(
     classes = sorted({row[by] for row in table})
     colours = [colour for colour, _ in islice(styles(), len(classes))]
     colours += [REST[0]] * (len(classes) - len(colours))
-    shown = len(pixels) <= MOST_THUMBNAILS
-    columns = math.ceil(math.sqrt(len(pixels)))
+    columns = math.ceil(math.sqrt(len(table)))
     data = {
         "points": [
             [
@@ -98,7 +98,7 @@ def page(
         "columns": columns,
         "thumbnail": THUMBNAIL,
     }
-    sprite = _sprite(pixels, columns) if shown else ""
+    sprite = _sprite(pixels, len(table), columns) if len(table) <= MOST_THUMBNAILS else ""
     return render_page("map.html.j2", heading=heading, data=data, sprite=sprite)
 
 
@@ -106,9 +106,9 @@ def _key(table: list[dict[str, Any]]) -> str:
     return "label" if any(row["label"] for row in table) else "predicted"
 
 
-def _sprite(pixels: Sequence[Picture], columns: int) -> str:
+def _sprite(pixels: Iterable[Picture], count: int, columns: int) -> str:
     """All pictures, small, in one JPEG as a data URL, row by row."""
-    sheet = Image.new("RGB", (columns * THUMBNAIL, math.ceil(len(pixels) / columns) * THUMBNAIL))
+    sheet = Image.new("RGB", (columns * THUMBNAIL, math.ceil(count / columns) * THUMBNAIL))
     for place, picture in enumerate(pixels):
         image = Image.fromarray(picture)
         image.thumbnail((THUMBNAIL, THUMBNAIL))

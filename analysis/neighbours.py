@@ -28,9 +28,10 @@ def nearest(found: Featured, count: int) -> tuple[Ints, Floats]:
         DataError: fewer than `count` other pictures.
     """
     if len(found.vectors) <= count:
+        number = len(found.vectors)
+        fewer = f" or --neighbours {number - 1} at most" if number > 1 else ""
         raise DataError(
-            f"{len(found.vectors)} pictures are too few for {count} neighbours each; "
-            f"use more pictures or --neighbours {len(found.vectors) - 1} at most."
+            f"{number} pictures are too few for {count} neighbours each; use more pictures{fewer}."
         )
     search = NearestNeighbors(n_neighbors=count, n_jobs=cores()).fit(found.vectors)
     distances, places = search.kneighbors()  # without a query, no picture is its own neighbour

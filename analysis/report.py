@@ -35,6 +35,8 @@ EMBEDDING = (feature_map.command, neighbours.command, distances.command, sparsit
 MANY_PASSES = (changes.sizes_command, changes.robustness_command)
 """These classify the pictures a dozen times and more: they get at most `FEWER` pictures."""
 FEWER = 1000
+KINDS = ("html", "csv", "png")
+"""Endings of the files that a section links to."""
 PAGE_WIDTH = 960
 """Of the page's text, px."""
 
@@ -54,15 +56,27 @@ class Section:
     error: str = ""
 
 
-def make_section(analysis: click.Command, arguments: Sequence[str], root: Path) -> Section:
-    """Run an analysis into its folder under `root`, unless the same one stands there already."""
+def make_section(
+    analysis: click.Command, arguments: Sequence[str], root: Path, graph: str
+) -> Section:
+    """Run an analysis into its folder under `root`, unless the same one stands there already.
+
+    Args:
+        analysis: the command.
+        arguments: what it is given, without its name and --out.
+        root: folder of the report.
+        graph: sha256 of the model's graph; what was made of another is made anew.
+    """
     name = str(analysis.name)
     folder = root / name
     words = [name, *arguments, "--out", str(folder)]
     command = shlex.join(["python", "-m", "analysis", *words])
     about = (analysis.help or "").partition("\n")[0]
     sidecar = folder / f"{name}.json"
-    if not sidecar.exists() or _read(sidecar).get("command") != command:
+    if not _stands(sidecar, command, graph):
+        for kind in KINDS:  # a figure that is not drawn any more
+            for path in folder.glob(f"*.{kind}"):
+                path.unlink()
         before = sys.argv
         sys.argv = [before[0], *words]  # what the analysis records as its command
         try:
@@ -74,7 +88,7 @@ def make_section(analysis: click.Command, arguments: Sequence[str], root: Path) 
     figures = [(path.stem, _embedded(path)) for path in sorted(folder.glob("*.png"))]
     files = [
         path.relative_to(root).as_posix()
-        for kind in ("html", "csv", "png")
+        for kind in KINDS
         for path in sorted(folder.glob(f"*.{kind}"))
     ]
     return Section(name, about, command, _read(sidecar)["findings"], figures, files)
@@ -106,10 +120,10 @@ def command(models: tuple[str, ...], asked: Asked, pages: Path | None) -> None:
     """All analyses that fit the model, in one page.
 
     Writes NAME/index.html, which opens from disk, and the files of each analysis beside it. What
-    stands there from the same command is not made again, and what the model answered is kept in
-    NAME/answers: an interrupted report goes on where it was. Without --images and --dataset a model
-    is shown the test split of the data it was trained on. Sizes and robustness use at most 1,000
-    pictures.
+    stands there from the same command and graph is not made again, and what the model answered is
+    kept in NAME/answers: an interrupted report goes on where it was. Without --images and --dataset
+    a model is shown the test split of the data it was trained on. Sizes and robustness use at most
+    1,000 pictures.
     """
     if asked.images and asked.dataset:
         raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
@@ -144,7 +158,7 @@ def make_report(info: ModelInfo, asked: Asked, pages: Path | None) -> None:
     for analysis in CLASSIFIER if info.task == "classification" else EMBEDDING:
         count = min(asked.limit or FEWER, FEWER) if analysis in MANY_PASSES else asked.limit
         counted = ["--limit", str(count)] if count else []
-        sections.append(make_section(analysis, [*arguments, *counted], root))
+        sections.append(make_section(analysis, [*arguments, *counted], root, info.hash))
     for section in sections:
         if section.error:
             click.echo(f"{section.name} could not be made: {section.error}", err=True)
@@ -197,6 +211,16 @@ def _embedded(path: Path) -> str:
         image.thumbnail((PAGE_WIDTH, image.height), Image.Resampling.LANCZOS)
         image.convert("RGB").save(content, "AVIF", quality=40)
     return data_url("image/avif", content.getvalue())
+
+
+def _stands(sidecar: Path, command: str, graph: str) -> bool:
+    """Whether an analysis was made, whole, by this command of this graph."""
+    try:
+        about = _read(sidecar)
+    except (FileNotFoundError, ValueError):  # ValueError: cut short while it was written
+        return False
+    made_of = [model["hash"] for model in about["models"]]
+    return about["command"] == command and made_of == [graph]
 
 
 def _read(path: Path) -> dict[str, Any]:

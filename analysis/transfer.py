@@ -69,7 +69,8 @@ def judge(
 def _same_until_trained(frozen: Inspection, count: int, *, whole: bool) -> Finding:
     layers = frozen.layers
     where = f"; {layers[count].name} is the first that differs" if count < len(layers) else ""
-    verdict = "not testable" if whole else "confirmed" if 0 < count < len(layers) else "refuted"
+    untold = whole or count == len(layers)  # no layer shows that it was trained
+    verdict = "not testable" if untold else "confirmed" if count else "refuted"
     return Finding(
         "frozen and fine-tuned agree exactly up to the first layer that trains",
         verdict,

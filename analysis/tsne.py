@@ -85,8 +85,13 @@ def place(old: Vectors, points: Floats, new: Vectors, perplexity: float, seed: i
 
 
 def nearest(vectors: npt.NDArray[Any], count: int = NEIGHBOURS) -> Ints:
-    """Places N x count of the nearest others of each vector, nearest first (Euclidean)."""
+    """Places N x count of the nearest others of each vector, nearest first (Euclidean).
+
+    There are N - 1 of each where that is fewer than `count`.
+    """
     count = min(count, len(vectors) - 1)
+    if not count:
+        return np.empty((len(vectors), 0), np.int64)
     search = NearestNeighbors(n_neighbors=count, n_jobs=cores()).fit(vectors)
     places: Ints = search.kneighbors(return_distance=False)
     return places
@@ -101,12 +106,15 @@ def measure(vectors: Vectors, points: Floats, labels: Ints) -> dict[str, float]:
         labels: N class numbers; without classes only trustworthiness is measured.
 
     Returns:
+        By name; nothing of fewer than 3 vectors:
         trustworthiness 0..1 (Venna and Kaski 2001) of `NEIGHBOURS` neighbours on the map; accuracy
         0..1 of the majority of as many neighbours, each picture left out, among the vectors and on
         the map; silhouette -1..1 (Rousseeuw 1987) of the classes in both.
     """
     some = spread(len(vectors), MOST_COMPARED)
     few = min(NEIGHBOURS, (len(some) - 1) // 2)
+    if not few:
+        return {}
     found = {"trustworthiness": trustworthiness(vectors[some], points[some], n_neighbors=few)}
     if (labels == UNKNOWN).any() or len(np.unique(labels[some])) < 2:  # noqa: PLR2004
         return {key: float(value) for key, value in found.items()}

@@ -266,7 +266,13 @@ def _read_classes(given: str | None) -> list[str]:
     if given is None:
         return []
     if os.path.isfile(given):  # noqa: PTH113  a long list of names is no valid path
-        return Path(given).read_text(encoding="utf-8").splitlines()
+        try:
+            lines = Path(given).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.BadParameter(
+                f"{given}: not readable as UTF-8 text ({error}); give a class name on each line."
+            ) from None
+        return [line.strip() for line in lines if line.strip()]
     return [name.strip() for name in given.split(",")]
 
 

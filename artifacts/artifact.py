@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -115,21 +116,27 @@ class Artifact:
         for name in sorted(graphs - self.manifest.files.keys()):
             raise ArtifactError(f"{self.path}: the manifest lists no {name}.")
         for name, expected in self.manifest.files.items():
-            file = self.path / name
-            if not file.is_file():
-                raise ArtifactError(f"{file}: listed in the manifest, but missing.")
-            actual = _sha256(file)
-            if actual != expected:
-                raise ArtifactError(
-                    f"{file}: sha256 {actual[:12]}… does not match the manifest's "
-                    f"{expected[:12]}…; restore the file or train again."
-                )
+            _check_hash(self.path / name, _sha256(self.path / name), expected)
         for name in sorted(graphs):
             check_graph(self.path / name, self.manifest)
 
+    def read(self, name: str) -> bytes:
+        """Content of a file that the manifest lists.
+
+        Raises:
+            ArtifactError: it was replaced or changed after the artifact was opened.
+        """
+        file = self.path / name
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise _unreadable(file, error) from None
+        _check_hash(file, hashlib.sha256(content).hexdigest(), self.manifest.files[name])
+        return content
+
     def contents(self) -> dict[str, bytes]:
-        """Every file but the manifest, by name: what `rewrite` takes."""
-        return {name: (self.path / name).read_bytes() for name in self.manifest.files}
+        """Every file but the manifest, by name: what `rewrite` takes; raises as `read`."""
+        return {name: self.read(name) for name in self.manifest.files}
 
     def rewrite(self, manifest: Manifest, files: Mapping[str, bytes]) -> Self:
         """Write the artifact anew in its folder, also in that of a version; see `save`.
@@ -162,14 +169,15 @@ class Artifact:
         """
         root = root or artifacts_root()
         name = name or manifest.name
+        root.mkdir(parents=True, exist_ok=True)
         _clear_up(root)
         files = {**files, CARD_FILE: write_card(manifest).encode()}
         hashes = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
         manifest = manifest.model_copy(update={"files": hashes}).sealed()
-        staging = root / f"{STAGING}{os.getpid()}" / name
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+        # of its own for each writer: processes of two containers may have one number
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=root)) / name
         try:
+            staging.mkdir()
             for file, data in files.items():
                 (staging / file).write_bytes(data)
             (staging / MANIFEST_FILE).write_bytes(manifest.canonical())
@@ -183,7 +191,11 @@ class Artifact:
 def _clear_up(root: Path) -> None:
     """Remove what a process left behind that ended while it wrote, and finish its exchange."""
     for staging in root.glob(f"{STAGING}*"):
-        if time.time() - staging.stat().st_mtime < ABANDONED:
+        try:
+            age = time.time() - staging.stat().st_mtime
+        except FileNotFoundError:  # its writer is done
+            continue
+        if age < ABANDONED:
             continue
         if (staging / REPLACED).exists():  # the new one was verified before
             for new in staging.glob(f"[!.]*/{MANIFEST_FILE}"):
@@ -207,5 +219,21 @@ def _exchange(new: Path, place: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _check_hash(file: Path, actual: str, expected: str) -> None:
+    if actual != expected:
+        raise ArtifactError(
+            f"{file}: sha256 {actual[:12]}… does not match the manifest's {expected[:12]}…; "
+            "restore the file or train again."
+        )
+
+
+def _unreadable(file: Path, error: OSError) -> ArtifactError:
+    reason = "missing" if isinstance(error, FileNotFoundError) else f"not readable ({error})"
+    return ArtifactError(f"{file}: listed in the manifest, but {reason}.")

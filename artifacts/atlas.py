@@ -6,7 +6,7 @@ numbers, and a sheet of all pictures, small.
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 from zipfile import BadZipFile
@@ -132,13 +132,18 @@ class Atlas:
         return places
 
 
-def draw_sheet(pictures: Sequence[Picture], side: int) -> bytes:
-    """Content of `SHEET_FILE`: the pictures row by row, each in a grey square of `side` px."""
-    columns = math.ceil(math.sqrt(len(pictures)))
-    size = (columns * side, math.ceil(len(pictures) / columns) * side)
+def draw_sheet(pictures: Iterable[Picture], side: int) -> bytes:
+    """Content of `SHEET_FILE`: the pictures row by row, each in a grey square of `side` px.
+
+    Args:
+        pictures: uint8 H x W x 3, at least one; one of them is held at a time.
+        side: px.
+    """
+    squares = [ImageOps.pad(Image.fromarray(each), (side, side), color=GREY) for each in pictures]
+    columns = math.ceil(math.sqrt(len(squares)))
+    size = (columns * side, math.ceil(len(squares) / columns) * side)
     sheet = Image.new("RGB", size, GREY)
-    for number, picture in enumerate(pictures):
-        small = ImageOps.pad(Image.fromarray(picture), (side, side), color=GREY)
+    for number, small in enumerate(squares):
         sheet.paste(small, (number % columns * side, number // columns * side))
     file = io.BytesIO()
     sheet.save(file, "JPEG", quality=QUALITY, subsampling=0, optimize=True)

@@ -88,7 +88,7 @@ def _terms(manifest: Manifest) -> list[str]:
 
 def _figures(manifest: Manifest) -> list[str]:
     if not manifest.metrics:
-        return ["None were measured here."]
+        return _quantized(manifest) or ["None were measured here."]
     tables = _face_tables if manifest.task == "embedding" else _class_tables
     return [*tables(manifest), *_quantized(manifest)]
 

@@ -95,7 +95,8 @@ def adapt(
         std: as `mean`.
 
     Raises:
-        ArtifactError: more than one input, one of another type or rank, or `std` not positive.
+        ArtifactError: not exactly one input, one of another type or rank, no output, or `std` not
+            positive.
     """
     graph = model.graph
     for name in (INPUT, "features", *OUTPUTS.values()):
@@ -103,6 +104,8 @@ def adapt(
     inputs = _real_inputs(graph)
     if len(inputs) != 1:
         raise ArtifactError(f"the model has {len(inputs)} inputs; exactly one picture is taken.")
+    if not graph.output:
+        raise ArtifactError("the model has no output; export it with its answer as the first one.")
     foreign = inputs[0]
     dims = foreign.type.tensor_type.shape.dim
     kind = foreign.type.tensor_type.elem_type

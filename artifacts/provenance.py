@@ -16,7 +16,8 @@ def code_version() -> str:
         release = version("vitrine")
     except PackageNotFoundError:
         release = "0"
-    commit = _git("rev-parse", "--short=7", "HEAD")
+    # installed within another project's checkout, git would name that project's commit
+    commit = _git("rev-parse", "--short=7", "HEAD") if (ROOT / ".git").exists() else ""
     if not commit:
         return release
     dirty = ".dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""

@@ -53,8 +53,12 @@ class Runtime:
 
     @classmethod
     def open(cls, artifact: Artifact, threads: int = 0, engine: Engine = OnnxSession) -> Self:
-        """The runtime of a verified artifact."""
-        graph = artifact.model_path.read_bytes()
+        """The runtime of a verified artifact.
+
+        Raises:
+            ArtifactError: the engine does not accept the graph, or it was replaced meanwhile.
+        """
+        graph = artifact.read(artifact.model_file)
         return cls(graph, artifact.manifest.input, threads, artifact.name, engine)
 
     @property

@@ -23,8 +23,16 @@ LEAST_MATCHES = 10
 def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Threshold, ...]:
     """The greatest distance that keeps to each target false-match rate, on these pairs.
 
+    A pair at the threshold matches. Pairs of one distance match together or not at all: where they
+    are alike in many, the rate that is measured lies below the target.
+
+    Args:
+        measured: pairs of one person and of two.
+        targets: false-match rates, above 0 and below 1.
+        seed: of the bootstrap.
+
     Raises:
-        DataError: too few pairs for a target.
+        DataError: too few pairs for a target, or too many at one distance.
     """
     different = np.sort(measured.distances[~measured.same])
     thresholds = []
@@ -35,7 +43,14 @@ def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Thr
                 f"{measured.source}: {len(different):,} pairs of two people are too few for a "
                 f"false-match rate of {target:g}; {LEAST_MATCHES / target:,.0f} are needed."
             )
-        distance = float(different[allowed - 1])
+        matching = int(np.searchsorted(different, different[allowed]))
+        if not matching:
+            raise DataError(
+                f"{measured.source}: more than {target:g} of the pairs of two people are "
+                f"{different[0]:g} apart, the least distance there is: no threshold keeps to that "
+                "false-match rate."
+            )
+        distance = float(different[matching - 1])
         fmr, fnmr = rates(measured, distance, seed)
         thresholds.append(
             Threshold(
@@ -50,15 +65,19 @@ def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Thr
 
 
 def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
-    """False-match and false-non-match rate at a threshold, with intervals.
+    """False-match and false-non-match rate at a threshold, with their 95 % intervals.
 
-    The bootstrap draws people: a pair of one person counts as often as that person was drawn, a
-    pair of two as often as both together (the product).
+    The bootstrap draws people: see `artifacts.curves`.
+
+    Args:
+        measured: pairs of one person and of two.
+        distance: up to and with which a pair matches.
+        seed: of the bootstrap.
     """
     within = measured.distances <= distance
     wrong = np.where(measured.same, ~within, within)
     count, numbers = measured.numbered
-    cell = numbers @ (count, 1)
+    cell = np.sort(numbers, axis=1) @ (count, 1)  # of two people, whichever comes first
     shape = (count, count)
     failures: Floats = np.bincount(cell, wrong, count**2).reshape(shape).astype(np.float64)
     pairs: Floats = np.bincount(cell, minlength=count**2).reshape(shape).astype(np.float64)

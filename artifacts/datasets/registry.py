@@ -14,7 +14,9 @@ READERS: dict[str, Callable[[Path, str], ImageSet]] = {
     "mnist": mnist,
     "stanford_cars": stanford_cars,
 }
-NAMES = (*READERS, "faces", "image_folder", "synthetic")
+FOLDERS = ("faces", "image_folder")
+"""Read from the folder that is named behind them."""
+NAMES = (*READERS, *FOLDERS, "synthetic")
 HELP = (
     "cifar10:test, mnist:train, stanford_cars:test, faces/celeba:test, image_folder/NAME:train, "
     + ", ".join(f"synthetic/{kind}:test" for kind in KINDS)
@@ -25,10 +27,11 @@ def parse(text: str) -> tuple[str, str]:
     """Split `name:split` (split defaults to test), such as `cifar10:test`.
 
     Raises:
-        DataError: the name is not known.
+        DataError: the name is not known, or lacks or has a part behind `/` that it should not.
     """
     name, _, split = text.partition(":")
-    if name.partition("/")[0] not in NAMES:
+    base, _, rest = name.partition("/")
+    if base not in NAMES or (base in READERS and rest) or (base in FOLDERS and not rest):
         raise DataError(f"data set {name!r} is unknown; there are: {HELP}.")
     return name, split or "test"
 

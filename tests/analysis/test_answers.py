@@ -166,6 +166,31 @@ def test_compare_names_two_versions_of_a_model(
     assert "one@1" in findings("out/compare.json")[0]
 
 
+def test_compare_counts_the_pictures_that_both_accept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "models"
+    classes = datasets.load("synthetic/objects", "test").classes
+    tiny_artifact(root, "one", classes=classes, input={"accepted_side": (20, 4096)})
+    tiny_artifact(root, "two", classes=classes, input={"accepted_side": (8, 40)})
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(root))
+    folder = tmp_path / "in" / "cat"
+    folder.mkdir(parents=True)
+    for side in (12, 32, 48):
+        Image.new("RGB", (side, side)).save(folder / f"{side}.png")
+    command = ("compare", "--model", "one", "--model", "two", "--images", tmp_path / "in")
+    outcome = run(*command, "--out", "out")
+    assert outcome.status == 0, outcome.err
+    assert "skipped cat/12.png" in outcome.err
+    assert "skipped cat/48.png" in outcome.err
+    assert "of 1 pictures" in findings("out/compare.json")[0]
+    assert json.loads(Path("out/compare.json").read_text())["data"]["pictures"] == 1
+    (folder / "32.png").unlink()
+    outcome = run(*command)
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1].endswith("no picture is accepted by both models.")
+
+
 def test_sizes_and_damages_are_measured_one_by_one(look: Run, objects_root: Path) -> None:
     sizes = ("sizes", "--model", "one", *DATA, "--sizes", "32x32,20x40", "--out", "out")
     assert look(*sizes).status == 0
@@ -180,7 +205,9 @@ def test_sizes_and_damages_are_measured_one_by_one(look: Run, objects_root: Path
         *(kind for kind in DAMAGES for _ in SEVERITIES),
     ]
     assert float(rows[0]["accuracy"]) == pytest.approx(float(same["accuracy"]))
-    assert look("sizes", "--model", "one", *DATA, "--sizes", "big").status == 2
+    for sizes_ in ("big", "", "20x20x20", "0x20", "20x-1"):
+        refused = look("sizes", "--model", "one", *DATA, "--sizes", sizes_)
+        assert (refused.status, "write WIDTHxHEIGHT" in refused.err) == (2, True)
 
 
 def test_damage_grows_with_severity_and_keeps_the_shape() -> None:

@@ -54,6 +54,29 @@ def test_shared_pictures_are_found(run: Run, tmp_path: Path) -> None:
     }
 
 
+def test_folders_of_one_name_are_told_apart(run: Run, tmp_path: Path) -> None:
+    for folder in ("left/same", "right/same"):
+        save(photograph(1), tmp_path / folder / "a" / "1.png")
+        save(photograph(2 if "left" in folder else 3), tmp_path / folder / "a" / "2.png")
+    folders = (tmp_path / "left" / "same", tmp_path / "right" / "same")
+    outcome = run("data", "--images", folders[0], "--images", folders[1], "--out", "o")
+    assert outcome.status == 0, outcome.err
+    findings = json.loads(Path("o/data.json").read_text())["findings"]
+    assert [line.split(",")[0] for line in findings] == [
+        "within same: 0 pairs look alike",
+        "same with same: 1 pairs look alike",
+        "within same: 0 pairs look alike",
+    ]
+
+
+def test_more_sets_than_colours_are_drawn(run: Run, tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        save(photograph(ord(name)), tmp_path / "in" / name / "1.png")
+    outcome = run("data", *["--images", tmp_path / "in"] * 11, "--out", "o")
+    assert outcome.status == 0, outcome.err
+    assert Path("o/classes.png").exists()
+
+
 def test_nothing_to_look_at_is_refused(run: Run) -> None:
     outcome = run("data")
     assert outcome.status == 2

@@ -97,6 +97,18 @@ def test_the_page_holds_every_picture_and_needs_no_network(run: Run) -> None:
     assert not re.findall(r"(?:src|href)=|https?://", text)
 
 
+def test_the_record_is_written_last_so_that_no_half_map_passes_for_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.map.write_parquet", interrupted)
+    assert run(*ARGUMENTS, "--perplexity", 10, "--out", "half").status == 130
+    assert Path("half/map.html").exists()
+    assert not Path("half/map.json").exists()
+
+
 def test_new_pictures_are_placed_beside_their_like(run: Run) -> None:
     assert run(*ARGUMENTS, "--perplexity", 10, "--out", "old").status == 0
     again = run(*ARGUMENTS, "--onto", "old/map.parquet", "--out", "new")
@@ -108,6 +120,11 @@ def test_new_pictures_are_placed_beside_their_like(run: Run) -> None:
     lengths = np.linalg.norm(new[:, None] - old[None], axis=2)
     rank = (lengths < np.diagonal(lengths)[:, None]).sum(axis=1)
     assert np.median(rank) < 12  # of 120: the same pictures come to lie near where they were
+    for count in (1, 2):
+        few = (*ARGUMENTS[:-1], count)
+        one = run(*few, "--onto", "old/map.parquet", "--out", "few")
+        assert one.status == 0, one.err
+        assert len(read(Path("few/map.csv"))) == count
     other = run("map", "--model", "tiny", *ARGUMENTS[3:], "--onto", "old/map.parquet")
     assert (other.status, other.err.count("\n")) == (1, 1)
     assert "a map of ten" in other.err

@@ -1,8 +1,12 @@
 import json
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
-from artifacts import datasets
+import onnx
+from onnx import numpy_helper
+
+from artifacts import Artifact, datasets
 from tests.analysis.conftest import Run
 from tests.graphs import dataset_record, tiny_artifact
 
@@ -62,6 +66,31 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
     assert made == {"map"}  # out of answers that were kept: none is new
 
 
+def test_a_model_that_was_trained_again_is_looked_into_again(look: Run) -> None:
+    root = Path("reports/report/one")
+    assert look(*ARGUMENTS).status == 0
+    (root / "labels" / "old.png").write_bytes((root / "labels" / "labels.png").read_bytes())
+    (root / "sparsity" / "sparsity.json").write_text('{"cut sho')
+    before = (root / "confusion" / "matrix.csv").read_text()
+    artifact = Artifact.open("one")
+    again = artifact.rewrite(artifact.manifest, {"model.onnx": other_weights(artifact)})
+    assert again.hash != artifact.hash
+    assert look(*ARGUMENTS).status == 0
+    assert (root / "confusion" / "matrix.csv").read_text() != before
+    assert not (root / "labels" / "old.png").exists()
+    for name in SECTIONS:
+        about = json.loads((root / name / f"{name}.json").read_text())
+        assert about["models"][0]["hash"] == again.hash
+
+
+def other_weights(artifact: Artifact) -> bytes:
+    """The artifact's graph with the weights of its last layer turned round."""
+    model = onnx.load(artifact.model_path)
+    head = max(model.graph.initializer, key=lambda tensor: 10 in tensor.dims)
+    head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), head.name))
+    return model.SerializeToString()
+
+
 def test_all_models_are_shown_what_they_were_trained_for(look: Run, tmp_path: Path) -> None:
     record = dataset_record("synthetic/objects", synthetic=True)
     classes = datasets.load("synthetic/objects", "test").classes
@@ -97,12 +126,20 @@ def test_answers_that_were_kept_are_not_asked_again(look: Run, tmp_path: Path) -
     tiny_artifact(tmp_path / "models", "one", classes=classes, temperature=3.0)
     assert look("calibration", *arguments, "--out", "warmer").status == 0
     assert len(list(Path("answers").iterdir())) == 3  # of another temperature, other answers
+    turned = tiny_artifact(tmp_path / "models", "one", classes=classes[::-1], temperature=3.0)
+    assert look("confusion", *arguments, "--out", "turned").status == 0
+    assert len(list(Path("answers").iterdir())) == 4  # the same graph with its classes renamed
+    assert look("confusion", *arguments[:-2], "--out", "alone").status == 0
+    rows = [Path(folder, "confusion.csv").read_text() for folder in ("turned", "alone")]
+    assert rows[0] == rows[1]
+    assert turned.hash == Artifact.open("one").hash
 
-    for path in Path("answers").iterdir():
-        path.write_bytes(b"damaged")
-    outcome = look("calibration", *arguments, "--out", "again")
-    assert outcome.status == 1
-    assert "not an answer that was kept" in outcome.err
+    for damage in (b"damaged", zlib.compress(b'{"of another": "version"}')):
+        for path in Path("answers").iterdir():
+            path.write_bytes(damage)
+        outcome = look("confusion", *arguments, "--out", "again")
+        assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+        assert "not an answer that was kept" in outcome.err
 
 
 def test_an_unknown_model_is_one_line(look: Run) -> None:

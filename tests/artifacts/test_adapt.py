@@ -87,3 +87,10 @@ def test_a_graph_of_other_inputs_cannot_be_adapted() -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
     with pytest.raises(ArtifactError, match="neither uint8 N x H x W x 3 nor float N x 3 x H x W"):
         adapt(model, "classification", HALF, HALF)
+
+
+def test_a_graph_without_output_cannot_be_adapted() -> None:
+    model = foreign_model()
+    del model.graph.output[:]
+    with pytest.raises(ArtifactError, match="has no output"):
+        adapt(model, "classification", HALF, HALF)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from artifacts import Artifact, ArtifactError, Manifest, artifact_names
+from artifacts import Artifact, ArtifactError, Manifest, Runtime, artifact_names
 from artifacts.__main__ import main
 from artifacts.artifact import default_version
 from tests.graphs import tiny_artifact, tiny_model
@@ -52,6 +52,21 @@ def test_longer_and_shorter_files_are_refused(
     path = saved.path / file
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ArtifactError, match=file):
+        Artifact.open("tiny", saved.path.parent)
+
+
+def test_what_was_replaced_after_opening_is_not_taken_for_what_was_opened(saved: Artifact) -> None:
+    other = tiny_model(seed=1).SerializeToString()
+    saved.model_path.write_bytes(other)
+    for read in (lambda: Runtime.open(saved), saved.contents):
+        with pytest.raises(ArtifactError, match=r"model\.onnx: sha256 .* does not match"):
+            read()
+
+
+def test_a_file_that_cannot_be_read_is_named(saved: Artifact) -> None:
+    saved.model_path.unlink()
+    saved.model_path.mkdir()
+    with pytest.raises(ArtifactError, match=r"model\.onnx: listed in the manifest, but not read"):
         Artifact.open("tiny", saved.path.parent)
 
 
@@ -163,6 +178,19 @@ def test_what_was_left_behind_is_cleared_up_and_an_exchange_finished(tmp_path: P
     assert artifact_names(tmp_path) == ["other", "tiny"]
     assert Artifact.open("tiny", tmp_path).hash == saved.hash
     assert [path.name for path in tmp_path.glob(".*")] == [fresh.name]
+
+
+def test_a_writer_that_ends_meanwhile_does_not_disturb_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glob = Path.glob
+
+    def glob_and_end(self: Path, pattern: str) -> list[Path]:
+        found = list(glob(self, pattern))
+        return [*found, self / ".writing-gone"] if pattern.startswith(".writing") else found
+
+    monkeypatch.setattr(Path, "glob", glob_and_end)
+    assert tiny_artifact(tmp_path).path.is_dir()
 
 
 @pytest.mark.parametrize(

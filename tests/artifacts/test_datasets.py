@@ -208,7 +208,10 @@ def test_names_and_splits_parse() -> None:
     assert parse("image_folder/birds") == ("image_folder/birds", "test")
 
 
-@pytest.mark.parametrize("name", ["imagenet", "", "imagenet:test"])
+@pytest.mark.parametrize(
+    "name",
+    ["imagenet", "", "imagenet:test", "cifar10/birds", "faces", "faces/:test", "image_folder"],
+)
 def test_unknown_names_are_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(DataError, match="is unknown; there are: cifar10"):
         parse(name)

@@ -52,12 +52,14 @@ def test_import_as_json_under_a_name_with_classes_from_a_file(
     cli: Cli, tmp_path: Path, onnx_file: Path
 ) -> None:
     names = tmp_path / "names.txt"
-    names.write_text("red, deep\ngreen\nblue\ngrey\nwhite\n", encoding="utf-8")
+    names.write_text("red, deep \ngreen\nblue\ngrey\nwhite\n\n", encoding="utf-8")
     command = ["import", onnx_file, "--task", "classification", "--classes", names]
     done = cli(*command, "--name", "mine", "--json")
     assert (done.status, done.err) == (0, "")
     assert json.loads(done.out) == Artifact.open("mine").manifest.model_dump(mode="json")
     assert Artifact.open("mine").manifest.classes[0] == "red, deep"
+    names.write_bytes(b"\xff\xfe")
+    assert_refused(cli(*command), "not readable as UTF-8 text", 2)
 
 
 def test_import_of_many_class_names(cli: Cli, tmp_path: Path) -> None:

@@ -34,6 +34,15 @@ def test_no_failure_is_no_proof_of_none() -> None:
     assert fnmr.interval == pytest.approx((0, 3 / 60)), "60 people"
 
 
+def test_two_people_are_one_trial_whichever_comes_first() -> None:
+    people = np.array([(0, 0), (0, 1), (1, 0), (1, 2), (2, 1), (0, 2)])
+    apart = Measured("test", np.array([0.1] + [0.5] * 5), people, 10, 0)
+    assert rates(apart, 0.2, seed=0)[0].interval == (0.0, 1.0), "3 / 3: three trials"
+    many = [(a, b) for a in range(10) for b in range(10) if a != b]
+    apart = Measured("test", np.array([0.1] + [0.5] * 90), np.array([(0, 0), *many]), 10, 0)
+    assert rates(apart, 0.2, seed=0)[0].interval == pytest.approx((0, 3 / 45))
+
+
 def test_a_threshold_keeps_to_its_target() -> None:
     random = np.random.default_rng(0)
     far = random.random(1000)
@@ -45,6 +54,14 @@ def test_a_threshold_keeps_to_its_target() -> None:
     for threshold in chosen:
         low, high = threshold.fmr_interval
         assert low < threshold.fmr < high
+
+
+def test_a_threshold_keeps_to_its_target_where_distances_are_alike() -> None:
+    far = [0.2] * 8 + [0.3] * 10 + [0.9] * 182
+    (chosen,) = choose(measured([0.1] * 50, far), [0.05], seed=0)
+    assert (chosen.distance, chosen.fmr) == (0.2, 8 / 200), "10 may match; 0.3 would let 18"
+    with pytest.raises(DataError, match="no threshold keeps to that"):
+        choose(measured([0.1] * 50, [0.5] * 200), [0.05], seed=0)
 
 
 def test_people_make_the_interval_not_pairs() -> None:
