@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+@cache
 def has_integer_arithmetic() -> bool:
     """Whether the processor multiplies and adds 8-bit integers in one instruction.
 
@@ -52,6 +54,7 @@ def has_integer_arithmetic() -> bool:
     return not words.isdisjoint(INTEGER_ARITHMETIC)
 
 
+@cache
 def has_gpu() -> bool:
     """Whether an NVIDIA device is visible to this process."""
     return any(Path("/dev", name).exists() for name in ("nvidia0", "nvidiactl", "dxg"))
