@@ -61,7 +61,7 @@ def classify(
         labelled: whether every picture must have a class that the model knows.
 
     Raises:
-        VitrineError: no classifier, or the server does not answer.
+        VitrineError: no classifier, the server does not answer, or from another model now.
         DataError: no picture can be read, or one has no class of the model.
     """
     if info.task != "classification":
@@ -76,6 +76,10 @@ def classify(
 
     def question(images: list[Source]) -> Floats:
         answer = predictor.classify(info.name, images, top=len(info.classes))
+        if answer.model.hash != info.hash:
+            raise VitrineError(
+                f"{info.name} was exchanged on the server while it was asked; ask it again."
+            )
         found = np.zeros((len(images), len(info.classes)))
         for row, picture in zip(found, answer.pictures, strict=True):
             for guess in picture.top:
@@ -92,12 +96,16 @@ def features(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Featu
     """Ask for the features of every picture.
 
     Raises:
-        VitrineError: the model has no features, or the server does not answer.
+        VitrineError: the model has no features, or none that are finite, or the server does not
+            answer.
         DataError: no picture can be read.
     """
 
     def question(images: list[Source]) -> npt.NDArray[np.float32]:
-        return predictor.features(info.name, images)
+        vectors = predictor.features(info.name, images)
+        if not np.isfinite(vectors).all():
+            raise VitrineError(f"{info.name} gives features that are not finite; train it anew.")
+        return vectors
 
     indices: list[int] = []
     chunks: list[npt.NDArray[np.float32]] = []

@@ -86,7 +86,8 @@ def adapt(
     """Give a foreign graph the contract's input and outputs.
 
     A graph that already takes uint8 N x H x W x 3 keeps its input. One that takes float
-    N x 3 x H x W gets scaling to 0..1, normalisation and transposition put in front.
+    N x 3 x H x W gets scaling to 0..1, normalisation and transposition put in front. A softmax at
+    the end of a classifier goes: logits are divided by a temperature before it.
 
     Args:
         model: changed in place; its first output becomes the task's output.
@@ -119,6 +120,8 @@ def adapt(
             "export the model with one of these."
         )
     head = graph.output[0]
+    if task == "classification":
+        _take_off_softmax(graph, head)
     features = _head_input(graph, head.name) if task == "classification" else None
     _rename(graph, head.name, OUTPUTS[task])
     del graph.output[1:]
@@ -128,6 +131,13 @@ def adapt(
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", "D"])
         )
     return model
+
+
+def _take_off_softmax(graph: onnx.GraphProto, output: onnx.ValueInfoProto) -> None:
+    last = next((node for node in graph.node if output.name in node.output), None)
+    if last is not None and last.op_type == "Softmax":
+        output.name = last.input[0]
+        graph.node.remove(last)
 
 
 def _normalise(

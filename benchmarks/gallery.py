@@ -95,6 +95,8 @@ def main(context: click.Context, sizes: str, database: str | None, threads: int)
     """Measure galleries of several sizes and print a table."""
     if context.invoked_subcommand:
         return
+    if database and "," in sizes:
+        raise click.UsageError("--database is filled once; give one number with --sizes.")
     print(f"{hardware()}, {threads} FAISS thread(s), {DIMENSION}-d\n")
     print(
         "| pictures | search | ready s | memory MB | search p50 / p99 ms | identify p50 / p99 ms "

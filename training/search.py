@@ -6,7 +6,9 @@ validation accuracy), not by the loss: that of another margin is another loss.
 """
 
 import csv
+import hashlib
 import io
+import json
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -133,7 +135,8 @@ def _open(recipe: Recipe, url: str) -> optuna.Study:
                 grace_period=3 * HEARTBEAT,
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
             )
-        name = f"{recipe.artifact_name}-{recipe.hash[:12]}"
+        drawn = hashlib.sha256(json.dumps(recipe.search, sort_keys=True).encode()).hexdigest()
+        name = f"{recipe.artifact_name}-{recipe.hash[:12]}-{drawn[:12]}"
         study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
     except (SQLAlchemyError, ImportError, OptunaError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]

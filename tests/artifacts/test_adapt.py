@@ -54,6 +54,20 @@ def test_adapted_uint8_graph_keeps_its_answers() -> None:
     np.testing.assert_array_equal(after["features"], before["features"])
 
 
+def test_a_softmax_at_the_end_is_taken_off() -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (16, 16, 3), np.uint8)
+    before = Runtime(tiny_model().SerializeToString(), InputPolicy()).run([picture])
+    model = tiny_model()
+    model.graph.node.append(helper.make_node("Softmax", ["logits"], ["shares"], axis=1))
+    model.graph.output[0].name = "shares"
+    del model.graph.output[1:]
+    after = Runtime(
+        adapt(model, "classification", HALF, HALF).SerializeToString(), InputPolicy()
+    ).run([picture])
+    np.testing.assert_array_equal(after["logits"], before["logits"])
+    np.testing.assert_array_equal(after["features"], before["features"])
+
+
 def test_adapting_renames_inside_subgraphs() -> None:
     model = foreign_model()
     graph = model.graph
