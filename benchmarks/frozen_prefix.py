@@ -152,7 +152,7 @@ def random_splits(setting: Setting) -> Splits:
 def as_the_studies_did(network: Classifier, split: Split, recipe: Recipe) -> None:
     """Fp32, every layer in every epoch, planes one after another in memory."""
     optimizer = make_optimizer(network, recipe.optimizer)
-    pictures = Pictures(split, CLASSES, recipe, torch.device("cpu"))
+    pictures = Pictures(split, recipe, torch.device("cpu"))
     network.train()
     for epoch in range(recipe.epochs):
         for indices in epoch_batches(
@@ -173,7 +173,7 @@ def as_the_studies_did(network: Classifier, split: Split, recipe: Recipe) -> Non
 def forward_times(network: Classifier, split: Split, recipe: Recipe) -> tuple[float, float]:
     """Seconds that one epoch's forward takes in prefix and suffix, fp32."""
     network.to(memory_format=torch.channels_last)
-    pictures = Pictures(split, CLASSES, recipe, torch.device("cpu"))
+    pictures = Pictures(split, recipe, torch.device("cpu"))
     prefix, suffix = cut(network, pictures.plain(torch.arange(2))[0])
     network.eval()
     seconds = [0.0, 0.0]

@@ -1,6 +1,5 @@
 """Random changes of whole batches, on uint8 tensors N x H x W x 3, drawn from one generator."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,29 +63,6 @@ def flip(images: Tensor, chosen: Tensor | None) -> Tensor:
     if chosen is None:
         return images
     return torch.where(chosen[:, None, None, None], images.flip(2), images)
-
-
-def mixup(
-    images: Tensor, labels: Tensor, classes: int, strength: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Blend a batch with itself in another order.
-
-    Args:
-        images: N x ...
-        labels: int64 N.
-        classes: C.
-        strength: of the Beta distribution that the share is drawn from.
-        generator: the only source of chance.
-
-    Returns:
-        (float images of the same shape, target shares N x C).
-    """
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    share = float(np.random.default_rng(seed).beta(strength, strength))
-    order = torch.randperm(len(labels), generator=generator)
-    targets = F.one_hot(labels, classes).float()
-    blended = torch.lerp(images[order].float(), images.float(), share)
-    return blended, torch.lerp(targets[order], targets, share)
 
 
 def translate(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:

@@ -141,7 +141,7 @@ def frozen_sources(
         )
     found = []
     for name, split in (("train", splits.train), ("validation", splits.validation)):
-        pictures = Pictures(split, len(splits.classes), recipe, accelerator.device)
+        pictures = Pictures(split, recipe, accelerator.device)
         content = f"{splits.source.name} {splits.source.fingerprint} {name}"
         mirrors = name == "train" and recipe.augment.flip != "none"
         found.append(Cached(prefix, pictures, content, mirrors=mirrors, accelerator=accelerator))

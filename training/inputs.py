@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from training.augment import augment, flip, mixup, shown
+from training.augment import augment, flip, shown
 from training.data import Split
 from training.recipe import Recipe
 
@@ -26,7 +26,7 @@ class Source(Protocol):
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
     ) -> tuple[Inputs, Tensor]:
-        """Augmented inputs, and targets: int64 N, or shares float N x C."""
+        """Augmented inputs, and their labels, int64 N."""
 
     def plain(self, indices: Tensor) -> Inputs:
         """Inputs as evaluation wants them."""
@@ -37,14 +37,13 @@ class Pictures:
 
     Args:
         split: what is shown.
-        classes: C.
         recipe: says how.
         device: where the network is.
     """
 
-    def __init__(self, split: Split, classes: int, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, split: Split, recipe: Recipe, device: torch.device) -> None:
         self.images, self.labels = split.images, split.labels
-        self.classes, self.recipe, self.device = classes, recipe, device
+        self.recipe, self.device = recipe, device
         height, width = split.images.shape[1:3]
         width, height = recipe.policy.target(width, height)
         self.batch_size = max(16, min(512, BATCH_PIXELS // (width * height)))
@@ -54,11 +53,7 @@ class Pictures:
     ) -> tuple[Inputs, Tensor]:
         """As `Source`."""
         images = augment(self.images[indices], indices, self.recipe, generator, epoch)
-        targets = self.labels[indices]
-        strength = self.recipe.augment.mixup
-        if strength:
-            images, targets = mixup(images, targets, self.classes, strength, generator)
-        return self._normalised(images), targets.to(self.device)
+        return self._normalised(images), self.labels[indices].to(self.device)
 
     def plain(self, indices: Tensor) -> Inputs:
         """As `Source`."""

@@ -138,9 +138,8 @@ class Feed:
 
 
 def _feed(state: State, splits: Splits, recipe: Recipe, accelerator: Accelerator) -> Feed:
-    classes, device = len(splits.classes), accelerator.device
     train, validation = (
-        Pictures(split, classes, recipe, device) for split in (splits.train, splits.validation)
+        Pictures(split, recipe, accelerator.device) for split in (splits.train, splits.validation)
     )
     if recipe.loss.embeds:
         return Feed(state.model, state.result.trunk, train, validation)

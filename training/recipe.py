@@ -76,8 +76,8 @@ class Recipe(Closed):
         """Refuse settings that exclude each other."""
         if not self.loss.embeds:
             return
-        if self.cache != "none" or self.augment.mixup or self.svm:
-            raise ValueError("embeddings take no cache, mixup or svm")
+        if self.cache != "none" or self.svm:
+            raise ValueError("embeddings take no cache and no svm")
         if self.data.validation_choice != "classes":
             raise ValueError("embeddings need data.validation_choice: classes")
         if (self.loss.name == "arcface") != (self.network.options.get("head") == "cosine"):

@@ -73,9 +73,6 @@ class Augment(Closed):
     is coarse is learned first (progressive resizing, Howard 2018). `sizes` holds for the rest."""
     early_side: int = 0
     """Early pictures are rescaled to the area of a square of this side, px; 0 for none."""
-    mixup: float = 0.0
-    """Each batch is blended with itself in another order, labels alike, by a share drawn from
-    Beta(mixup, mixup) (Zhang et al. 2018); 0 for none."""
 
 
 @dataclass(frozen=True)

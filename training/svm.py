@@ -141,7 +141,7 @@ def fit_svm(
         )
     network.to(accelerator.device).to(memory_format=torch.channels_last)
     network.eval()
-    images = Pictures(splits.validation, len(splits.classes), recipe, accelerator.device)
+    images = Pictures(splits.validation, recipe, accelerator.device)
     prefix, _ = cut(network, images.plain(torch.arange(2))[0])
     train, validation = (_features(s) for s in frozen_sources(prefix, splits, recipe, accelerator))
     mean, std = train[0].mean(0), train[0].std(0) + np.float32(1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.augment import affine, augment, cutout, flip, jitter, mixup, rescale, translate
+from training.augment import affine, augment, cutout, flip, jitter, rescale, translate
 from training.recipe import Recipe
 from training.settings import Augment, Data, Network
 
@@ -137,13 +137,3 @@ def test_affine_magnifies_and_shifts() -> None:
     areas = affine(square, Augment(scale=(0.5, 2.0)), generator()).mean(3).sum((1, 2)) / 255
     assert areas.min() < 0.4 * 121
     assert areas.max() > 3 * 121
-
-
-def test_mixup_blends_pictures_and_labels_alike() -> None:
-    images = torch.arange(4, dtype=torch.uint8)[:, None, None, None].expand(4, 2, 2, 3)
-    labels = torch.arange(4)
-    blended, targets = mixup(images, labels, 4, 0.5, generator())
-    assert targets.sum(1).allclose(torch.ones(4))
-    assert (targets > 0).sum(1).max() == 2
-    # a picture's grey is its label, so the blend of greys is the blend of labels
-    assert blended[:, 0, 0, 0].allclose(targets @ torch.arange(4.0), atol=1e-5)
