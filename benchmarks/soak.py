@@ -104,13 +104,15 @@ def main(minutes: float, connections: int) -> None:
         shutil.copytree(artifact.path, Path(folder) / "models" / MODEL)
         with running(Setting("Vitrine"), artifact, Path(folder)) as server:
             asyncio.run(load(server))
-    hours, used = np.array(record.memory[len(record.memory) // 5 :]).T  # warm by then
+    memory = record.memory
+    hours, used = np.array(memory[len(memory) // 5 :]).T  # warm by then
     slope = float(np.polyfit(hours, used, 1)[0])
     times = np.array(record.seconds)
     print(f"{connections} connections, {minutes:g} minutes: {dict(record.statuses)}")
     print(f"answered: {len(times) / minutes / 60:.1f}/s, p50 {np.median(times):.3f} s, ", end="")
     print(f"p99 {np.quantile(times, 0.99):.3f} s")
-    print(f"memory: {used[0]:.0f} MB early, {used[-1]:.0f} MB at the end, {slope:+.1f} MB/hour")
+    fifths = ", ".join(f"{part.mean():.0f}" for part in np.array_split([mb for _, mb in memory], 5))
+    print(f"memory: {fifths} MB in each fifth; {slope:+.1f} MB/hour after the first")
 
 
 if __name__ == "__main__":
