@@ -120,6 +120,8 @@ export function modelCard(model) {
     if (metric.size || !(metric.name in FIGURES) || !metric.split.includes("test")) continue;
     facts[`${FIGURES[metric.name]}, ${metric.split}`] = `${metric.value.toFixed(4)} on ${number(metric.samples)}`;
   }
+  const both = model.quantization;
+  if (both?.served) facts["In 8-bit integers"] = `${both.int8.accuracy.toFixed(4)} on ${number(both.test_samples)}`;
   facts["Runs on"] = model.provider.replace("ExecutionProvider", "");
   facts.Hash = model.hash.slice(0, 12);
   const list = make("dl", {}, ...Object.entries(facts).flatMap(([k, v]) => [make("dt", {}, k), make("dd", {}, v)]));
