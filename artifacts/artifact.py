@@ -125,6 +125,23 @@ class Artifact:
         for name in sorted(graphs):
             check_graph(self.path / name, self.manifest)
 
+    def read_graph(self) -> bytes:
+        """The ONNX graph that is served: the bytes that were verified, or none.
+
+        Raises:
+            ArtifactError: its file was changed or removed since the artifact was opened.
+        """
+        try:
+            content = self.model_path.read_bytes()
+        except OSError:
+            content = b""
+        if hashlib.sha256(content).hexdigest() != self.hash:
+            raise ArtifactError(
+                f"{self.model_file} of {self.name} was changed or removed after the model was "
+                "loaded; load it again."
+            )
+        return content
+
     def contents(self) -> dict[str, bytes]:
         """Every file but the manifest, by name: what `rewrite` takes."""
         return {name: (self.path / name).read_bytes() for name in self.manifest.files}

@@ -53,9 +53,12 @@ class Runtime:
 
     @classmethod
     def open(cls, artifact: Artifact, threads: int = 0, engine: Engine = OnnxSession) -> Self:
-        """The runtime of a verified artifact."""
-        graph = artifact.model_path.read_bytes()
-        return cls(graph, artifact.manifest.input, threads, artifact.name, engine)
+        """The runtime of a verified artifact.
+
+        Raises:
+            ArtifactError: as the class, or the graph's file has changed since it was verified.
+        """
+        return cls(artifact.read_graph(), artifact.manifest.input, threads, artifact.name, engine)
 
     @property
     def provider(self) -> str:
