@@ -198,7 +198,11 @@ class Artifact:
 def _clear_up(root: Path) -> None:
     """Remove what a process left behind that ended while it wrote, and finish its exchange."""
     for staging in root.glob(f"{STAGING}*"):
-        if time.time() - staging.stat().st_mtime < ABANDONED:
+        try:
+            age = time.time() - staging.stat().st_mtime
+        except FileNotFoundError:  # another process has just finished with it
+            continue
+        if age < ABANDONED:
             continue
         if (staging / REPLACED).exists():  # the new one was verified before
             for new in staging.glob(f"[!.]*/{MANIFEST_FILE}"):
@@ -222,5 +226,8 @@ def _exchange(new: Path, place: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror}).") from None

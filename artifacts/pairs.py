@@ -74,7 +74,7 @@ def all_pairs(
         vectors: N x D.
         people: N numbers.
         source: what to call them.
-        metric: euclidean or cosine, as `artifacts.manifest.Verification` has them.
+        metric: euclidean or cosine, see `artifacts.decision.Verification`.
         missed: pictures in which no face was found.
     """
     first, second = np.triu_indices(len(vectors), 1)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import signal
 import subprocess
@@ -58,6 +59,17 @@ def test_longer_and_shorter_files_are_refused(
 def test_a_missing_file_is_named(saved: Artifact) -> None:
     saved.model_path.unlink()
     with pytest.raises(ArtifactError, match=r"model\.onnx: listed in the manifest, but missing"):
+        Artifact.open("tiny", saved.path.parent)
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    saved: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(hashlib, "file_digest", refuse)
+    with pytest.raises(ArtifactError, match=r"card\.md: cannot be read \(Permission denied\)"):
         Artifact.open("tiny", saved.path.parent)
 
 
@@ -159,7 +171,10 @@ def test_what_was_left_behind_is_cleared_up_and_an_exchange_finished(tmp_path: P
     (swapped / ".replaced").mkdir()
     for folder in (half, swapped):
         os.utime(folder, (0, 0))
+    gone = tmp_path / ".writing-4"
+    gone.symlink_to("nowhere")  # as one that another process removes between listing and looking
     tiny_artifact(tmp_path, "other")
+    gone.unlink()
     assert artifact_names(tmp_path) == ["other", "tiny"]
     assert Artifact.open("tiny", tmp_path).hash == saved.hash
     assert [path.name for path in tmp_path.glob(".*")] == [fresh.name]
