@@ -63,7 +63,8 @@ async def gallery_model(request: Request) -> ServedModel:
     def enrolled() -> str | None:
         return gallery.lookup.model()  # `lookup` opens the database, which may take long to answer
 
-    return face_model(models_of(request), hash_=await run_in_threadpool(enrolled))
+    hash_ = await run_in_threadpool(enrolled)
+    return face_model(models_of(request), hash_=hash_)
 
 
 def gallery_of(request: Request) -> Gallery:
