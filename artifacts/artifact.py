@@ -134,6 +134,21 @@ class Artifact:
         _check_hash(file, hashlib.sha256(content).hexdigest(), self.manifest.files[name])
         return content
 
+    def read_graph(self) -> bytes:
+        """The ONNX graph that is served: the bytes that were verified.
+
+        Raises:
+            ArtifactError: its file was changed or removed since; the reason names no path, because
+                clients may read it.
+        """
+        try:
+            return self.read(self.model_file)
+        except ArtifactError:
+            raise ArtifactError(
+                f"{self.model_file} of {self.name} was changed or removed after the model was "
+                "loaded; load it again."
+            ) from None
+
     def contents(self) -> dict[str, bytes]:
         """Every file but the manifest, by name: what `rewrite` takes; raises as `read`."""
         return {name: self.read(name) for name in self.manifest.files}

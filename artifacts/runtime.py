@@ -58,8 +58,7 @@ class Runtime:
         Raises:
             ArtifactError: the engine does not accept the graph, or it was replaced meanwhile.
         """
-        graph = artifact.read(artifact.model_file)
-        return cls(graph, artifact.manifest.input, threads, artifact.name, engine)
+        return cls(artifact.read_graph(), artifact.manifest.input, threads, artifact.name, engine)
 
     @property
     def provider(self) -> str:

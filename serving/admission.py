@@ -54,6 +54,11 @@ class Place:
         self._bytes += size
         budget.bytes_taken += size
 
+    def give_bytes(self, size: int) -> None:
+        """Give back room of a piece that is held in memory no longer."""
+        self._bytes -= size
+        self._budget.bytes_taken -= size
+
     def take_pixels(self, sizes: list[int]) -> None:
         """Take room for decoded pictures of these numbers of pixels.
 

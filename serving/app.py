@@ -115,8 +115,9 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        where = f"{request.method} {request.url.path}"
-        if request.url.path.startswith("/v1/faces/people/"):
+        path = request.scope["path"]  # `request.url` fails on a Host header that is no name
+        where = f"{request.method} {path}"
+        if path.startswith("/v1/faces/people/"):
             try:
                 check_path(request.scope)
             except RequestError as problem:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from serving.pictures import FORMATS, MAX_BODY_BYTES
 from serving.problems import RequestError
+from serving.traffic import passage_of
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -78,7 +79,7 @@ async def read_pair(request: Request) -> list[bytes]:
 
 
 async def read_to_file(request: Request, file: BinaryIO, limit: int) -> None:
-    """Write the body to a file, stopping as soon as it is too large.
+    """Write the body to a file, stopping as soon as it is too large; no room is kept for it.
 
     Raises:
         RequestError: more than `limit` bytes.
@@ -89,6 +90,7 @@ async def read_to_file(request: Request, file: BinaryIO, limit: int) -> None:
         if size > limit:
             raise RequestError("body-too-large", f"the body has more than {limit // 1_000_000} MB.")
         file.write(chunk)
+        passage_of(request).place.give_bytes(len(chunk))
 
 
 async def read_body(request: Request) -> bytes:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 from onnx import TensorProto, helper
 from onnx.inliner import inline_local_functions
 
 from artifacts import Artifact, Runtime
-from artifacts.graph import load_graph
 from artifacts.runtime import Picture
 from serving.activations import find_activations
 from serving.problems import RequestError
@@ -22,10 +22,13 @@ class Maps:
     Args:
         artifact: verified.
         threads: ONNX Runtime threads within one call; 0 takes one per core.
+
+    Raises:
+        ArtifactError: the graph's file has changed since it was verified.
     """
 
     def __init__(self, artifact: Artifact, threads: int = 0) -> None:
-        model = inline_local_functions(load_graph(artifact.model_path))
+        model = inline_local_functions(onnx.load_model_from_string(artifact.read_graph()))
         self._tensors = {each.name: each.tensor for each in find_activations(model.graph)}
         known = {output.name for output in model.graph.output}
         model.graph.output.extend(

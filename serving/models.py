@@ -1,5 +1,7 @@
 """The models of a server: opened from the artifacts, warmed up, chosen by name or by route."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,14 +86,22 @@ class ServedModel:
 
     @property
     def probe(self) -> Probe:
-        """The same graph with its activations tapped; made when first asked for, and kept."""
-        with self._look_lock:
+        """The same graph with its activations tapped; made when first asked for, and kept.
+
+        Raises:
+            RequestError: the graph cannot be looked into, or its file has changed since.
+        """
+        with self._looking():
             return self._probe
 
     @property
     def maps(self) -> Maps:
-        """The same graph with its activations as outputs; made when first asked for, and kept."""
-        with self._look_lock:
+        """The same graph with its activations as outputs; made when first asked for, and kept.
+
+        Raises:
+            RequestError: as `probe`.
+        """
+        with self._looking():
             return self._maps
 
     @property
@@ -111,6 +121,15 @@ class ServedModel:
     @cached_property
     def _maps(self) -> Maps:
         return Maps(self.artifact, self.threads)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """One thread at a time: a graph is opened once, however many ask for it."""
+        with self._look_lock:
+            try:
+                yield
+            except ArtifactError as error:
+                raise RequestError("model-unavailable", f"model {self.name!r}: {error}") from None
 
     def _warm_up(self) -> None:
         """Answer once, so that the first request is not the one that pays for the set-up."""
@@ -177,14 +196,18 @@ class Models:
         Other versions of a model come last. Of the rest real data comes before synthetic, then what
         its manifest calls default, then the best validation accuracy.
         """
+        return [model for model in self._ranked if model.manifest.route == route]
 
+    @cached_property
+    def _ranked(self) -> list[ServedModel]:
+        # kept: ranking a dozen models anew took 0.15 ms of every request to a route
         def rank(model: ServedModel) -> tuple[bool, bool, bool, float, str]:
             accuracy = model.manifest.metric("accuracy", "validation") or 0.0
             manifest = model.manifest
             other = model.name != self._version(manifest.name)
             return other, manifest.synthetic, not manifest.default, -accuracy, model.name
 
-        return sorted((m for m in self.served.values() if m.manifest.route == route), key=rank)
+        return sorted(self.served.values(), key=rank)
 
     def choose(self, route: str, name: str | None) -> ServedModel:
         """The model that answers a request to a route.

@@ -15,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
 from artifacts import Artifact, ArtifactError, Runtime
-from artifacts.graph import load_graph
 from artifacts.runtime import Picture
 from serving.activations import Activation, find_activations
 from serving.schemas import Layer
@@ -58,11 +57,13 @@ class Probe:
         threads: ONNX Runtime threads within one call; 0 takes one per core.
 
     Raises:
-        ArtifactError: the rank of an activation cannot be told from the graph.
+        ArtifactError: the rank of an activation cannot be told from the graph, or its file has
+            changed since it was verified.
     """
 
     def __init__(self, artifact: Artifact, threads: int = 0) -> None:
-        model, self.taps = tap_activations(load_graph(artifact.model_path))
+        graph = onnx.load_model_from_string(artifact.read_graph())
+        model, self.taps = tap_activations(graph)
         self.runtime = Runtime(model.SerializeToString(), artifact.manifest.input, threads)
 
     def layers(self, pictures: Sequence[Picture]) -> tuple[Layer, ...]:

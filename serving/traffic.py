@@ -154,10 +154,11 @@ class _Passage:
                 if self.traffic.check is not None:
                     self.traffic.check(Request(self.scope))
                 await self.traffic.app(self.scope, self.receive, self.send)
-        except TimeoutError:
-            if not deadline.expired() or self._status:
-                raise
-            await self._refuse(self._late(seconds))
+        except TimeoutError as error:
+            if deadline.expired() and not self._status:
+                await self._refuse(self._late(seconds))
+            else:
+                await self._fail(error)
         except asyncio.CancelledError:
             if not self._gone or self._task is None:
                 raise
@@ -167,8 +168,13 @@ class _Passage:
         except ClientDisconnect:
             self._gone = True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and logged
-            if not self._status:  # Starlette raises again what it has answered with 500
-                await self._refuse(self.failure(error))
+            await self._fail(error)
+
+    async def _fail(self, error: Exception) -> None:
+        if not self._status:
+            await self._refuse(self.failure(error))
+        elif self._status != 500:  # noqa: PLR2004 - Starlette raises again what it answered so
+            self.failure(error)  # an answer that has begun is cut off: it cannot be refused
 
     def failure(self, error: Exception) -> RequestError:
         """What the client is told of an error that the log alone tells."""

@@ -58,8 +58,13 @@ Key = Annotated[
 
 async def gallery_model(request: Request) -> ServedModel:
     """The model whose embeddings are enrolled; the best for an empty gallery."""
-    model = await run_in_threadpool(gallery_of(request).lookup.model)
-    return face_model(models_of(request), hash_=model)
+    gallery = gallery_of(request)
+
+    def enrolled() -> str | None:
+        return gallery.lookup.model()  # `lookup` opens the database, which may take long to answer
+
+    hash_ = await run_in_threadpool(enrolled)
+    return face_model(models_of(request), hash_=hash_)
 
 
 def gallery_of(request: Request) -> Gallery:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from artifacts import Artifact, Runtime
 from artifacts.quantize import int8_graph
 from serving.activations import find_activations
 from serving.models import ServedModel
-from serving.operations import inspect
+from serving.operations import feature_map, inspect
 from serving.probe import EPSILON, Probe, tap_activations
+from serving.problems import RequestError
 from tests.graphs import tiny_artifact, tiny_model
 from tests.pictures import photograph
 
@@ -224,3 +225,15 @@ def test_of_a_graph_in_integers_the_rounded_values_are_counted(artifact: Artifac
             np.testing.assert_allclose(zeros, expected, atol=0.02)
             more += zeros.mean() - (maps == 0).mean()
     assert more > 0.001
+
+
+@pytest.mark.parametrize("ask", [inspect, lambda m, p: feature_map(m, p[:1], "relu_1")])
+def test_only_the_graph_that_answers_is_looked_into(
+    artifact: Artifact, ask: Callable[[ServedModel, list[np.ndarray]], object]
+) -> None:
+    model = ServedModel(artifact)
+    tiny_artifact(artifact.path.parent, classes=("left", "right"))  # published since
+    with pytest.raises(RequestError, match="changed or removed after") as caught:
+        ask(model, pictures())
+    assert caught.value.code == "model-unavailable"
+    assert str(artifact.path) not in caught.value.reason

@@ -219,6 +219,7 @@ def test_the_documentation_needs_no_other_server(http: httpx.Client) -> None:
 def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> None:
     for path in ("/nothing", "/v1", "/docs/assets/none.js", "/v1/models/tiny/nothing"):
         refused(http.get(path), "not-found")
+    refused(http.get("/nothing", headers={"Host": "["}), "not-found")
     response = http.delete("/v1/models")
     refused(response, "method-not-allowed")
     assert response.headers["allow"] == "GET"

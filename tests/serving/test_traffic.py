@@ -11,15 +11,20 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from tempfile import TemporaryFile
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from artifacts import VitrineError
 from serving.admission import LEAST_PIXELS, Budget
+from serving.forms import read_to_file
 from serving.pictures import decode_pictures, open_pictures
 from serving.problems import RequestError
-from serving.traffic import positive
+from serving.traffic import Traffic, positive
 from serving.work import GivenUp, run, still_wanted
 from tests.graphs import face_artifact, tiny_artifact
 from tests.pictures import bomb, encoded, photograph
@@ -55,6 +60,7 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 def metric(http: httpx.Client, name: str) -> float:
     found = re.search(rf"^{re.escape(name)} (\S+)$", http.get("/metrics").text, re.MULTILINE)
+    assert found or "{" in name, f"{name} is not served"  # those with labels come with their use
     return float(found[1]) if found else 0.0
 
 
@@ -82,6 +88,57 @@ def test_what_does_not_fit_is_refused_and_a_lone_request_is_not() -> None:
     first.leave()
     second.leave()
     assert (budget.pixels_taken, budget.bytes_taken) == (0, 0)
+
+
+def ask(app: ASGIApp, *pieces: bytes, budget: Budget | None = None) -> list[Message]:
+    """What an application answers to a body, with the traffic around it."""
+    traffic = Traffic(app, 5, budget or Budget(pixels=1), log_all=False)
+    traffic.closed = None
+    bodies = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    messages = iter([*bodies, {"type": "http.request"}])
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return next(messages, None) or await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    asyncio.run(traffic(scope, receive, send))
+    return sent
+
+
+def test_a_body_that_goes_to_a_file_takes_no_room() -> None:
+    budget = Budget(pixels=1, size=100)
+    other = budget.place()
+    other.take_bytes(10)
+    pieces = [bytes([i]) * 60 for i in range(5)]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with TemporaryFile() as file:
+            await read_to_file(Request(scope, receive), file, 1000)
+            file.seek(0)
+            content = file.read()
+        await Response(content)(scope, receive, send)
+
+    assert ask(app, *pieces, budget=budget)[1]["body"] == b"".join(pieces)
+    assert budget.bytes_taken == 10
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), TimeoutError("mine")])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_failure_is_logged_before_and_after_its_answer_has_begun(
+    error: Exception, caplog: pytest.LogCaptureFixture, *, begun: bool
+) -> None:
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise error
+
+    first, *_ = ask(app)
+    assert first["status"] == (200 if begun else 500)
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
 
 
 def test_work_that_nobody_waits_for_is_not_begun_or_stops() -> None:

@@ -1,5 +1,6 @@
 """The gallery in process, on both databases; two `Gallery` objects are two workers."""
 
+import asyncio
 import itertools
 import threading
 import time
@@ -7,13 +8,17 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sqlalchemy import select, update
+from starlette.requests import Request
 
 from serving.faces import store as store_module
+from serving.faces.database import Database
 from serving.faces.gallery import Gallery, Neighbour
+from serving.faces.parameters import gallery_model
 from serving.faces.store import NewPicture, Retry, fingerprint
 from serving.faces.tables import changes, requests
 from serving.faces.tables import gallery as gallery_table
@@ -258,6 +263,22 @@ def test_a_gallery_that_grows_is_searched_approximately_in_the_end(
     assert large.search_kind()[0] == "approximate"
     assert large.search(face(123), MODEL, "euclidean", 1)[0].person == "first"
     large.database.close()
+
+
+def test_a_database_that_does_not_answer_holds_up_no_other_request() -> None:
+    opened_by: list[threading.Thread] = []
+
+    class Away(Gallery):
+        @property
+        def database(self) -> Database:
+            opened_by.append(threading.current_thread())
+            raise RequestError("gallery-unavailable", "away")
+
+    app = SimpleNamespace(state=SimpleNamespace(gallery=Away("away")))
+    with pytest.raises(RequestError, match="away"):
+        asyncio.run(gallery_model(Request({"type": "http", "app": app})))
+    assert opened_by
+    assert threading.current_thread() not in opened_by  # the event loop's
 
 
 def test_a_cache_that_failed_is_made_anew(gallery: Gallery) -> None:
