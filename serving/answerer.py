@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from artifacts.runtime import Picture
 from serving.drift import Windows
-from serving.entrance import admit, run_in
+from serving.entrance import AT_ONCE, admit, run_in
 from serving.forms import read_contents
 from serving.models import Models, ServedModel
 from serving.pictures import decode_pictures, size_of
@@ -35,14 +35,15 @@ class Answerer:
         self, request: Request, model: ServedModel, output: str
     ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float32]]:
         """Sizes (width, height) of the pictures as sent, and rows (N x D) of an output."""
-        opened = await admit(request, await read_contents(request), model)
+        contents = await read_contents(request)
+        opened = await admit(request, contents, model)
 
         def decode() -> tuple[list[tuple[int, int]], list[Picture]]:
             pictures = decode_pictures(opened)
             return list(map(size_of, pictures)), list(map(model.runtime.prepare, pictures))
 
-        # a thread costs more than a small picture does
-        small = sum(opened.scanned) <= DECODED_AT_ONCE
+        # a thread costs more than a small picture does, unless its file is large for its size
+        small = sum(opened.scanned) <= DECODED_AT_ONCE and sum(map(len, contents)) <= AT_ONCE
         sizes, prepared = decode() if small else await run_in(self._pool, decode)
         windows = windows_of(request)
         names = windows.outputs(model, output)

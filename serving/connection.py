@@ -128,9 +128,11 @@ class Connection(Answers):
             if not response.is_success:
                 response.read()
                 raise self.refusal(response)
-            with file.open("wb") as target:
+            partial = file.with_name(f"{file.name}.partial")  # what is there stays until all came
+            with partial.open("wb") as target:
                 for piece in response.iter_bytes():
                     target.write(piece)
+            partial.replace(file)
 
 
 class AsyncConnection(Answers):

@@ -5,6 +5,7 @@ taking the lock on the gallery's one row, so changes happen one after the other,
 servers, and their numbers are in the order in which they were committed.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ WAIT_SECONDS = 30
 """How long a change waits for the one before it, and erasure for readers to finish."""
 PREPARE = 0x56495452494E45
 """Name of the PostgreSQL advisory lock under which tables are made."""
+
+log = logging.getLogger("vitrine.gallery")
 
 
 class Database:
@@ -121,9 +124,12 @@ class Database:
         try:
             yield
         except (DBAPIError, SQLAlchemyError) as error:
-            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            # what the driver says may name host and user, which are no client's business
+            reason = getattr(error, "orig", error)
+            log.error("the gallery's database failed: %s", reason)  # noqa: TRY400 - it says it all
             raise RequestError(
-                "gallery-unavailable", f"the gallery's database failed ({reason}); try again."
+                "gallery-unavailable",
+                "the gallery's database failed; the server's log says how. Try again.",
             ) from error
 
 
