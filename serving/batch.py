@@ -99,8 +99,8 @@ class Table:
         content = out.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         try:
-            text = whole.decode()
-            rows = list(self._rows(text))
+            self._check_beginning(content)
+            rows = list(self._rows(whole.decode()))
         except (ValueError, KeyError, TypeError):
             raise VitrineError(
                 f"{out}: holds something else than these answers; name another file with --out."
@@ -112,9 +112,15 @@ class Table:
         if len(whole) < len(content):
             out.write_bytes(whole)
 
+    def _check_beginning(self, content: bytes) -> None:
+        """Refuse another file, also one without a whole line, which would be cut off as torn."""
+        ours = b'{"path"' if self._json else self._line(self.columns).encode()
+        if content[: len(ours)] != ours[: len(content)]:
+            raise ValueError
+
     def _rows(self, text: str) -> Iterator[Row]:
         if self._json:
-            for line in text.splitlines():
+            for line in text.split("\n")[:-1]:
                 row = json.loads(line)
                 yield {"path": row["path"], "hash": row.get("hash")}
             return

@@ -160,7 +160,7 @@ class FaceClient:
 
     def remove_picture(self, person: str, picture: str) -> Receipt:
         """Remove one picture of a person."""
-        path = f"{_path(person)}/pictures/{quote(picture, safe='')}"
+        path = f"{_path(person)}/pictures/{_quoted(picture)}"
         return self._server.parse(Receipt, self._server.send("DELETE", path))
 
     def changes(self) -> Iterator[ChangeInfo]:
@@ -199,5 +199,9 @@ def face_options(**given: Any) -> dict[str, Any]:
 
 
 def _path(person: str) -> str:
-    # a person called `..` is not the folder above
-    return f"{BASE}/people/{quote(check_person(person), safe='').replace('.', '%2E')}"
+    return f"{BASE}/people/{_quoted(check_person(person))}"
+
+
+def _quoted(name: str) -> str:
+    # dots, too: `..` is a name here, and would be the folder above in an address
+    return quote(name, safe="").replace(".", "%2E")

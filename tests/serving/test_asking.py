@@ -131,6 +131,8 @@ def test_enrolled_identified_and_verified(address: str, tmp_path: Path) -> None:
         (["."], "no pictures (.bmp, "),
         (["x.png", "--out", "x.txt"], ".csv or .jsonl"),
         (["x.png", "--out", "other.csv"], "holds something else"),
+        (["x.png", "--out", "line.csv"], "holds something else"),
+        (["x.png", "--out", "line.jsonl"], "holds something else"),
         (["x.png", "--model", "nobody"], "nobody"),
     ],
 )
@@ -146,6 +148,9 @@ def test_mistakes_are_one_line(
     if arguments != ["."]:
         (tmp_path / "work" / "x.png").write_bytes(encoded(photograph(32, 32)))
     (tmp_path / "work" / "other.csv").write_text("a,b\n1,2\n")
+    lines = [tmp_path / "work" / name for name in ("line.csv", "line.jsonl")]
+    for line in lines:
+        line.write_text("a line without an end")
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
     monkeypatch.setattr(sys, "argv", ["serving", "classify", *arguments])
@@ -155,3 +160,4 @@ def test_mistakes_are_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) <= 2  # the bar, where it came so far
+    assert {line.read_text() for line in lines} == {"a line without an end"}

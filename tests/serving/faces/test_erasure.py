@@ -9,6 +9,7 @@ import pytest
 
 from serving.faces.client import FaceClient
 from serving.faces.gallery import Gallery
+from serving.problems import RequestError
 from tests.databases import new_database
 from tests.pictures import encoded, photograph
 from tests.server import start_server
@@ -55,6 +56,8 @@ def test_no_byte_of_a_removed_person_is_left(face_models: Path, tmp_path: Path) 
             )
             order = list(pictures)
             random.Random(0).shuffle(order)
+            with pytest.raises(RequestError):
+                client.remove_picture(order[0], "..")  # no picture, and not the person either
             for count, person in enumerate(order[:30], 1):
                 if count % 2:
                     receipt = client.remove_person(person)
