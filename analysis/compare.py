@@ -144,16 +144,13 @@ def command(models: tuple[str, ...], asked: Asked) -> None:
         raise VitrineError(f"{models[0]} and {models[1]} do not know the same classes.")
     pictures = asked.pictures()
     speeds, answered = [], []
-    skipped: dict[str, str] = {}
     for info in infos:
         start = time.perf_counter()
         answered.append(classify(predictor, info, pictures))
         seconds = time.perf_counter() - start
         speeds.append(0.0 if asked.answers else len(answered[-1].indices) / seconds)
-        skipped |= pictures.skipped
-    pictures.skipped.update(skipped)  # what either refuses
     report_skipped(pictures)
-    if len(skipped) == len(pictures):
+    if len(pictures.skipped) == len(pictures):
         raise DataError(f"{pictures.source}: no picture is accepted by both models.")
     answers = _on_common(answered[0], answered[1], infos)
     heading = title("Accuracy by class", infos, pictures)

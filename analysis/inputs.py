@@ -51,7 +51,7 @@ class Pictures:
     passed_over: Sequence[str] = ()
     """Files of the folder that are no pictures by their names."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Pictures that were refused when asked about, with the reason."""
+    """Pictures that any question about them was refused, with the reason."""
     change: Callable[[Picture], Picture] | None = None
     """What is done to each picture before it is asked about."""
 
@@ -134,8 +134,8 @@ class Pictures:
     ) -> Iterator[tuple[list[int], Answer]]:
         """Put a question about all pictures, in chunks of bounded memory, showing progress.
 
-        Pictures that are refused are left out, and stand in `skipped` with the reason. A server
-        that goes away meanwhile is asked again for half a minute.
+        Pictures that are refused are left out, and stand in `skipped` with the reason from then on,
+        whatever is asked later. A server that goes away meanwhile is asked again for half a minute.
 
         Args:
             work: what is being done, shown beside the progress bar on stderr.
@@ -148,16 +148,17 @@ class Pictures:
             DataError: not one of the pictures was accepted.
             UnreachableError: the server stayed away.
         """
-        self.skipped.clear()
+        answered = False
         with _progress() as progress:
             task = progress.add_task(work, total=len(self))
             for indices in self._chunks():
                 images = self._read(indices)
                 answer = self._answer(images, question)
                 if answer is not None:
+                    answered = True
                     yield list(images), answer
                 progress.update(task, advance=len(indices))
-        if len(self.skipped) == len(self):
+        if not answered:
             raise DataError(
                 f"{self.source}: none of the {len(self)} pictures can be used; the first: "
                 f"{next(iter(self.skipped.values()))}"
