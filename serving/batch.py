@@ -99,7 +99,8 @@ class Table:
         content = out.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         try:
-            self._check_beginning(content)
+            if not whole:
+                self._check_torn(content)
             rows = list(self._rows(whole.decode()))
         except (ValueError, KeyError, TypeError):
             raise VitrineError(
@@ -112,8 +113,8 @@ class Table:
         if len(whole) < len(content):
             out.write_bytes(whole)
 
-    def _check_beginning(self, content: bytes) -> None:
-        """Refuse another file, also one without a whole line, which would be cut off as torn."""
+    def _check_torn(self, content: bytes) -> None:
+        """Refuse a line without an end that is not the beginning of ours: it would be cut off."""
         ours = b'{"path"' if self._json else self._line(self.columns).encode()
         if content[: len(ours)] != ours[: len(content)]:
             raise ValueError
