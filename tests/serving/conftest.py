@@ -1,4 +1,4 @@
-"""One real server for the session, on generated models."""
+"""One real server for all tests that ask one, on generated models."""
 
 from collections.abc import Iterator
 from pathlib import Path
