@@ -4,7 +4,9 @@ There is no timer: whenever a lane is free, it takes what is queued with the sha
 that waits longest. An idle server answers at once; a busy one batches what came meanwhile.
 
 A lane is a thread, and to hand a picture over to it and its answer back takes about as long as the
-smallest networks do. Where there is but one lane, such work is done on the event loop's own thread.
+smallest networks do. Where there is but one lane, batches that take milliseconds are run on the
+event loop's own thread, several in a row: in between the requests that came meanwhile are read, and
+the answers written, all together. One by one, each would find the caches full of the network.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from time import perf_counter, thread_time
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +30,10 @@ CPU_BATCH_BYTES = 128 * 1024
 dear beside small pictures; beyond that its feature maps leave the caches, and it gets slower."""
 GPU_BATCH_BYTES = 64 * 1024 * 1024
 
-QUICK = 0.001
-"""Seconds that a batch may hold the event loop up."""
+QUICK = 0.008
+"""Seconds that a batch on the event loop's thread may take; what takes longer is left to a lane."""
+TURN = 0.02
+"""Seconds after which the event loop turns to other requests, once the batch that runs is done."""
 
 Row = dict[str, npt.NDArray[np.float32]]
 
@@ -77,8 +82,8 @@ class Scheduler:
         self._groups: dict[_Group, deque[_Item]] = {}  # in the order of their oldest picture
         self._changed = Condition()
         self._closed = False
-        self._pace: dict[str, float] = {}
-        """Seconds of processor time for a byte of pictures, by model, as its last batch took."""
+        self._pace: WeakKeyDictionary[Runtime, float] = WeakKeyDictionary()
+        """Seconds of processor time for a byte of pictures, as a model's last batch took."""
         self._alone = lanes == 1
         self._threads = [
             Thread(target=self._lane, name=f"vitrine-lane-{index}", daemon=True)
@@ -171,23 +176,26 @@ class Scheduler:
 
         With several lanes, other cores would be idle meanwhile.
         """
-        pace = self._pace.get(group.runtime.name)
+        pace = self._pace.get(group.runtime)
         if pace is None or not self._alone or _on_gpu(group):
             return 0
         return int(QUICK / (pace * size))
 
     def _run_here(self, group: _Group) -> None:
-        """Run a batch on the event loop's thread; what is left waits for other requests' turn."""
-        with self._changed:
-            if group not in self._groups:
-                return  # a lane has taken it
-            most = self._at_once(group, self._groups[group][0].picture.nbytes)
-            items = self._take(group, max(1, most))
-            left = group in self._groups
+        """Run batches on the event loop's thread; what is left waits for other requests' turn."""
+        end = perf_counter() + TURN
+        left = True
+        while left and perf_counter() < end:
+            with self._changed:
+                if group not in self._groups:
+                    return  # a lane has taken it
+                most = self._at_once(group, self._groups[group][0].picture.nbytes)
+                items = self._take(group, max(1, most))
+                left = group in self._groups
+            _note_start(group, items)
+            self._run(group, items)
         if left:
             asyncio.get_running_loop().call_soon(self._run_here, group)
-        _note_start(group, items)
-        self._run(group, items)
 
     def _take(self, group: _Group, most: int | None = None) -> list[_Item]:
         """A batch of a group; what is left of it goes to the end of the line."""
@@ -208,7 +216,7 @@ class Scheduler:
             batch = np.stack([item.picture for item in items])  # (N, H, W, 3)
             begun = thread_time()
             outputs = group.runtime.run_batch(batch, group.names)
-            self._pace[group.runtime.name] = (thread_time() - begun) / batch.nbytes
+            self._pace[group.runtime] = (thread_time() - begun) / batch.nbytes
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to who asked
             if len(items) == 1:
                 items[0].job.over = True
