@@ -49,6 +49,8 @@ UPRIGHT = {
 
 # Every size is checked here, against the policy of the model, before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow warns of is either refused or of no consequence to pixels.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class _Content(BytesIO):
@@ -167,10 +169,9 @@ def open_picture(content: bytes) -> Image.Image:
     if not content:
         raise RequestError("no-picture", f"the picture is empty (0 bytes); {ACCEPTED}.")
     try:
-        with warnings.catch_warnings(action="ignore"):
-            # a smaller file has fewer parts than bytes, and needs no counting
-            counted = _Content if len(content) > MAX_READS else BytesIO
-            return Image.open(counted(content), formats=FORMATS)
+        # a smaller file has fewer parts than bytes, and needs no counting
+        counted = _Content if len(content) > MAX_READS else BytesIO
+        return Image.open(counted(content), formats=FORMATS)
     except Exception:  # noqa: BLE001 - Pillow's parsers raise almost anything for malformed headers
         raise RequestError(
             "unsupported-format",
@@ -227,9 +228,8 @@ def decode(image: Image.Image) -> Picture:
         RequestError: truncated or damaged.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):
-            image.load()
-            return np.asarray(_rgb(_upright(image)))  # (H, W, 3)
+        image.load()
+        return np.asarray(_rgb(_upright(image)))  # (H, W, 3)
     except Exception:  # noqa: BLE001 - as in open_picture
         raise RequestError(
             "damaged-picture",
