@@ -13,6 +13,7 @@ from PIL import Image
 
 from artifacts.artifact import Artifact
 from artifacts.manifest import InputPolicy
+from artifacts.provenance import cores
 from artifacts.sessions import Engine, OnnxSession
 
 Picture = npt.NDArray[np.uint8]
@@ -33,6 +34,8 @@ class Runtime:
         threads: within one call; 0 takes one per core.
         name: of the model, for those who count.
         engine: what runs the graph.
+        spreads: ONNX Runtime on the CPU can also run a batch on all cores, for those who have the
+            machine to themselves; this takes some memory.
 
     Raises:
         ArtifactError: the engine does not accept the graph.
@@ -45,20 +48,34 @@ class Runtime:
         threads: int = 0,
         name: str = "unnamed",
         engine: Engine = OnnxSession,
+        *,
+        spreads: bool = False,
     ) -> None:
         self.policy = policy
         self.name = name
         self._session = engine(graph, threads)
         self.output_names = self._session.output_names
+        self.spreads = spreads and self.provider == "CPUExecutionProvider" and 0 < threads < cores()
+        """Whether `run_batch` can take all cores where it takes but `threads` otherwise."""
+        self._spread = OnnxSession(graph, rests=True) if self.spreads else self._session
 
     @classmethod
-    def open(cls, artifact: Artifact, threads: int = 0, engine: Engine = OnnxSession) -> Self:
-        """The runtime of a verified artifact.
+    def open(
+        cls,
+        artifact: Artifact,
+        threads: int = 0,
+        engine: Engine = OnnxSession,
+        *,
+        spreads: bool = False,
+    ) -> Self:
+        """The runtime of a verified artifact; arguments as above.
 
         Raises:
             ArtifactError: the engine does not accept the graph, or it was replaced meanwhile.
         """
-        return cls(artifact.read_graph(), artifact.manifest.input, threads, artifact.name, engine)
+        graph = artifact.read_graph()
+        policy = artifact.manifest.input
+        return cls(graph, policy, threads, artifact.name, engine, spreads=spreads)
 
     @property
     def provider(self) -> str:
@@ -74,18 +91,22 @@ class Runtime:
         image = Image.fromarray(picture).resize(target, Image.Resampling.BICUBIC)
         return np.asarray(image)  # (target h, target w, 3)
 
-    def run_batch(self, images: Picture, names: Sequence[str] | None = None) -> Outputs:
+    def run_batch(
+        self, images: Picture, names: Sequence[str] | None = None, *, spread: bool = False
+    ) -> Outputs:
         """Run the graph on prepared pictures of one size.
 
         Args:
             images: uint8 N x H x W x 3.
             names: outputs wanted; all by default.
+            spread: over all cores, where the runtime `spreads`.
 
         Returns:
             Output arrays by name, the first axis N.
         """
         wanted = list(names or self.output_names)
-        return dict(zip(wanted, self._session.run(wanted, images), strict=True))
+        session = self._spread if spread else self._session
+        return dict(zip(wanted, session.run(wanted, images), strict=True))
 
     def run(self, pictures: Sequence[Picture], names: Sequence[str] | None = None) -> Outputs:
         """Run the graph on pictures of any mix of sizes; rows keep the order of `pictures`.

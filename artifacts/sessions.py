@@ -57,18 +57,21 @@ class OnnxSession:
     Args:
         graph: serialized ONNX model.
         threads: within one call; 0 takes one per core.
+        rests: its threads look out for work within a call alone; by default for some time after
+            it, too, which takes cores from others.
 
     Raises:
         ArtifactError: ONNX Runtime does not accept the graph.
     """
 
-    def __init__(self, graph: bytes, threads: int = 0) -> None:
+    def __init__(self, graph: bytes, threads: int = 0, *, rests: bool = False) -> None:
         options = ort.SessionOptions()
         # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use
         options.intra_op_num_threads = threads or cores()
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # a plan of the memory is kept for every shape seen
         options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", str(int(rests)))
         try:
             self._session = ort.InferenceSession(graph, options, providers=_providers())
         except ort_errors as error:

@@ -51,7 +51,7 @@ def open_runtime(artifact: Artifact, threads: int = 0, calls: int = 1) -> Runtim
         ArtifactError: ONNX Runtime does not accept the graph.
         VitrineError: as `chosen_runtime`.
     """
-    usual = Runtime.open(artifact, threads)
+    usual = Runtime.open(artifact, threads, spreads=True)
     if chosen_runtime() == RUNTIMES[0]:
         return usual
     try:

@@ -3,10 +3,10 @@
 There is no timer: whenever a lane is free, it takes what is queued with the shape of the picture
 that waits longest. An idle server answers at once; a busy one batches what came meanwhile.
 
-A lane is a thread, and to hand a picture over to it and its answer back takes about as long as the
-smallest networks do. Where there is but one lane, batches that take milliseconds are run on the
-event loop's own thread, several in a row: in between the requests that came meanwhile are read, and
-the answers written, all together. One by one, each would find the caches full of the network.
+A lane is a thread. It hands answers over together, after some milliseconds or when nothing waits
+any more: written one by one, and as many requests read, each would find the caches of the processor
+full of the network. To hand a picture over to a lane and its answer back takes about as long as the
+smallest networks do: where there is but one lane, those are run on the event loop's own thread.
 """
 
 import asyncio
@@ -24,16 +24,19 @@ import numpy.typing as npt
 
 from artifacts.runtime import Outputs, Picture, Runtime
 from serving import metrics, tracing
+from serving.crowd import Crowd
 
 CPU_BATCH_BYTES = 128 * 1024
 """42 pictures of 32 px, or one of 224 px. On a CPU a batch saves the overhead of calls, which are
 dear beside small pictures; beyond that its feature maps leave the caches, and it gets slower."""
 GPU_BATCH_BYTES = 64 * 1024 * 1024
 
-QUICK = 0.008
-"""Seconds that a batch on the event loop's thread may take; what takes longer is left to a lane."""
-TURN = 0.02
-"""Seconds after which the event loop turns to other requests, once the batch that runs is done."""
+QUICK = 0.003
+"""Seconds that a batch may hold the event loop up."""
+WORTH = 0.001
+"""Seconds from which on a batch is spread over all cores, where one request has them all."""
+TURN = 0.012
+"""Seconds after which a lane hands over its answers, once the batch that runs is done."""
 
 Row = dict[str, npt.NDArray[np.float32]]
 
@@ -69,6 +72,9 @@ class _Item(NamedTuple):
     picture: Picture
 
 
+_Done = tuple[_Job, Exception | None]
+
+
 class Scheduler:
     """Batches pictures by model and shape, and runs the batches on its own threads.
 
@@ -77,6 +83,9 @@ class Scheduler:
     Args:
         lanes: batches that run at once.
     """
+
+    crowd: Crowd | None = None
+    """Of all workers of the server; without it no request counts as alone."""
 
     def __init__(self, lanes: int) -> None:
         self._groups: dict[_Group, deque[_Item]] = {}  # in the order of their oldest picture
@@ -116,12 +125,17 @@ class Scheduler:
         """
         loop = asyncio.get_running_loop()
         job = _Job(loop, loop.create_future(), [{}] * len(pictures), len(pictures))
-        self._put(runtime, job, pictures, tuple(names))
+        if self.crowd is not None:
+            self.crowd.enter()
         try:
+            self._put(runtime, job, pictures, tuple(names))
             rows = await job.future
         except asyncio.CancelledError:
             self._drop(job)
             raise
+        finally:
+            if self.crowd is not None:
+                self.crowd.leave()
         tracing.record("queue", job.queued, job.begun, queue="batch")
         tracing.record("inference", job.begun, perf_counter(), model=runtime.name)
         return {name: np.stack([row[name] for row in rows]) for name in names}
@@ -166,10 +180,21 @@ class Scheduler:
                     self._changed.wait()
                 if self._closed:
                     return
+            _deliver(self._turn())
+
+    def _turn(self) -> list[_Done]:
+        """Run what waits, longest first; what is done when the turn is over or nothing waits."""
+        end = perf_counter() + TURN
+        done: list[_Done] = []
+        while True:
+            with self._changed:
+                if not self._groups:
+                    return done
                 group = next(iter(self._groups))  # of the picture that waits longest
                 items = self._take(group)
-            _note_start(group, items)
-            self._run(group, items)
+            done += self._run(group, items)
+            if perf_counter() > end:
+                return done
 
     def _at_once(self, group: _Group, size: int) -> int:
         """Pictures of `size` bytes that the event loop may run in one batch; 0 leaves all to lanes.
@@ -181,21 +206,22 @@ class Scheduler:
             return 0
         return int(QUICK / (pace * size))
 
+    def _has_all_cores(self, group: _Group, size: int) -> bool:
+        """Whether a batch of `size` bytes may take all cores, and would gain by it."""
+        worth = group.runtime.spreads and self._pace.get(group.runtime, 0.0) * size >= WORTH
+        return worth and self.crowd is not None and self.crowd.alone
+
     def _run_here(self, group: _Group) -> None:
-        """Run batches on the event loop's thread; what is left waits for other requests' turn."""
-        end = perf_counter() + TURN
-        left = True
-        while left and perf_counter() < end:
-            with self._changed:
-                if group not in self._groups:
-                    return  # a lane has taken it
-                most = self._at_once(group, self._groups[group][0].picture.nbytes)
-                items = self._take(group, max(1, most))
-                left = group in self._groups
-            _note_start(group, items)
-            self._run(group, items)
+        """Run a batch on the event loop's thread; what is left waits for other requests' turn."""
+        with self._changed:
+            if group not in self._groups:
+                return  # a lane has taken it
+            most = self._at_once(group, self._groups[group][0].picture.nbytes)
+            items = self._take(group, max(1, most))
+            left = group in self._groups
         if left:
             asyncio.get_running_loop().call_soon(self._run_here, group)
+        _deliver(self._run(group, items))
 
     def _take(self, group: _Group, most: int | None = None) -> list[_Item]:
         """A batch of a group; what is left of it goes to the end of the line."""
@@ -208,31 +234,36 @@ class Scheduler:
         metrics.queued.dec(count)
         return items
 
-    def _run(self, group: _Group, items: list[_Item]) -> None:
+    def _run(self, group: _Group, items: list[_Item]) -> list[_Done]:
+        """Run a batch; the requests that have all their answers by it, or cannot have them."""
+        _note_start(group, items)
         items = [item for item in items if not item.job.over]
         if not items:
-            return
+            return []
         try:
-            batch = np.stack([item.picture for item in items])  # (N, H, W, 3)
-            begun = thread_time()
-            outputs = group.runtime.run_batch(batch, group.names)
-            self._pace[group.runtime] = (thread_time() - begun) / batch.nbytes
+            outputs = self._outputs(group, np.stack([item.picture for item in items]))
         except Exception as error:  # noqa: BLE001 - whatever it is, it goes to who asked
             if len(items) == 1:
                 items[0].job.over = True
-                _deliver([(items[0].job, error)])
-                return
-            for item in items:
-                self._run(group, [item])
-            return
-        done: list[tuple[_Job, Exception | None]] = []
+                return [(items[0].job, error)]
+            return [done for item in items for done in self._run(group, [item])]
+        done: list[_Done] = []
         for index, (job, place, _) in enumerate(items):
             job.rows[place] = {name: outputs[name][index] for name in group.names}
             with self._changed:
                 job.missing -= 1
                 if not job.missing:
                     done.append((job, None))
-        _deliver(done)
+        return done
+
+    def _outputs(self, group: _Group, batch: Picture) -> Outputs:
+        """Of a batch (N x H x W x 3); how long it took is noted."""
+        spread = self._has_all_cores(group, batch.nbytes)
+        begun = thread_time()
+        outputs = group.runtime.run_batch(batch, group.names, spread=spread)
+        if not spread:
+            self._pace[group.runtime] = (thread_time() - begun) / batch.nbytes
+        return outputs
 
 
 def _note_start(group: _Group, items: list[_Item]) -> None:
@@ -243,10 +274,10 @@ def _note_start(group: _Group, items: list[_Item]) -> None:
         item.job.begun = item.job.begun or now
 
 
-def _deliver(done: list[tuple[_Job, Exception | None]]) -> None:
+def _deliver(done: list[_Done]) -> None:
     """Wake the requests, with one call to each event loop that is another thread's."""
 
-    def resolve(jobs: list[tuple[_Job, Exception | None]]) -> None:
+    def resolve(jobs: list[_Done]) -> None:
         for job, error in jobs:
             if job.future.done():
                 continue

@@ -18,6 +18,7 @@ from serving.access import Access
 from serving.answerer import Answerer
 from serving.app import create_app
 from serving.connections import bound_connections
+from serving.crowd import Crowd
 from serving.drift import Windows
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
@@ -52,7 +53,8 @@ THREADS = 1
 
 # Decoding has threads of its own, so that it goes on while models answer.
 pool = ThreadPoolExecutor(max_workers=max(2, LANES), thread_name_prefix="vitrine")
-answer = Answerer(pool, Scheduler(LANES))
+scheduler = Scheduler(LANES)
+answer = Answerer(pool, scheduler)
 app = create_app(pool, answer)
 traffic = Traffic.from_environment(Shortcut(app, answer))
 bound_connections(traffic.seconds)
@@ -129,6 +131,7 @@ class Vitrine:
         app.state.gallery = Gallery.from_environment(threads=THREADS)
         index = bentoml.server_context.worker_index or 1
         app.state.windows = Windows(metrics.FOLDER, index)
+        scheduler.crowd = Crowd(metrics.FOLDER, index, WORKERS)
         siblings = Siblings(metrics.FOLDER, index, WORKERS)
         app.state.lifecycle = Lifecycle(siblings, traffic, _load)
         app.state.lifecycle.start()

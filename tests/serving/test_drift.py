@@ -1,7 +1,9 @@
 """A server tells when its pictures are no longer those that a model was validated on."""
 
+import asyncio
 import io
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from artifacts import ArtifactError
 from artifacts.datasets import load
 from artifacts.drift import LEAST_ANSWERS
 from serving.client import Client, LocalPredictor
-from serving.drift import BLOCK, BLOCKS, Windows
+from serving.drift import BLOCK, BLOCKS, LATEST, Windows
 from serving.models import ServedModel
 from tests.graphs import tiny_artifact
 from tests.server import WORKERS, running_server
@@ -50,6 +52,7 @@ def send(url: str, name: str, pictures: np.ndarray, what: str = "classify", each
             files.append(("image", ("picture", content.getvalue())))
         answer = httpx.post(f"{url}/v1/models/{name}/{what}", files=files, timeout=60)
         assert answer.status_code == 200, answer.text
+    time.sleep(3 * LATEST)  # until the last of them are added up
 
 
 def drift(url: str, name: str, query: str = "") -> dict:
@@ -111,17 +114,41 @@ def test_old_answers_are_forgotten_and_a_new_process_goes_on(root: Path, tmp_pat
     assert model.reference is not None
     outputs = model.runtime.run(list(TEST[:50]))
     windows = Windows(tmp_path, worker=1)
-    for side in [64] * 40 + [32] * 2 * BLOCKS:
-        windows.add(model, [(side, side)] * 50, outputs)
+
+    async def add(worker: Windows, *sides: int) -> None:
+        for side in sides:
+            worker.add(model, [(side, side)] * 50, outputs)
+
+    asyncio.run(add(windows, *[64] * 40, *[32] * 2 * BLOCKS))
     told = windows.read(model)
     assert told.moments is not None
     assert BLOCKS * BLOCK - BLOCK < told.answers <= BLOCKS * BLOCK
     assert told.moments.sides[4] == told.answers  # of 32 px alone
-    Windows(tmp_path, worker=1).add(model, [(32, 32)] * 50, outputs)
-    Windows(tmp_path, worker=2).add(model, [(32, 32)] * 50, outputs)
+    for worker in (1, 2):
+        asyncio.run(add(Windows(tmp_path, worker), 32))
     later = windows.read(model)
     assert (later.workers, later.moments and later.moments.sides[4]) == (2, later.answers)
     assert later.answers > told.answers - BLOCK
+
+
+def test_answers_are_added_up_within_a_moment_and_those_that_are_no_numbers_left_out(
+    root: Path, tmp_path: Path
+) -> None:
+    model = ServedModel(LocalPredictor(root)._model("other").artifact)
+    outputs = model.runtime.run(list(TEST[:LEAST_ANSWERS]))
+    outputs["features"][5, 3] = np.nan
+    windows = Windows(tmp_path, worker=1)
+    few = {name: rows[:3] for name, rows in outputs.items()}
+
+    async def ask() -> tuple[int, int, int]:
+        windows.add(model, [(32, 32)] * len(TEST[:LEAST_ANSWERS]), outputs)
+        before = windows.read(model).answers
+        windows.add(model, [(32, 32)] * 3, few)
+        at_once = windows.read(model).answers
+        await asyncio.sleep(3 * LATEST)
+        return before, at_once, windows.read(model).answers
+
+    assert asyncio.run(ask()) == (LEAST_ANSWERS - 1, LEAST_ANSWERS - 1, LEAST_ANSWERS + 2)
 
 
 def test_the_reference_of_another_graph_is_refused(root: Path, tmp_path: Path) -> None:

@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event, current_thread
 from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from artifacts import InputPolicy, Runtime
+from artifacts.provenance import cores
 from artifacts.runtime import Outputs, Picture
 from serving import metrics
+from serving.crowd import Crowd
 from serving.scheduler import CPU_BATCH_BYTES, Scheduler
 from tests.graphs import tiny_model
 from tests.pictures import encoded, photograph
@@ -25,19 +29,23 @@ SIZES = [(32, 32), (32, 20), (20, 32), (97, 131), (48, 48), (24, 24), (300, 200)
 class Recorded(Runtime):
     """A runtime that keeps the shapes of its batches, and begins none while its gate is closed."""
 
-    def __init__(self, graph: onnx.ModelProto) -> None:
-        super().__init__(graph.SerializeToString(), InputPolicy(), threads=1)
+    def __init__(self, graph: onnx.ModelProto, *, spreads: bool = False) -> None:
+        super().__init__(graph.SerializeToString(), InputPolicy(), threads=1, spreads=spreads)
+        self.spread: list[bool] = []
         self.batches: list[tuple[int, ...]] = []
         self.threads: list[str] = []
         self.reached = Event()
         self.gate = Event()
 
-    def run_batch(self, images: Picture, names: Sequence[str] | None = None) -> Outputs:
+    def run_batch(
+        self, images: Picture, names: Sequence[str] | None = None, *, spread: bool = False
+    ) -> Outputs:
+        self.spread.append(spread)
         self.batches.append(images.shape)
         self.threads.append(current_thread().name)
         self.reached.set()
         assert self.gate.wait(60)
-        return super().run_batch(images, names)
+        return super().run_batch(images, names, spread=spread)
 
 
 @pytest.fixture
@@ -124,6 +132,32 @@ def test_quick_batches_stay_on_the_event_loop_where_there_is_one_lane(lanes: int
     assert not on_the_loop[0]
     assert on_the_loop[4] is False  # 12 million bytes are not quick
     assert (True in on_the_loop[1:3]) is (lanes == 1)
+
+
+@pytest.mark.skipif(cores() == 1, reason="one core has nothing to spread over")
+def test_a_request_that_is_alone_at_all_workers_takes_all_cores(tmp_path: Path) -> None:
+    runtime = Recorded(tiny_model(), spreads=True)
+    runtime.gate.set()
+    picture = pixels(2048, 2048, 0)
+    scheduler, other = Scheduler(lanes=1), Crowd(tmp_path, 2, 2)
+    scheduler.crowd = Crowd(tmp_path, 1, 2)
+
+    async def ask() -> list[npt.NDArray[np.float32]]:
+        # the pace is known from the first batch on; then another worker has a request for a time
+        found = [await scheduler.run(runtime, [picture], ["logits"]) for _ in range(2)]
+        other.enter()
+        found.append(await scheduler.run(runtime, [picture], ["logits"]))
+        other.leave()
+        found.append(await scheduler.run(runtime, [picture], ["logits"]))
+        return [answer["logits"] for answer in found]
+
+    answers = asyncio.run(ask())
+    scheduler.close()
+    assert runtime.spread == [False, True, False, True]
+    for answer in answers:
+        np.testing.assert_allclose(answer, answers[0], atol=1e-4)
+    Crowd(tmp_path, 1, 2)  # a worker that is started anew
+    assert not other.alone
 
 
 def test_what_queued_up_shares_batches_by_shape(scheduler: Scheduler) -> None:
