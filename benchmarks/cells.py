@@ -35,6 +35,8 @@ class Cell:
     model: str
     server: str
     load: str
+    round: int
+    """From 0; within one all servers were measured right after one another."""
     seconds: float
     requests: int
     pictures_per_second: float
@@ -46,9 +48,9 @@ class Cell:
     code: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str, str, int]:
         """What is not measured twice."""
-        return self.model, self.server, self.load
+        return self.model, self.server, self.load, self.round
 
 
 def read_cells(path: Path) -> list[Cell]:

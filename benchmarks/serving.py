@@ -3,14 +3,17 @@
     python -m benchmarks.serving --models cifar10-fast,ladder-b
 
 One run on loopback, the client on the same cores: same model file, same pictures, every answer
-checked. Servers run one after the other, each alone. Interrupt it as you like: what is measured
-stands in the CSV file, and is not measured again; delete the file to start anew.
+checked. All servers are up, and are asked one at a time, in turns: what a machine that is not the
+server's alone can do changes within minutes, and so do its ratios unless they are taken within one
+turn. Interrupt it as you like: what is measured stands in the CSV file, and is not measured again;
+delete the file to start anew.
 """
 
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -22,7 +25,7 @@ from benchmarks.cells import LIMIT, LOADS, Cell, LoadKind, add_cell, read_cells
 from benchmarks.limit import limit
 from benchmarks.load import Load, drive
 from benchmarks.pictures import Pictures, Questions, make_pictures
-from benchmarks.servers import Setting, running, settings
+from benchmarks.servers import Running, Setting, running, settings
 from benchmarks.tables import table
 
 WARM_UP = 0.25
@@ -31,7 +34,8 @@ WARM_UP = 0.25
 
 @click.command()
 @click.option("--models", default="cifar10-fast,ladder-b", show_default=True, help="Classifiers.")
-@click.option("--seconds", default=10.0, show_default=True, help="Of one measurement.")
+@click.option("--seconds", default=2.0, show_default=True, help="Of one measurement.")
+@click.option("--rounds", default=5, show_default=True, help="The median of these is shown.")
 @click.option("--loads", default=",".join(LOADS), show_default=True)
 @click.option(
     "--servers",
@@ -51,7 +55,13 @@ WARM_UP = 0.25
     show_default=True,
 )
 def main(
-    models: str, seconds: float, loads: str, servers: str, images: Path | None, output: Path
+    models: str,
+    seconds: float,
+    rounds: int,
+    loads: str,
+    servers: str,
+    images: Path | None,
+    output: Path,
 ) -> None:
     """Measure what is not in the CSV file yet, and print the tables."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too
@@ -62,9 +72,9 @@ def main(
         artifact = Artifact.open(name)
         if artifact.manifest.task != "classification":
             raise click.UsageError(f"{name} gives embeddings; classifiers are measured.")
-        _measure(artifact, wanted, kinds, seconds, images, output)
+        _measure(artifact, wanted, kinds, seconds, rounds, images, output)
     cells = read_cells(output)
-    parts = [f"{hardware()}; {seconds:g} s each"]
+    parts = [f"{hardware()}; median of {rounds} rounds of {seconds:g} s"]
     for name in names:
         parts += [f"`{name}`:", table([cell for cell in cells if cell.model == name], cores())]
     text = "\n\n".join(parts) + "\n"
@@ -85,58 +95,79 @@ def _measure(
     loads: Sequence[str],
     kinds: Sequence[str],
     seconds: float,
+    rounds: int,
     images: Path | None,
     output: Path,
 ) -> None:
     """Fill the missing cells of one model."""
     name = artifact.manifest.name
     done = {cell.key for cell in read_cells(output)}
+    chosen = [setting for setting in settings() if setting.server in kinds]
+    names = [*([LIMIT] if "limit" in kinds else []), *(setting.name for setting in chosen)]
+    missing = [
+        (load, number, server)
+        for load in loads
+        for number in range(rounds)
+        for server in names
+        if (name, server, load, number) not in done
+    ]
+    if not missing:
+        return
     pictures = {
         mixed: make_pictures(artifact, images, mixed=mixed)
         for mixed in {LOADS[load].mixed for load in loads}
     }
-
-    def add(server: str, load: str, found: Load, memory: float) -> None:
-        rate = found.requests * LOADS[load].each / found.seconds
-        cell = Cell(
-            model=name,
-            server=server,
-            load=load,
-            seconds=round(found.seconds, 3),
-            requests=found.requests,
-            pictures_per_second=round(rate, 2),
-            p50=round(found.p50, 3),
-            p99=round(found.p99, 3),
-            errors=found.errors,
-            memory_mb=round(memory, 1),
-            hardware=hardware(),
-            code=code_version(),
-        )
-        add_cell(output, cell)
-        click.echo(
-            f"{name}, {server}, {LOADS[load].title}: {rate:.0f} pictures/s, "
-            f"p50 {found.p50:.1f} ms, p99 {found.p99:.1f} ms, {found.errors} errors",
-            err=True,
-        )
-
-    for load in loads if "limit" in kinds else ():
-        if (name, LIMIT, load) not in done:
+    with ExitStack() as stack:
+        servers = {
+            setting.name: (setting, stack.enter_context(_started(setting, artifact)))
+            for setting in chosen
+            if any(server == setting.name for *_, server in missing)
+        }
+        for load, number, server in missing:
             kind = LOADS[load]
-            add(LIMIT, load, limit(artifact, pictures[kind.mixed], kind.each, seconds), 0.0)
-    for setting in settings():
-        missing = [load for load in loads if (name, setting.name, load) not in done]
-        if setting.server not in kinds or not missing:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            shutil.copytree(artifact.path, Path(folder) / "models" / name)
-            with running(setting, artifact, Path(folder)) as server:
-                for load in missing:
-                    kind = LOADS[load]
-                    server.reset_peak()
-                    found = _drive(
-                        server.port, setting, artifact, pictures[kind.mixed], kind, seconds
-                    )
-                    add(setting.name, load, found, server.peak_mb())
+            shown = pictures[kind.mixed]
+            memory = 0.0
+            if server == LIMIT:
+                found = limit(artifact, shown, kind.each, seconds)
+            else:
+                setting, running_one = servers[server]
+                running_one.reset_peak()
+                found = _drive(running_one.port, setting, artifact, shown, kind, seconds)
+                memory = running_one.peak_mb()
+            cell = _cell(name, server, load, number, found, memory)
+            add_cell(output, cell)
+            click.echo(
+                f"{name}, {server}, {kind.title}: {cell.pictures_per_second:.0f} pictures/s, "
+                f"p50 {found.p50:.1f} ms, p99 {found.p99:.1f} ms, {found.errors} errors",
+                err=True,
+            )
+
+
+@contextmanager
+def _started(setting: Setting, artifact: Artifact) -> Iterator[Running]:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(artifact.path, Path(folder) / "models" / artifact.manifest.name)
+        with running(setting, artifact, Path(folder)) as server:
+            yield server
+
+
+def _cell(model: str, server: str, load: str, number: int, found: Load, memory: float) -> Cell:
+    rate = found.requests * LOADS[load].each / found.seconds
+    return Cell(
+        model=model,
+        server=server,
+        load=load,
+        round=number,
+        seconds=round(found.seconds, 3),
+        requests=found.requests,
+        pictures_per_second=round(rate, 2),
+        p50=round(found.p50, 3),
+        p99=round(found.p99, 3),
+        errors=found.errors,
+        memory_mb=round(memory, 1),
+        hardware=hardware(),
+        code=code_version(),
+    )
 
 
 def _drive(
