@@ -131,7 +131,7 @@ class AsyncClient:
         """Ask for each chunk; a refusal names the picture by its place in the whole sequence."""
 
         async def ask_from(start: int, chunk: list[Source]) -> Answer:
-            with placed(start):
+            with placed(start, len(chunk)):
                 return await ask(chunk)
 
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from artifacts import VitrineError
+from serving.chunks import placed
 from serving.pictures import open_picture
 from serving.problems import RequestError
 
@@ -175,7 +176,8 @@ def _ask_batch(files: Sequence[Path], ask: Ask) -> list[Row]:
             rows[file] = {"problem": str(error)}
     while contents:
         try:
-            answers = ask(list(contents.values()))
+            with placed(0, len(contents)):
+                answers = ask(list(contents.values()))
         except RequestError as error:
             if error.picture is None:
                 raise

@@ -121,12 +121,19 @@ def chunks(pictures: Sequence[Source]) -> Iterator[tuple[int, list[Source]]]:
 
 
 @contextmanager
-def placed(start: int) -> Iterator[None]:
-    """Let a refusal within name the picture by its place in the whole sequence."""
+def placed(start: int, pictures: int) -> Iterator[None]:
+    """Let a refusal within name the picture by its place in the whole sequence.
+
+    Args:
+        start: place of the first picture that is asked about within.
+        pictures: how many these are. Of one alone it is said, too, that the request is too large.
+    """
     try:
         yield
     except RequestError as error:
-        raise error if error.picture is None else error.at(start + error.picture) from None
+        alone = pictures == 1 and error.code == "body-too-large"
+        picture = 0 if alone else error.picture
+        raise error if picture is None else error.at(start + picture) from None
 
 
 def source_size(source: Source) -> tuple[int, int]:

@@ -91,7 +91,7 @@ class _Chunked(ABC):
 
         def ask_from(start_and_chunk: tuple[int, list[Source]]) -> Answer:
             start, chunk = start_and_chunk
-            with placed(start):
+            with placed(start, len(chunk)):
                 return ask(chunk)
 
         return list(self._map(ask_from, chunks(pictures)))

@@ -1,6 +1,7 @@
 """Reads the pictures out of a request body, bounded in memory."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from python_multipart.exceptions import FormParserError
@@ -56,7 +57,7 @@ async def read_contents(request: Request) -> list[bytes]:
                 "the body is empty; send a picture as the body, or as form field 'image'.",
             )
         return [body]
-    return form_pictures(body, options.get(b"boundary", b""), FIELD)
+    return pictures_of(form_parts(body, options.get(b"boundary", b"")), FIELD)
 
 
 async def read_pair(request: Request) -> list[bytes]:
@@ -69,9 +70,10 @@ async def read_pair(request: Request) -> list[bytes]:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
         raise RequestError("no-picture", "send two pictures, as form fields 'first' and 'second'.")
+    parts = form_parts(body, options.get(b"boundary", b""))
     pair = []
     for field in ("first", "second"):
-        contents = form_pictures(body, options.get(b"boundary", b""), field)
+        contents = pictures_of(parts, field)
         if len(contents) > 1:
             raise RequestError("bad-form", f"the form has {len(contents)} fields {field!r}.")
         pair += contents
@@ -112,11 +114,11 @@ async def read_body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def form_pictures(body: bytes, boundary: bytes, field: str) -> list[bytes]:
-    """Contents of the parts of a multipart form that have the name `field`, in order.
+def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
+    """Names and contents of the parts of a multipart form, in order.
 
     Raises:
-        RequestError: not a form, one of too many parts, or without such a part.
+        RequestError: not a form, or one of too many parts.
     """
     reader = _FormReader()
     try:
@@ -129,7 +131,16 @@ def form_pictures(body: bytes, boundary: bytes, field: str) -> list[bytes]:
         raise RequestError(
             "bad-form", "the multipart form ends early; its last boundary is missing."
         )
-    pictures = [b"".join(data) for name, data in reader.parts if name == field.encode()]
+    return [(name, b"".join(data)) for name, data in reader.parts]
+
+
+def pictures_of(parts: Sequence[tuple[bytes, bytes]], field: str) -> list[bytes]:
+    """Contents of the parts that have the name `field`.
+
+    Raises:
+        RequestError: there are none.
+    """
+    pictures = [content for name, content in parts if name == field.encode()]
     if not pictures:
         raise RequestError(
             "no-picture", f"the form has no field {field!r}; send pictures under that name."
@@ -175,8 +186,7 @@ class _FormReader:
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
-            _, options = parse_options_header(self._value)
-            self._name = options.get(b"name", b"")
+            self._name = _name_in(self._value)
         self._header = self._value = b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -187,6 +197,13 @@ class _FormReader:
 
     def _finish(self) -> None:
         self.complete = True
+
+
+@lru_cache(maxsize=64)  # a client calls its pictures the same in all requests
+def _name_in(disposition: bytes) -> bytes:
+    """The name of a part, by its Content-Disposition (RFC 7578, 4.2)."""
+    _, options = parse_options_header(disposition)
+    return options.get(b"name", b"")
 
 
 def _too_large() -> RequestError:

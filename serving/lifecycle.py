@@ -21,6 +21,8 @@ from serving.traffic import Traffic
 
 POLL = 0.2
 """Seconds between two looks."""
+LONGEST_PAUSE = 30.0
+"""Seconds until what could not be loaded is tried again; twice as long each time, up to this."""
 ENDING = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a worker to end."""
 STOPPING = RequestError("server-stopping", "the server is stopping; what it took on it answers.")
@@ -113,15 +115,18 @@ class Lifecycle:
             await asyncio.sleep(POLL)
 
     def _follow(self) -> None:
+        pause = POLL
         while True:
             try:
                 self._catch_up()
+                pause = POLL
             except Exception:
+                pause = min(2 * pause, LONGEST_PAUSE)
                 log.exception("the artifacts could not be loaded")
                 if self._has < 0:
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
-            time.sleep(POLL)
+            time.sleep(pause)
 
     def _catch_up(self) -> None:
         generation = self.siblings.generation()

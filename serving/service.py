@@ -29,22 +29,14 @@ from serving.pages import SAMPLE
 from serving.problems import RequestError
 from serving.scheduler import Scheduler
 from serving.shortcut import Shortcut
-from serving.traffic import PROBES, Traffic
-
-
-def _workers() -> int:
-    given = os.environ.get("VITRINE_WORKERS") or str(cores())
-    if not given.isdecimal() or int(given) < 1:
-        raise VitrineError(f"VITRINE_WORKERS={given}: a whole number from 1 on is expected.")
-    return int(given)
-
+from serving.traffic import PROBES, Traffic, positive
 
 # Workers inherit these. Without them the C library keeps what large pictures took, in pieces that
 # nothing large fits into again: memory grew by half under mixed load.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
 
-WORKERS = _workers()
+WORKERS = positive("VITRINE_WORKERS", cores())
 LANES = max(1, cores() // WORKERS)
 """Batches that a worker runs at once, each on one thread: measured on two cores, two calls with one
 thread each gave 1.6 times the pictures per second of one call with two."""

@@ -76,6 +76,18 @@ def test_a_folder_is_classified_and_taken_up_again(address: str, folder: Path) -
     assert out.read_text() == whole
 
 
+def test_a_file_that_is_too_large_to_be_sent_stops_no_other(address: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(photograph(16, 20, 1)))
+    (tmp_path / "b.bmp").write_bytes(encoded(photograph(2700, 2700, 2), "BMP"))
+    (tmp_path / "c.png").write_bytes(encoded(photograph(16, 20, 3)))
+    for command in ("classify", "identify"):
+        options = ("--aligned",) if command == "identify" else ()
+        done = ask(command, tmp_path, "--url", address, *options)
+        assert "error: 1 of 3 pictures were refused" in done.stderr
+        problems = [row["problem"] for row in csv.DictReader(done.stdout.splitlines())]
+        assert [problem[:31] for problem in problems] == ["", "the body has more than 20 MB; s", ""]
+
+
 def test_in_process_and_over_http_say_the_same(address: str, folder: Path, tmp_path: Path) -> None:
     tiny_artifact(tmp_path / "models", "tiny")
     picture = folder / "a" / "1.png"
