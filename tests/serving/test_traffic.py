@@ -230,6 +230,22 @@ def test_a_body_that_does_not_come_is_given_up(server: Server, http: httpx.Clien
     wait_for(http, "vitrine_requests_under_way", 1)
 
 
+def test_an_answer_comes_in_one_piece_and_the_connection_ends_behind_it(server: Server) -> None:
+    address = server.address.removeprefix("http://").split(":")
+    head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(SMALL)}\r\n"
+    with socket.create_connection((address[0], int(address[1]))) as client:
+        client.settimeout(60)
+        for last in (False, True):
+            ending = "Connection: close\r\n\r\n" if last else "\r\n"
+            client.sendall(f"{head}{ending}".encode() + SMALL)
+            piece = client.recv(65536)
+            assert piece.startswith(b"HTTP/1.1 200 ")
+            headers, body = piece.split(b"\r\n\r\n", 1)
+            assert f"content-length: {len(body)}\r\n".encode() in headers + b"\r\n"
+            assert (b"connection: close" in headers) is last
+        assert client.recv(65536) == b""
+
+
 def test_labels_do_not_grow_with_addresses(http: httpx.Client) -> None:
     for i in range(50):
         http.get(f"/made-up-{i}")
