@@ -93,7 +93,7 @@ def draw(pairs: Measured, rates: Curve, heading: str, footer: str) -> Figure:
     for line in drawn["medians"]:
         line.set_color("black")
     box.set(ylabel="distance", title="quartiles; whiskers at 1.5 of their range")
-    edges = np.linspace(0, max(float(v.max()) for v in both.values()), 61).tolist()
+    edges = np.linspace(0, float(pairs.distances.max()) or 1.0, 61).tolist()
     for colour, (name, values) in zip(COLOURS, both.items(), strict=False):
         histogram.hist(values, edges, density=True, alpha=0.6, color=colour, label=name)
         curves.ecdf(values, color=colour, label=name)
@@ -116,17 +116,20 @@ def draw(pairs: Measured, rates: Curve, heading: str, footer: str) -> Figure:
 
 def _same_pairs(labels: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
     """Places of pairs of one class: all of them, or a draw."""
-    pairs: list[Ints] = []
-    for number in np.unique(labels):
-        members = np.flatnonzero(labels == number)
-        if len(members) > 1:
-            a, b = np.triu_indices(len(members), 1)
-            pairs.append(np.stack([members[a], members[b]]))
-    if not pairs:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    joined = np.concatenate(pairs, axis=1)
-    chosen = random.permutation(joined.shape[1])[:MOST_PAIRS]
-    return joined[0, chosen], joined[1, chosen]
+    classes = [np.flatnonzero(labels == number) for number in np.unique(labels)]
+    ends = np.cumsum([len(members) * (len(members) - 1) // 2 for members in classes])
+    # pairs are numbered class by class, and only those drawn are made: all would fill the memory
+    chosen = random.permutation(ends[-1])[:MOST_PAIRS]
+    pairs = np.empty((2, len(chosen)), np.int64)
+    start = 0
+    for members, end in zip(classes, ends, strict=True):
+        here = (start <= chosen) & (chosen < end)
+        row_ends = np.cumsum(np.arange(len(members) - 1, 0, -1))  # (0, 1), (0, 2), ..., (1, 2), ...
+        first = np.searchsorted(row_ends, chosen[here] - start, side="right")
+        second = len(members) - (row_ends[first] - (chosen[here] - start))
+        pairs[:, here] = members[first], members[second]
+        start = end
+    return pairs[0], pairs[1]
 
 
 def _different_pairs(labels: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
