@@ -119,7 +119,7 @@ def _same_pairs(labels: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
     classes = [np.flatnonzero(labels == number) for number in np.unique(labels)]
     ends = np.cumsum([len(members) * (len(members) - 1) // 2 for members in classes])
     # pairs are numbered class by class, and only those drawn are made: all would fill the memory
-    chosen = random.permutation(ends[-1])[:MOST_PAIRS]
+    chosen = random.permutation(ends[-1] if len(ends) else 0)[:MOST_PAIRS]
     pairs = np.empty((2, len(chosen)), np.int64)
     start = 0
     for members, end in zip(classes, ends, strict=True):
