@@ -6,8 +6,8 @@ PORT ?= 3000
 SERVE := .venv-serve
 DEV := .venv
 # What the inner loop runs: no server, no training, no browser.
-FAST := tests/artifacts tests/test_imports.py tests/test_deploy.py tests/serving/test_pictures.py \
-  tests/serving/test_probe.py tests/serving/test_maps.py
+FAST := tests/artifacts tests/test_imports.py tests/test_deploy.py tests/serving/pictures \
+  tests/serving/inspection/test_sparsity.py tests/serving/inspection/test_feature_maps.py
 EXTRAS := serve,quantize,tracing,postgresql,openvino,train,analyse,dev
 export BENTOML_DO_NOT_TRACK := True
 DEVICE ?= gpu
@@ -51,8 +51,8 @@ coverage: $(DEV)/.installed  ## Report the lines of serving and artifacts that t
 # Training is left out: torch is large, and pinned by constraints.txt.
 BOUNDED := tests/artifacts/test_artifact.py tests/artifacts/test_manifest.py \
   tests/artifacts/test_graph.py tests/artifacts/test_adapt.py tests/artifacts/test_runtime.py \
-  tests/serving/test_pictures.py tests/serving/test_probe.py tests/serving/test_client.py \
-  tests/analysis/test_map.py
+  tests/serving/pictures tests/serving/inspection/test_sparsity.py tests/serving/client/test_client.py \
+  tests/analysis/test_tsne_map.py
 bounds: $(DEV)/.installed  ## Test with the lowest and the latest versions that pyproject.toml allows
 	for versions in lowest-direct highest; do \
 	  env=build/bounds-$$versions; \

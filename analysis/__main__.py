@@ -5,9 +5,9 @@ import click
 from analysis import (
     atlas,
     calibration,
-    changes,
     compare,
     confusion,
+    corruptions,
     data,
     distances,
     drift,
@@ -18,7 +18,7 @@ from analysis import (
     sparsity,
     transfer,
 )
-from analysis import map as feature_map
+from analysis.tsne_map import command as feature_map
 from artifacts.commands import run_command
 
 
@@ -41,8 +41,8 @@ for command in (
     feature_map.command,
     confusion.command,
     calibration.command,
-    changes.sizes_command,
-    changes.robustness_command,
+    corruptions.sizes_command,
+    corruptions.robustness_command,
     distances.command,
     neighbours.command,
     compare.command,

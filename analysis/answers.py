@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from analysis.inputs import UNKNOWN, Pictures
 from artifacts import DataError, VitrineError
-from serving.chunks import Source
-from serving.client import Predictor
+from serving.client.chunks import Source
+from serving.client.predictor import Predictor
 from serving.schemas import ModelInfo
 
 Floats = npt.NDArray[np.float64]

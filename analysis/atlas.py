@@ -9,7 +9,7 @@ from analysis import answers
 from analysis.answers import Floats
 from analysis.options import Asked, dataset_option, images_option, model_option
 from analysis.output import report_skipped
-from analysis.tsne import Vectors, embed, measure, usual_perplexity
+from analysis.tsne_map.tsne import Vectors, embed, measure, usual_perplexity
 from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE
 from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet

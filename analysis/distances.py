@@ -13,8 +13,8 @@ from analysis.inputs import UNKNOWN
 from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import DataError
-from artifacts.curves import RESAMPLES, Curve, Rate, curve, summary
-from artifacts.pairs import Measured, distances
+from artifacts.verification.curves import RESAMPLES, Curve, Rate, curve, summary
+from artifacts.verification.pairs import Measured, distances
 
 Metric = Literal["euclidean", "cosine"]
 MOST_PAIRS = 200_000

@@ -16,19 +16,10 @@ from analysis.inputs import Pictures
 from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
-from artifacts.drift import (
-    SIDE_BINS,
-    SMALLEST_SIDE,
-    Distance,
-    Floats,
-    Moments,
-    Reference,
-    Sums,
-    distances,
-    moved_by_dimension,
-)
-from serving.chunks import Source, source_size
-from serving.client import Predictor
+from artifacts.drift_distances import Distance, distances, moved_by_dimension
+from artifacts.reference import SIDE_BINS, SMALLEST_SIDE, Floats, Moments, Reference, Sums
+from serving.client.chunks import Source, source_size
+from serving.client.predictor import Predictor
 from serving.schemas import ModelInfo
 
 DIMENSIONS = 20

@@ -14,7 +14,7 @@ from analysis.inputs import Pictures
 from analysis.options import Asked, common_options, model_option
 from analysis.output import record, this_command, write_report
 from artifacts import DataError, VitrineError
-from serving.client import Predictor
+from serving.client.predictor import Predictor
 from serving.schemas import Layer
 
 MOST_CHANNELS = 64

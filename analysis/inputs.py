@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from artifacts import DataError, datasets
 from artifacts.datasets.base import FileImages, Picture, spread
 from artifacts.datasets.folders import SUFFIXES, class_folders, other_files, picture_files
-from serving.chunks import Source, UnreachableError
+from serving.client.chunks import Source, UnreachableError
 from serving.problems import RequestError
 
 UNKNOWN = -1

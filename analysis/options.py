@@ -1,7 +1,6 @@
 """Options that every analysis has."""
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 import click
 
+from analysis.answer_cache import Kept
 from analysis.inputs import Pictures
-from analysis.kept import Kept
 from artifacts.datasets.registry import HELP
-from serving.client import Predictor, connect
+from serving.client import connect
+from serving.client.predictor import Predictor
 
 images_option = click.option(
     "--images",
@@ -61,7 +61,7 @@ class Asked:
     def predictor(self) -> Predictor:
         """The server at --url, or the artifacts; with --answers, what is known is not asked."""
         # no option: reports record the command that made them
-        predictor = connect(self.url, os.environ.get("VITRINE_KEY"))
+        predictor = connect(self.url)
         return Kept(predictor, self.answers) if self.answers else predictor
 
     def pictures(self, limit: int | None = None) -> Pictures:

@@ -12,10 +12,10 @@ from typing import Any
 import click
 from PIL import Image
 
-from analysis import calibration, changes, confusion, distances, labels, neighbours, sparsity
-from analysis import map as feature_map
+from analysis import calibration, confusion, corruptions, distances, labels, neighbours, sparsity
 from analysis.options import Asked, common_options
 from analysis.output import data_url, render_page, this_command
+from analysis.tsne_map import command as feature_map
 from artifacts import VitrineError
 from artifacts.provenance import code_version, hardware
 from serving.schemas import ModelInfo
@@ -24,15 +24,15 @@ CLASSIFIER = (
     confusion.command,
     calibration.command,
     labels.command,
-    changes.sizes_command,
-    changes.robustness_command,
+    corruptions.sizes_command,
+    corruptions.robustness_command,
     feature_map.command,
     neighbours.command,
     distances.command,
     sparsity.command,
 )
 EMBEDDING = (feature_map.command, neighbours.command, distances.command, sparsity.command)
-MANY_PASSES = (changes.sizes_command, changes.robustness_command)
+MANY_PASSES = (corruptions.sizes_command, corruptions.robustness_command)
 """These classify the pictures a dozen times and more: they get at most `FEWER` pictures."""
 FEWER = 1000
 KINDS = ("html", "csv", "png")

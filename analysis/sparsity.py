@@ -13,8 +13,8 @@ from analysis.inputs import Pictures
 from analysis.options import Asked, common_options
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
-from serving.chunks import Source, merge
-from serving.client import Predictor
+from serving.client.chunks import Source, merge
+from serving.client.predictor import Predictor
 from serving.schemas import Inspection, Layer
 
 MOST_NAMED_BARS = 24

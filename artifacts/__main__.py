@@ -15,12 +15,12 @@ from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root
 from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
-from artifacts.decision import METRICS
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime
 from artifacts.sessions import ort_errors
+from artifacts.verification.decision import METRICS
 
 
 @click.group()

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
-from artifacts.decision import Verification
 from artifacts.errors import ArtifactError
 from artifacts.strict import Strict
+from artifacts.verification.decision import Verification
 
 MANIFEST_VERSION = 1
 ROUTES = ("cifar10", "cars", "digits", "faces")

@@ -36,14 +36,14 @@ from torch import nn
 
 from artifacts.datasets import ImageSet
 from artifacts.provenance import hardware
-from training.cut import cut
 from training.data import Split, Splits
+from training.faces.sampling import epoch_batches
+from training.frozen_prefix.cut import cut
 from training.inputs import Pictures
 from training.loop import fit
 from training.networks import Classifier, build
 from training.optim import make_optimizer
 from training.recipe import Recipe
-from training.sampling import epoch_batches
 from training.settings import Data, Network
 
 SYSTEMS: dict[str, tuple[str, str]] = {

@@ -27,8 +27,8 @@ from artifacts.provenance import code_version, hardware
 from artifacts.runtime import Picture, in_chunks
 from artifacts.sessions import OpenVinoSession
 from benchmarks.turns import in_turns
-from serving.engines import answers
-from serving.scheduler import CPU_BATCH_BYTES
+from serving.inference.runtimes import answers
+from serving.inference.scheduler import CPU_BATCH_BYTES
 
 Rows = npt.NDArray[np.float32]
 PRECISIONS = ("f32", "bf16")

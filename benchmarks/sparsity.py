@@ -21,7 +21,7 @@ from artifacts.artifact import MODEL_FILE
 from artifacts.commands import run_command
 from artifacts.provenance import code_version, cores, hardware
 from benchmarks.turns import in_turns
-from serving.probe import Probe
+from serving.inspection.sparsity import Probe
 from training.export import Served, export
 from training.networks import build
 from training.settings import Network

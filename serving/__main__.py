@@ -6,15 +6,18 @@ import sys
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from artifacts import Artifact
-from artifacts.commands import run_command
-from serving import asking
-from serving.access import Access, is_loopback, make_key
-from serving.engines import chosen_runtime
+from artifacts.commands import json_option, print_json, run_command
+from serving.commands import ask
 from serving.faces.gallery import Gallery
 from serving.faces.migrate import plan, re_embed
-from serving.models import ServedModel
+from serving.http.access import Access, is_loopback, make_key
+from serving.inference.models import ServedModel
+from serving.inference.runtimes import chosen_runtime
+from serving.settings import list_settings, read_settings
 
 
 @click.group()
@@ -22,7 +25,7 @@ def main() -> None:
     """Serve the models over HTTP, and ask about pictures."""
 
 
-for command in (asking.classify, asking.verify, asking.enrol, asking.identify):
+for command in (ask.classify, ask.verify, ask.enrol, ask.identify):
     main.add_command(command)
 
 
@@ -31,11 +34,9 @@ for command in (asking.classify, asking.verify, asking.enrol, asking.identify):
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def run(host: str, port: int) -> None:
     """Serve the models of artifacts/models until interrupted."""
-    workers = os.environ.get("VITRINE_WORKERS") or "1"
-    if not workers.isdecimal() or int(workers) < 1:
-        raise click.UsageError(f"VITRINE_WORKERS is {workers!r}; a positive number is expected.")
+    settings = read_settings()
     chosen_runtime()
-    if not Access.from_environment().keys and not is_loopback(host):
+    if not Access.from_settings(settings).keys and not is_loopback(host):
         raise click.UsageError(
             f"without API keys the server listens on this machine only, not on {host}; set "
             "VITRINE_API_KEYS (`python -m serving key NAME` makes one), or --host 127.0.0.1."
@@ -68,6 +69,20 @@ def key(name: str, scopes: str) -> None:
     click.echo(f"add to VITRINE_API_KEYS (entries are split by spaces):  {entry}")
 
 
+@main.command("settings")
+@json_option
+def settings_command(as_json: bool) -> None:
+    """List every setting: its value, where that comes from, and what it means."""
+    rows = list_settings()
+    if as_json:
+        print_json([row._asdict() for row in rows])
+        return
+    table = Table("name", "value", "source", "meaning")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
 @main.command("re-embed")
 @click.argument("model")
 @click.option("--yes", is_flag=True, help="Go on without being asked.")
@@ -79,7 +94,7 @@ def re_embed_command(model: str, yes: bool) -> None:
     served = ServedModel(Artifact.open(model))
     if served.manifest.task != "embedding":
         raise click.UsageError(f"{model} gives classes, not embeddings.")
-    database = Gallery.from_environment().database
+    database = Gallery.from_settings(read_settings()).database
     intended = plan(database, served.artifact.hash)
     if not intended.needed:
         click.echo(f"nothing to do: the gallery is empty, or of {model} already.")

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from serving.http.middleware import Middleware
 from serving.problems import RequestError
-from serving.traffic import Traffic
 
 POLL = 0.2
 """Seconds between two looks."""
-LONGEST_PAUSE = 30.0
+MAX_PAUSE = 30.0
 """Seconds until what could not be loaded is tried again; twice as long each time, up to this."""
 ENDING = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a worker to end."""
@@ -85,13 +85,15 @@ class Lifecycle:
 
     Args:
         siblings: as above.
-        traffic: that is let in and held off.
+        middleware: that is let in and held off.
         load: loads the artifacts, warms them up and puts them in place; called in any thread.
     """
 
-    def __init__(self, siblings: Siblings, traffic: Traffic, load: Callable[[], None]) -> None:
+    def __init__(
+        self, siblings: Siblings, middleware: Middleware, load: Callable[[], None]
+    ) -> None:
         self.siblings = siblings
-        self._traffic = traffic
+        self._middleware = middleware
         self._load = load
         self._has = -1
 
@@ -105,7 +107,7 @@ class Lifecycle:
             with _ended_at_once():
                 self._catch_up()
                 self.siblings.wait_for_first()
-        _at_the_end(self._traffic)
+        _at_the_end(self._middleware)
         threading.Thread(target=self._follow, name="vitrine-artifacts", daemon=True).start()
 
     async def reload(self) -> None:
@@ -121,7 +123,7 @@ class Lifecycle:
                 self._catch_up()
                 pause = POLL
             except Exception:
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, MAX_PAUSE)
                 log.exception("the artifacts could not be loaded")
                 if self._has < 0:
                     os.kill(os.getpid(), signal.SIGTERM)
@@ -133,8 +135,8 @@ class Lifecycle:
         if generation == self._has:
             return
         self._load()
-        if self._has < 0 and self._traffic.closed is not STOPPING:
-            self._traffic.closed = None
+        if self._has < 0 and self._middleware.closed is not STOPPING:
+            self._middleware.closed = None
         self._has = generation
         self.siblings.loaded(generation)
 
@@ -150,21 +152,21 @@ def _ended_at_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _at_the_end(traffic: Traffic) -> None:
+def _at_the_end(middleware: Middleware) -> None:
     """On SIGTERM refuse what is new and finish what was taken on; only then let uvicorn end."""
     loop = asyncio.get_running_loop()
     ends = {number: signal.getsignal(number) for number in ENDING}
 
     async def drain(number: int) -> None:
-        while traffic.under_way:  # noqa: ASYNC110 - counted where an event would cost as much
+        while middleware.in_flight:  # noqa: ASYNC110 - counted where an event would cost as much
             await asyncio.sleep(POLL / 4)
         end = ends[signal.Signals(number)]
         if callable(end):
             end(number, None)
 
     def stop(number: int, _: FrameType | None) -> None:
-        if traffic.closed is not STOPPING:
-            traffic.closed = STOPPING
+        if middleware.closed is not STOPPING:
+            middleware.closed = STOPPING
             asyncio.run_coroutine_threadsafe(drain(number), loop)
 
     for number in ends:

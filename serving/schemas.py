@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
-from artifacts.decision import Verification
-from artifacts.drift import Distance, Moments, Reference
+from artifacts.drift_distances import Distance
 from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization
+from artifacts.reference import Moments, Reference
+from artifacts.verification.decision import Verification
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -1,4 +1,4 @@
-"""The BentoML service: processes, health, metrics and packaging around the HTTP surface."""
+"""The BentoML service: processes, health checks and packaging around the HTTP application."""
 
 import gc
 import logging
@@ -7,60 +7,67 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import bentoml
-from bentoml._internal.server.http import traffic as bentoml_traffic
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from artifacts import VitrineError, artifacts_root
+from artifacts import artifacts_root
 from artifacts.artifact import INT8_FILE
 from artifacts.provenance import cores
-from serving import metrics, tracing
-from serving.access import Access
-from serving.answerer import Answerer
-from serving.app import create_app
-from serving.connections import bound_connections
-from serving.crowd import Crowd
-from serving.drift import Windows
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
+from serving.http.access import Access
+from serving.http.app import create_app
+from serving.http.fast_path import FastPath
+from serving.http.intake import Answerer
+from serving.http.middleware import PROBES, Middleware
+from serving.http.pages import SAMPLE
+from serving.http.patches import patch_bentoml, patch_uvicorn
+from serving.inference.admission import Budget
+from serving.inference.in_flight import InFlight
+from serving.inference.models import ROUTES, Models
+from serving.inference.scheduler import Scheduler
+from serving.inspection.recent_answers import Windows
 from serving.lifecycle import Lifecycle, Siblings
-from serving.logs import configure as configure_logs
-from serving.models import ROUTES, Models
-from serving.pages import SAMPLE
+from serving.observability import metrics, tracing
+from serving.observability.logs import configure as configure_logs
 from serving.problems import RequestError
-from serving.scheduler import Scheduler
-from serving.shortcut import Shortcut
-from serving.traffic import PROBES, Traffic, positive
+from serving.settings import read_settings
 
-# Workers inherit these. Without them the C library keeps what large pictures took, in pieces that
-# nothing large fits into again: memory grew by half under mixed load.
+# Inherited by the workers. With its defaults, the C library keeps the memory of large pictures in
+# fragments that nothing large fits into again: memory grew by half under mixed load.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
 
-WORKERS = positive("VITRINE_WORKERS", cores())
-LANES = max(1, cores() // WORKERS)
-"""Batches that a worker runs at once, each on one thread: measured on two cores, two calls with one
-thread each gave 1.6 times the pictures per second of one call with two."""
+settings = read_settings()
+LANES = max(1, cores() // settings.workers)
+"""Batches that a worker runs at once, each on one thread. Measured on two cores: two calls with one
+thread each gave 1.6 times the pictures per second of one call with two threads."""
 THREADS = 1
-"""Of the runtime, within one call."""
+"""Threads of the runtime within one call."""
 
-# Decoding has threads of its own, so that it goes on while models answer.
+# Decoding has threads of its own, so that it continues while models run.
 pool = ThreadPoolExecutor(max_workers=max(2, LANES), thread_name_prefix="vitrine")
 scheduler = Scheduler(LANES)
 answer = Answerer(pool, scheduler)
 app = create_app(pool, answer)
-traffic = Traffic.from_environment(Shortcut(app, answer))
-bound_connections(traffic.seconds)
-entrance = tracing.traced(traffic)
+middleware = Middleware(
+    FastPath(app, answer),
+    settings.timeout,
+    Budget(settings.megapixels * 1_000_000),
+    log_all=settings.log_requests == "1",
+)
+outermost = tracing.traced(middleware)
 
-# a child of BentoML's logger: shares its handler and format
-log = logging.getLogger("bentoml.vitrine")
+log = logging.getLogger("bentoml.vitrine")  # a child of BentoML's logger: it shares its format
 
 
-class Entrance:
-    """Takes every request but those of orchestrators past BentoML, whose answers have other forms.
+class BypassBentoml:
+    """Sends every request but those of orchestrators past BentoML's own middleware.
 
-    BentoML would keep what the application does not know for itself, and count requests by their
-    address, of which there is no end.
+    BentoML would answer unknown addresses in a form of its own, and keep a metric for each address
+    that is asked for, of which clients can invent any number.
+
+    Args:
+        app: BentoML's application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -68,46 +75,21 @@ class Entrance:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        probe = scope["type"] != "http" or scope["path"] in PROBES
-        await (self.bentoml if probe else entrance)(scope, receive, send)
+        by_bentoml = scope["type"] != "http" or scope["path"] in PROBES
+        await (self.bentoml if by_bentoml else outermost)(scope, receive, send)
 
 
-class Untimed:
-    """Stands in for BentoML's timeout, which leaves a timer behind for every request it has seen.
-
-    Deadlines are `serving.traffic`'s, whose answers have the form of all others.
-    """
-
-    def __init__(self, app: ASGIApp, timeout: float) -> None:
-        del timeout
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        await self.app(scope, receive, send)
+patch_uvicorn(settings.timeout)
+patch_bentoml(BypassBentoml)
 
 
-# BentoML's settings refuse to do without a timeout
-bentoml_traffic.TimeoutMiddleware = Untimed  # type: ignore[assignment, misc]
-
-
-_to_asgi = bentoml.Service.to_asgi
-
-
-def _with_entrance(self: Any, *, is_main: bool = True) -> Entrance:
-    return Entrance(_to_asgi(self, is_main))
-
-
-bentoml.Service.to_asgi = _with_entrance  # BentoML's own way in is behind its middlewares
-
-
-@bentoml.asgi_app(traffic, path="/")
+@bentoml.asgi_app(middleware, path="/")
 @bentoml.service(
-    workers=WORKERS,
-    metrics={"enabled": False},  # ours are `serving.metrics`
-    # Each costs more than a small model takes to answer; measured: tracing 0.4 ms a request.
+    workers=settings.workers,
+    metrics={"enabled": False},  # replaced by serving.observability.metrics
+    # Either of these costs more than a small model takes to answer; tracing alone 0.4 ms a request.
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ".*"},  # ours is `serving.tracing`
+    tracing={"excluded_urls": ".*"},  # replaced by serving.observability.tracing
 )
 class Vitrine:
     """Vision models: what they answer, and what goes on inside."""
@@ -116,25 +98,25 @@ class Vitrine:
         configure_logs()
         metrics.forget_the_dead()
         app.state.models = Models({}, {})
-        app.state.access = Access.from_environment()
+        app.state.access = Access.from_settings(settings)
         if app.state.access.closed:
-            traffic.check = app.state.access.check_address
-        app.state.keeps_pictures = _keeps_pictures()
-        app.state.gallery = Gallery.from_environment(threads=THREADS)
+            middleware.check = app.state.access.check_address
+        app.state.keeps_pictures = settings.keep_pictures == "1"
+        app.state.gallery = Gallery.from_settings(settings, threads=THREADS)
         index = bentoml.server_context.worker_index or 1
         app.state.windows = Windows(metrics.FOLDER, index)
-        scheduler.crowd = Crowd(metrics.FOLDER, index, WORKERS)
-        siblings = Siblings(metrics.FOLDER, index, WORKERS)
-        app.state.lifecycle = Lifecycle(siblings, traffic, _load)
+        scheduler.in_flight = InFlight(metrics.FOLDER, index, settings.workers)
+        siblings = Siblings(metrics.FOLDER, index, settings.workers)
+        app.state.lifecycle = Lifecycle(siblings, middleware, _load)
         app.state.lifecycle.start()
 
     def __is_ready__(self) -> bool:
-        """Whether all models are warm, the gallery is read, and requests are taken: /readyz."""
-        return traffic.closed is None and bool(app.state.models.served)
+        """Whether all models are warm, the gallery is read, and requests are accepted: /readyz."""
+        return middleware.closed is None and bool(app.state.models.served)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def end(self) -> None:
-        """Take back what this worker had under way, and send what is known of it."""
+        """Remove this worker's in-flight counts, and send the traces that are left."""
         metrics.forget_this()
         tracing.end()
 
@@ -143,31 +125,24 @@ service: Any = Vitrine  # the decorators made a bentoml.Service of the class
 
 
 def _load() -> None:
-    """Load what has changed among the artifacts, warm it up, and let it answer from now on."""
+    """Load the artifacts that have changed, warm them up, and have them answer from now on."""
     known = app.state.models.served
     models = Models.load(threads=THREADS, keep=app.state.models, calls=LANES)
     _load_gallery(models, app.state.gallery)
     app.state.models = models
-    _spare_collector()
+    _freeze_loaded_objects()
     if bentoml.server_context.worker_index in {None, 1} and not known:
         _announce(models)
 
 
-def _spare_collector() -> None:
-    """Keep the garbage collector from going through what stays loaded, which halts every request.
+def _freeze_loaded_objects() -> None:
+    """Exempt what is loaded from garbage collection, whose passes over it halt every request.
 
-    What an earlier load left behind goes first.
+    Objects of an earlier load are collected first.
     """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def _keeps_pictures() -> bool:
-    given = os.environ.get("VITRINE_KEEP_PICTURES") or "0"
-    if given not in {"0", "1"}:
-        raise VitrineError(f"VITRINE_KEEP_PICTURES={given}: 1 (keep them) or 0 is expected.")
-    return given == "1"
 
 
 def _load_gallery(models: Models, gallery: Gallery) -> None:
@@ -177,12 +152,12 @@ def _load_gallery(models: Models, gallery: Gallery) -> None:
     try:
         model = face_model(models, hash_=gallery.lookup.model())
         gallery.load(model.artifact.hash, verification(model).metric)
-    except RequestError as error:  # the other routes answer nevertheless
+    except RequestError as error:  # the other routes can answer all the same
         log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all
 
 
 def _announce(models: Models) -> None:
-    """Say once what is served, on what, and what to try first."""
+    """Log once which models are served, on what, and what to try first."""
     listed = models.list()
     for model in listed.models:
         form = " in 8-bit integers" * (models.served[model.name].artifact.model_file == INT8_FILE)
@@ -196,7 +171,7 @@ def _announce(models: Models) -> None:
         log.warning("NO GPU IN USE: all models run on the CPU")
     if not app.state.access.keys:
         log.warning("NO API KEYS: faces answer to this machine only, and to all on it")
-    log.info("%d workers x %d runtime threads", WORKERS, LANES)
+    log.info("%d workers x %d runtime threads", settings.workers, LANES)
     for route in [route for route in ROUTES if route in listed.defaults][:1]:
         sample = os.path.relpath(SAMPLE)
         log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, service.url, route)

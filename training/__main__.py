@@ -15,9 +15,9 @@ from artifacts.commands import json_option, print_json, run_command
 from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
 from training.artifact_commands import halve_command, headline, reference_command
-from training.changes import with_changes
-from training.face_commands import calibrate_command, import_dlib_command, import_mtcnn_command
+from training.faces.commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.history import DivergedError
+from training.overrides import with_changes
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
 from training.results import results
 from training.study import REPORTS, compare, origin, study_recipes, write_comparison
@@ -152,7 +152,7 @@ def study_command(study: str, profile: Profile, out: Path | None, training: bool
     about = [f"Command: `{command}`.", *origin(there), *missing]
     rows = []
     if any(recipe.loss.embeds for recipe in recipes):
-        from training.face_study import write_face_study
+        from training.faces.study import write_face_study
 
         write_face_study(there, title, about, folder)
     else:

@@ -15,7 +15,7 @@ def reference_command(name: str, dataset: str | None) -> None:
 
     Without --dataset: the pictures that its recipe held out to validate. The graph stays as it is.
     """
-    from training.reference import add_reference, held_out, of_dataset
+    from training.drift_reference import add_reference, held_out, of_dataset
 
     artifact = Artifact.open(name)
     images, data = of_dataset(dataset) if dataset else held_out(artifact.manifest)

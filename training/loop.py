@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
-from training.cut import cut
 from training.data import Splits
 from training.depthwise import FastDepthwise
-from training.embeddings import separation, validate
-from training.frozen import frozen_sources
+from training.faces.evaluate import separation, validate
+from training.faces.sampling import epoch_batches
+from training.frozen_prefix.cache import frozen_sources
+from training.frozen_prefix.cut import cut
 from training.history import DivergedError, Epoch
 from training.inputs import Pictures, Source
 from training.losses import objective
 from training.networks import Classifier, code_hash, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
-from training.sampling import epoch_batches
 
 
 @dataclass

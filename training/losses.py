@@ -8,7 +8,7 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from torch import Tensor
 
-from training.pair_losses import contrastive, triplet
+from training.faces.pair_losses import contrastive, triplet
 from training.settings import Loss
 
 

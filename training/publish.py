@@ -12,14 +12,14 @@ from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecor
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from training.data import Split, Splits, load_or_download, load_splits
-from training.embeddings import measured_embedding
+from training.drift_reference import check_same, held_out_name, recipe_of
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
-from training.half import TOLERANCE, lean
+from training.faces.evaluate import measured_embedding
+from training.half_precision import TOLERANCE, lean
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
-from training.reference import check_same, held_out_name, recipe_of
 from training.svm import Tried, kernels_csv, kernels_plot
 
 TRAIN_SAMPLES = 10_000

@@ -20,7 +20,7 @@ from artifacts.artifact import MODEL_FILE, artifact_names
 from artifacts.datasets import load
 from artifacts.graph import load_graph
 from training.data import Splits, load_splits
-from training.half import SUFFIX
+from training.half_precision import SUFFIX
 from training.inputs import normalise
 from training.loop import fit
 from training.networks import Classifier, build, code_hash

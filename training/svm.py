@@ -15,9 +15,9 @@ from rich.console import Console
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
-from training.cut import cut
 from training.data import Splits
-from training.frozen import Cached, frozen_sources
+from training.frozen_prefix.cache import Cached, frozen_sources
+from training.frozen_prefix.cut import cut
 from training.history import png
 from training.inputs import Pictures
 from training.networks import Classifier

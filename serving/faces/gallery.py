@@ -1,18 +1,17 @@
 """The gallery as one worker sees it: SQL, and the index that catches up with it."""
 
 import logging
-import os
 import threading
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from artifacts import VitrineError
 from serving.faces.database import Database
 from serving.faces.index import QUERIES, Index, Metric, Nearest, distances, training_size
 from serving.faces.lookup import Lookup
 from serving.faces.store import Store, another_model
+from serving.settings import Settings
 
 PAGE = 10_000
 """Embeddings that are read in one go."""
@@ -50,17 +49,9 @@ class Gallery:
         self._building = threading.Lock()
 
     @classmethod
-    def from_environment(cls, threads: int = 1) -> "Gallery":
-        """The gallery that `VITRINE_DATABASE` and `VITRINE_EXACT_SEARCH` describe.
-
-        Raises:
-            VitrineError: a setting makes no sense.
-        """
-        exact = os.environ.get("VITRINE_EXACT_SEARCH") or "100000"
-        if not exact.isdecimal():
-            raise VitrineError(f"VITRINE_EXACT_SEARCH={exact}: a whole number is expected.")
-        url = os.environ.get("VITRINE_DATABASE") or "gallery.sqlite3"
-        return cls(url, threads, int(exact))
+    def from_settings(cls, settings: Settings, threads: int = 1) -> "Gallery":
+        """The gallery that `VITRINE_DATABASE` and `VITRINE_EXACT_SEARCH` describe."""
+        return cls(settings.database, threads, settings.exact_search)
 
     @property
     def database(self) -> Database:

@@ -13,8 +13,8 @@ from serving.faces.database import Change, Database
 from serving.faces.operations import check_usable, embed, vectors_of
 from serving.faces.store import remove_pictures
 from serving.faces.tables import changes, embeddings, gallery, people, pictures
-from serving.models import ServedModel
-from serving.pictures import read_pictures
+from serving.inference.models import ServedModel
+from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
 
 BATCH = 64

@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote_to_bytes
-
-from starlette.types import Scope
 
 from serving.problems import RequestError
 
@@ -38,7 +38,7 @@ def _bad(reason: str) -> RequestError:
     )
 
 
-def check_path(scope: Scope) -> None:
+def check_path(scope: Mapping[str, Any]) -> None:
     """Refuse an address with an encoded slash in it, or with what is not UTF-8.
 
     The server decodes addresses before they are routed: `a%2Fpictures%2Fb` would be taken for

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.decision import Threshold, Verification
 from artifacts.graph import OUTPUTS
 from artifacts.runtime import Picture
+from artifacts.verification.decision import Threshold, Verification
 from serving.faces.crops import Face, find_face
 from serving.faces.gallery import Gallery
 from serving.faces.index import distances, usable
@@ -25,10 +25,10 @@ from serving.faces.schemas import (
     Several,
     Verified,
 )
-from serving.models import Models, ServedModel
+from serving.inference.models import Models, ServedModel
+from serving.observability.tracing import span
 from serving.problems import RequestError
 from serving.schemas import Size
-from serving.tracing import span
 
 DEFAULT_FMR = 1e-3
 NOT_CALIBRATED = (

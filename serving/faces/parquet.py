@@ -18,7 +18,7 @@ from serving.faces.operations import dimension, verification
 from serving.faces.schemas import Imported
 from serving.faces.store import NewPicture, add_pictures, another_model, bind_model
 from serving.faces.tables import embeddings, gallery, people, pictures
-from serving.models import ServedModel
+from serving.inference.models import ServedModel
 from serving.problems import RequestError
 
 MEDIA_TYPE = "application/vnd.apache.parquet"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from artifacts.decision import Threshold
+from artifacts.verification.decision import Threshold
 from serving.schemas import Answer, Share, Size, Stamp
 
 Metric = Literal["euclidean", "cosine"]

@@ -9,13 +9,13 @@ from sklearn.metrics import log_loss
 
 from analysis.answers import Classified, Featured, uncalibrated
 from analysis.calibration import reliability
-from analysis.changes import DAMAGES, SEVERITIES, sizes_around
 from analysis.compare import compare
 from analysis.confusion import confused_pairs, count, rates, similarity_order
+from analysis.corruptions import DAMAGES, SEVERITIES, sizes_around
 from analysis.distances import draw_pairs
 from analysis.neighbours import contradicted, nearest
 from artifacts import Artifact, DataError, InputPolicy, Runtime, datasets, probabilities
-from artifacts.curves import summary
+from artifacts.verification.curves import summary
 from tests.analysis.conftest import Run
 from tests.graphs import tiny_artifact
 

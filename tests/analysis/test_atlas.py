@@ -3,7 +3,7 @@ import numpy as np
 from analysis.atlas import unit_square
 from artifacts import Artifact, datasets
 from artifacts.atlas import Atlas
-from serving.client import LocalPredictor
+from serving.client.in_process import LocalPredictor
 from tests.analysis.conftest import Run
 
 ARGUMENTS = ("atlas", "--model", "one", "--dataset", "synthetic/objects:test", "--limit", 60)

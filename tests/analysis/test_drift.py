@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from analysis.changes import noise
+from analysis.corruptions import noise
 from analysis.drift import of_pictures
 from analysis.inputs import Pictures
 from artifacts.datasets import load
 from artifacts.datasets.base import Picture
-from serving.client import LocalPredictor
+from serving.client.in_process import LocalPredictor
 from tests.analysis.conftest import Run
 from tests.graphs import tiny_artifact
 from tests.server import running_server
-from training.reference import add_reference
+from training.drift_reference import add_reference
 
 
 def read(path: str) -> list[dict[str, str]]:

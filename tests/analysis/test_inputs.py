@@ -9,8 +9,8 @@ from analysis import inputs
 from analysis.answers import features
 from analysis.inputs import UNKNOWN, Pictures
 from artifacts import DataError
-from serving.chunks import Rows, Source, UnreachableError
-from serving.client import LocalPredictor
+from serving.client.chunks import Rows, Source, UnreachableError
+from serving.client.in_process import LocalPredictor
 
 
 def picture(path: Path, side: int = 20) -> None:

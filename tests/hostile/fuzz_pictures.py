@@ -10,8 +10,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["PIL", "serving.pictures"]):
-    from serving.pictures import read_pictures
+with atheris.instrument_imports(
+    include=["PIL", "serving.pictures.decode", "serving.pictures.header"]
+):
+    from serving.pictures.decode import read_pictures
 
 from artifacts import InputPolicy
 from serving.problems import RequestError

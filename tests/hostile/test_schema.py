@@ -14,9 +14,9 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from serving.access import make_key
 from serving.faces import parquet
-from serving.pictures import FORMATS
+from serving.http.access import make_key
+from serving.pictures.limits import FORMATS
 from tests.graphs import face_artifact, tiny_artifact
 from tests.server import running_server
 

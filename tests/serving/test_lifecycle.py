@@ -14,8 +14,8 @@ import pytest
 from tests.graphs import tiny_artifact
 from tests.pictures import bomb
 from tests.server import start_server
-from tests.serving.test_service import CLASSIFY, refused
-from tests.serving.test_traffic import SMALL, metric
+from tests.serving.http.test_app import CLASSIFY, refused
+from tests.serving.http.test_middleware import SMALL, metric
 
 
 @pytest.fixture

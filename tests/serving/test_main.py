@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.access import Access, hash_key
+from serving.http.access import Access, hash_key
+from serving.settings import read_settings
 from tests.graphs import tiny_artifact
 from tests.server import running_server
 
@@ -46,7 +47,7 @@ def test_a_key_is_shown_once_and_its_entry_is_taken(monkeypatch: pytest.MonkeyPa
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     secret, entry = (line.split()[-1] for line in done.stdout.splitlines())
     monkeypatch.setenv("VITRINE_API_KEYS", entry)
-    (key,) = Access.from_environment().keys
+    (key,) = Access.from_settings(read_settings()).keys
     assert (key.name, key.scopes, key.hash) == ("ada", {"read"}, hash_key(secret))
     bad = subprocess.run(
         [*command[:-3], "not a name"], capture_output=True, text=True, timeout=60, check=False
@@ -69,11 +70,16 @@ def test_a_server_without_a_model_lives_but_is_not_ready(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("port", "workers", "message"),
-    [("99999", "1", "not in the range"), ("3000", "many", "VITRINE_WORKERS is 'many'")],
+    ("port", "workers", "status", "message"),
+    [
+        ("99999", "1", 2, "not in the range"),
+        ("3000", "many", 1, "VITRINE_WORKERS=many: a whole number from 1 on is expected."),
+    ],
 )
-def test_wrong_settings_are_said_in_one_line(port: str, workers: str, message: str) -> None:
+def test_wrong_settings_are_said_in_one_line(
+    port: str, workers: str, status: int, message: str
+) -> None:
     done = start(port, VITRINE_WORKERS=workers)
-    assert done.returncode == 2
+    assert done.returncode == status
     assert done.stderr.count("\n") == 1
     assert message in done.stderr

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from artifacts import artifacts_root
-from serving.access import make_key
+from serving.http.access import make_key
 from tests.browser import opened_page, running_browser
 from tests.pictures import encoded, photograph, portrait_photograph
 from tests.server import running_server

@@ -21,7 +21,7 @@ from artifacts.artifact import MODEL_FILE
 from artifacts.commands import run_command
 from artifacts.reference import read_reference
 from training.__main__ import main
-from training.reference import add_reference, held_out
+from training.drift_reference import add_reference, held_out
 
 ROOT = Path(__file__).parents[2]
 RUN = [sys.executable, "-m", "training", "run", "cifar10-gap", "--profile", "smoke"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.faces.client import FaceClient
+from serving.client import FaceClient
 from serving.faces.gallery import Gallery
 from tests.databases import MISSING, new_database, postgresql_programs, running_postgresql
 from tests.graphs import face_artifact

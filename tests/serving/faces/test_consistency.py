@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.faces.client import FaceClient
+from serving.client import FaceClient
 from tests.databases import new_database
 from tests.pictures import photograph
 from tests.server import WORKERS, Server, start_server

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from artifacts import VitrineError
-from serving.faces.client import FaceClient
+from serving.client import FaceClient
 from serving.faces.schemas import EnrolledPictures
 from tests.pictures import photograph
 from tests.server import Server, start_server

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.faces.client import FaceClient
+from serving.client import FaceClient
 from serving.faces.gallery import Gallery
 from serving.problems import RequestError
 from tests.databases import new_database

@@ -18,10 +18,10 @@ from starlette.requests import Request
 from serving.faces import store as store_module
 from serving.faces.database import Database
 from serving.faces.gallery import Gallery, Neighbour
-from serving.faces.parameters import gallery_model
 from serving.faces.store import NewPicture, Retry, fingerprint
 from serving.faces.tables import changes, requests
 from serving.faces.tables import gallery as gallery_table
+from serving.http.routes.face_parameters import gallery_model
 from serving.problems import RequestError
 
 MODEL = "a" * 64

@@ -10,8 +10,8 @@ from serving.faces.gallery import Gallery
 from serving.faces.migrate import plan, re_embed
 from serving.faces.operations import embed
 from serving.faces.store import NewPicture
-from serving.models import ServedModel
-from serving.pictures import read_pictures
+from serving.inference.models import ServedModel
+from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
 from tests.graphs import face_artifact
 from tests.pictures import encoded, photograph

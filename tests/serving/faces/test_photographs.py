@@ -8,11 +8,11 @@ import pytest
 from PIL import Image, ImageFilter
 
 from artifacts import Artifact, artifacts_root
-from serving.faces.client import FaceClient
+from serving.client import FaceClient
 from serving.problems import RequestError
 from tests.pictures import encoded, photograph, portrait_photograph
 from tests.server import running_server
-from tests.serving.test_service import form, refused
+from tests.serving.http.test_app import form, refused
 
 MODEL = "faces-dlib"
 

@@ -8,13 +8,13 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.faces.client import FaceClient
+from serving.client import FaceClient
 from serving.faces.names import MAX_CHARACTERS
 from serving.problems import RequestError
 from tests.graphs import THRESHOLDS, face_artifact
 from tests.pictures import encoded, photograph
 from tests.server import running_server
-from tests.serving.test_service import form, refused
+from tests.serving.http.test_app import form, refused
 
 ALIGNED = {"aligned": "true"}
 ODD = (

@@ -1,0 +1,154 @@
+"""Answers kept on disk: no model is asked the same about the same pictures twice."""
+
+import hashlib
+import io
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import BaseModel
+
+from artifacts import VitrineError
+from serving.client.chunks import Rows, ServerError, Source
+from serving.client.predictor import Predictor
+from serving.schemas import Classification, Drift, Inspection, ModelInfo
+
+Answer = TypeVar("Answer")
+
+
+class Kept:
+    """A predictor that keeps its answers, a file for each question.
+
+    A file is named by a hash of the model, the question and the content of the pictures: what
+    changes is asked anew. Several analyses of one model share a folder, and one that was
+    interrupted goes on behind the last answer.
+
+    Args:
+        predictor: what is asked.
+        folder: made where missing; it may be deleted at any time.
+    """
+
+    def __init__(self, predictor: Predictor, folder: Path) -> None:
+        self._predictor = predictor
+        self._folder = folder
+        self._models: dict[str, str] = {}
+
+    def models(self) -> list[ModelInfo]:
+        """As `Predictor.models`."""
+        return self._predictor.models()
+
+    def model_info(self, name: str) -> ModelInfo:
+        """As `Predictor.model_info`."""
+        return self._predictor.model_info(name)
+
+    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+        """As `Predictor.classify`."""
+        return self._once(
+            name,
+            f"classify?top={top}",
+            pictures,
+            lambda: self._predictor.classify(name, pictures, top),
+            (_json, Classification.model_validate_json),
+        )
+
+    def features(self, name: str, pictures: Sequence[Source]) -> Rows:
+        """As `Predictor.features`."""
+        return self._once(
+            name,
+            "features",
+            pictures,
+            lambda: self._predictor.features(name, pictures),
+            (_npy, _rows),
+        )
+
+    def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
+        """As `Predictor.inspect`."""
+        return self._once(
+            name,
+            "inspect",
+            pictures,
+            lambda: self._predictor.inspect(name, pictures),
+            (_json, Inspection.model_validate_json),
+        )
+
+    def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
+        """As `Predictor.feature_map`; not kept, for it is large and asked for once."""
+        return self._predictor.feature_map(name, picture, layer)
+
+    def drift(self, name: str) -> Drift:
+        """As `Predictor.drift`; not kept, for it changes with every answer."""
+        return self._predictor.drift(name)
+
+    def _once(
+        self,
+        name: str,
+        question: str,
+        pictures: Sequence[Source],
+        ask: Callable[[], Answer],
+        form: tuple[Callable[[Answer], bytes], Callable[[bytes], Answer]],
+    ) -> Answer:
+        """The answer that is kept, or a new one; `form` writes and reads it."""
+        write, read = form
+        if name not in self._models:
+            self._models[name] = _identity(self.model_info(name))
+        path = self._folder / _key(f"{self._models[name]} {question}", pictures)
+        if path.exists():
+            return _load(path, read)
+        answer = ask()
+        if _identity(self.model_info(name)) != self._models[name]:
+            raise ServerError(f"model {name!r} was exchanged meanwhile; start the analysis again.")
+        _store(path, write(answer))
+        return answer
+
+
+def _identity(info: ModelInfo) -> str:
+    """All that its answers depend on."""
+    return f"{info.hash} {info.temperature} {info.input} {info.classes}"
+
+
+def _key(question: str, pictures: Sequence[Source]) -> str:
+    digest = hashlib.sha256(question.encode())
+    for picture in pictures:
+        digest.update(b"file" if isinstance(picture, bytes) else str(picture.shape).encode())
+        content = picture if isinstance(picture, bytes) else np.ascontiguousarray(picture).data
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def _json(answer: BaseModel) -> bytes:
+    return answer.model_dump_json(by_alias=True).encode()
+
+
+def _npy(rows: Rows) -> bytes:
+    content = io.BytesIO()
+    np.save(content, rows)
+    return content.getvalue()
+
+
+def _rows(content: bytes) -> Rows:
+    rows: Rows = np.load(io.BytesIO(content), allow_pickle=False)
+    return rows
+
+
+def _load(path: Path, read: Callable[[bytes], Answer]) -> Answer:
+    try:
+        return read(zlib.decompress(path.read_bytes()))
+    except (OSError, zlib.error, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise VitrineError(f"{path}: not an answer that was kept ({reason}); delete it.") from None
+
+
+def _store(path: Path, content: bytes) -> None:
+    """Whole or not at all, whenever the process ends."""
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(zlib.compress(content, 1))
+        unfinished.replace(path)
+    except OSError as error:
+        raise VitrineError(
+            f"{path.parent}: answers cannot be kept there ({error}); choose another folder."
+        ) from None

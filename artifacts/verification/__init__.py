@@ -1,0 +1,1 @@
+"""Comparing embeddings: pairs of pictures, error rates, thresholds with their intervals."""

@@ -1,0 +1,1 @@
+"""The commands that ask a server, or an artifact in process, about files."""

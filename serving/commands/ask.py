@@ -1,0 +1,197 @@
+"""`python -m serving classify|verify|enrol|identify`: asks about files, from the command line."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from artifacts.commands import json_option, print_json
+from serving.client import FaceClient, connect
+from serving.client.predictor import Predictor
+from serving.commands.batch import BATCH, Ask, Row, Table, ask_all, find_files
+from serving.schemas import ModelInfo
+from serving.settings import read_settings
+
+SERVER = "http://127.0.0.1:3000"
+
+files_argument = click.argument(
+    "paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
+out_option = click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this .csv or .jsonl, going on where an earlier run stopped; else CSV on stdout.",
+)
+key_option = click.option(
+    "--key",
+    default=lambda: read_settings().key,
+    help="API key; better in the variable VITRINE_KEY, where process lists do not show it.",
+)
+top_option = click.option("--top", type=click.IntRange(min=1), default=5, show_default=True)
+
+
+def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where to ask about faces, and with what key."""
+    options = (
+        click.option("--url", default=SERVER, show_default=True, help="The server."),
+        key_option,
+        click.option("--aligned", is_flag=True, help="Each picture is the aligned crop of a face."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command()
+@files_argument
+@click.option("--model", metavar="NAME", help="The classifier; needed where there are several.")
+@click.option("--url", help="Ask the server there; else the artifact is opened in this process.")
+@key_option
+@top_option
+@out_option
+def classify(
+    paths: tuple[Path, ...],
+    model: str | None,
+    url: str | None,
+    key: str | None,
+    top: int,
+    out: Path | None,
+) -> None:
+    """Name the most probable classes of pictures: files, and all in folders."""
+    predictor = connect(url, key)
+    info = _classifier(predictor, model)
+    top = min(top, len(info.classes))
+    ranks = range(1, top + 1)
+    classes = [column for n in ranks for column in (f"class_{n}", f"probability_{n}")]
+    columns = ["path", "width", "height", *classes, "model", "hash", "problem"]
+
+    def ask(contents: Sequence[bytes]) -> list[Row]:
+        answer = predictor.classify(info.name, contents, top)
+        stamp = {"model": answer.model.name, "hash": answer.model.hash}
+        return [
+            picture.size.model_dump()
+            | {f"class_{n}": p.label for n, p in enumerate(picture.top, 1)}
+            | {f"probability_{n}": round(p.probability, 6) for n, p in enumerate(picture.top, 1)}
+            | stamp
+            for picture in answer.pictures
+        ]
+
+    _ask_all(paths, Table(columns, out, sys.stdout, info.hash), ask)
+
+
+@click.command()
+@files_argument
+@face_options
+@click.option("--fmr", type=float, help="Target false-match rate, one that the model has.")
+@top_option
+@out_option
+def identify(
+    paths: tuple[Path, ...],
+    url: str,
+    key: str | None,
+    aligned: bool,
+    fmr: float | None,
+    top: int,
+    out: Path | None,
+) -> None:
+    """Name the people enrolled who are nearest to the faces on pictures."""
+    columns = ["path", "result", "reason", "person", "distance", "within", "others", "problem"]
+    with FaceClient(url, key) as faces:
+
+        def ask(contents: Sequence[bytes]) -> list[Row]:
+            answer = faces.identify(contents, aligned=aligned, fmr=fmr, top=top)
+            rows = []
+            for picture in answer.pictures:
+                row: Row = {"result": picture.result, "reason": picture.reason or ""}
+                if picture.people:
+                    nearest, *others = picture.people
+                    row |= nearest.model_dump(include={"person", "distance", "within"})
+                    row["others"] = "; ".join(f"{c.person} {c.distance:.4f}" for c in others)
+                rows.append(row)
+            return rows
+
+        _ask_all(paths, Table(columns, out, sys.stdout), ask, batch=1)
+
+
+@click.command()
+@click.argument("person")
+@files_argument
+@face_options
+@out_option
+def enrol(
+    person: str,
+    paths: tuple[Path, ...],
+    url: str,
+    key: str | None,
+    aligned: bool,
+    out: Path | None,
+) -> None:
+    """Enrol PERSON from pictures, one by one; what was done within a day is not done twice."""
+    columns = ["path", "person", "picture", "change", "replayed", "problem"]
+    with FaceClient(url, key) as faces:
+
+        def ask(contents: Sequence[bytes]) -> list[Row]:
+            digest = hashlib.sha256(f"{person}\n{aligned}\n".encode() + contents[0]).hexdigest()
+            done = faces.enrol(person, contents, aligned=aligned, idempotency_key=digest)
+            given = done.model_dump(include={"person", "change", "replayed"})
+            return [given | {"picture": done.pictures[0]}]
+
+        _ask_all(paths, Table(columns, out, sys.stdout), ask, batch=1)
+
+
+@click.command()
+@click.argument("first", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("second", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@face_options
+@click.option("--fmr", type=float, help="Target false-match rate, one that the model has.")
+@json_option
+def verify(
+    first: Path,
+    second: Path,
+    url: str,
+    key: str | None,
+    aligned: bool,
+    fmr: float | None,
+    as_json: bool,
+) -> None:
+    """Say whether two pictures show one person."""
+    with FaceClient(url, key) as faces:
+        answer = faces.verify(first.read_bytes(), second.read_bytes(), aligned=aligned, fmr=fmr)
+    if as_json:
+        print_json(answer.model_dump(mode="json"))
+        return
+    parts = [answer.result.replace("_", " ")]
+    if answer.reason is not None:
+        parts.append(answer.reason)
+    if answer.distance is not None and answer.threshold is not None:
+        parts.append(
+            f"distance {answer.distance:.4f}, a match is up to {answer.threshold.distance:.4f} "
+            f"(false-match rate {answer.threshold.target_fmr:g})"
+        )
+    click.echo(": ".join(parts))
+
+
+def _classifier(predictor: Predictor, name: str | None) -> ModelInfo:
+    if name is not None:
+        return predictor.model_info(name)
+    found = [model for model in predictor.models() if model.task == "classification"]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(model.name for model in found) or "none"
+    raise click.UsageError(f"choose a classifier with --model; there are: {names}.")
+
+
+def _ask_all(paths: Sequence[Path], table: Table, ask: Ask, batch: int = BATCH) -> None:
+    """Ask about all files with a bar on stderr; end with status 1 if any was refused."""
+    files = find_files(paths)
+    with click.progressbar(length=len(files), file=sys.stderr, label="pictures") as bar:
+        refused = ask_all(files, table, ask, bar.update, batch)
+    if table.out is not None:
+        click.echo(table.out)
+    if refused:
+        raise click.ClickException(
+            f"{refused} of {len(files)} pictures were refused; column `problem` says why."
+        )

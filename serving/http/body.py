@@ -1,0 +1,213 @@
+"""Reads the pictures out of a request body, bounded in memory."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from serving.http.middleware import context_of
+from serving.pictures.limits import FORMATS, MAX_BODY_BYTES
+from serving.problems import RequestError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FIELD = "image"
+MAX_PARTS = 1000
+"""Parts of a form. Each costs time to take apart, and a body has room for millions."""
+
+
+def picture_body(fields: Sequence[str]) -> dict[str, Any]:
+    """OpenAPI description of a body with pictures in form fields; with one field, in many ways."""
+    binary = {"type": "string", "format": "binary"}
+    several = {"type": "array", "minItems": 1, "items": binary}
+    alone = len(fields) == 1
+    form = {
+        "type": "object",
+        "required": [*fields],
+        "properties": dict.fromkeys(fields, several if alone else binary),
+    }
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
+    if alone:
+        content |= {f"image/{name.lower()}": {"schema": binary} for name in FORMATS}
+    description = (
+        "One or many pictures as form fields, or one picture as the body."
+        if alone
+        else "Two pictures as form fields."
+    )
+    body = {"required": True, "description": description, "content": content}
+    return {"requestBody": body}
+
+
+async def read_contents(request: Request) -> list[bytes]:
+    """The encoded pictures of a request: all its form fields `image`, or its whole body.
+
+    Raises:
+        RequestError: too large, not readable as the form it says it is, or without a picture.
+    """
+    body = await read_body(request)
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        if not body:
+            raise RequestError(
+                "no-picture",
+                "the body is empty; send a picture as the body, or as form field 'image'.",
+            )
+        return [body]
+    return pictures_of(form_parts(body, options.get(b"boundary", b"")), FIELD)
+
+
+async def read_pair(request: Request) -> list[bytes]:
+    """The encoded pictures in the form fields `first` and `second`.
+
+    Raises:
+        RequestError: too large, no form, or not one picture in each of the two.
+    """
+    body = await read_body(request)
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        raise RequestError("no-picture", "send two pictures, as form fields 'first' and 'second'.")
+    parts = form_parts(body, options.get(b"boundary", b""))
+    pair = []
+    for field in ("first", "second"):
+        contents = pictures_of(parts, field)
+        if len(contents) > 1:
+            raise RequestError("bad-form", f"the form has {len(contents)} fields {field!r}.")
+        pair += contents
+    return pair
+
+
+async def read_to_file(request: Request, file: BinaryIO, limit: int) -> None:
+    """Write the body to a file, stopping as soon as it is too large; no room is kept for it.
+
+    Raises:
+        RequestError: more than `limit` bytes.
+    """
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise RequestError("body-too-large", f"the body has more than {limit // 1_000_000} MB.")
+        file.write(chunk)
+        context_of(request).place.give_bytes(len(chunk))
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the body, stopping as soon as it is too large.
+
+    Raises:
+        RequestError: more than `MAX_BODY_BYTES`, announced or sent.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+        raise _too_large()
+    chunks = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
+    """Names and contents of the parts of a multipart form, in order.
+
+    Raises:
+        RequestError: not a form, or one of too many parts.
+    """
+    reader = _FormReader()
+    try:
+        parser = MultipartParser(boundary, reader.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, ValueError) as error:
+        raise RequestError("bad-form", f"the multipart form cannot be read: {error}") from None
+    if not reader.complete:
+        raise RequestError(
+            "bad-form", "the multipart form ends early; its last boundary is missing."
+        )
+    return [(name, b"".join(data)) for name, data in reader.parts]
+
+
+def pictures_of(parts: Sequence[tuple[bytes, bytes]], field: str) -> list[bytes]:
+    """Contents of the parts that have the name `field`.
+
+    Raises:
+        RequestError: there are none.
+    """
+    pictures = [content for name, content in parts if name == field.encode()]
+    if not pictures:
+        raise RequestError(
+            "no-picture", f"the form has no field {field!r}; send pictures under that name."
+        )
+    return pictures
+
+
+class _FormReader:
+    """Collects (name, chunks) of each part from the parser's callbacks."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[bytes, list[bytes]]] = []
+        self.complete = False
+        self._header = b""
+        self._value = b""
+        self._name = b""
+        self._chunks: list[bytes] = []
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def _begin(self) -> None:
+        if len(self.parts) == MAX_PARTS:
+            raise RequestError(
+                "too-many-parts",
+                f"the form has more than {MAX_PARTS} parts; send fewer pictures in a request.",
+            )
+        self._name, self._chunks = b"", []
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._name = _name_in(self._value)
+        self._header = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._chunks.append(data[start:end])
+
+    def _end(self) -> None:
+        self.parts.append((self._name, self._chunks))
+
+    def _finish(self) -> None:
+        self.complete = True
+
+
+@lru_cache(maxsize=64)  # a client calls its pictures the same in all requests
+def _name_in(disposition: bytes) -> bytes:
+    """The name of a part, by its Content-Disposition (RFC 7578, 4.2)."""
+    _, options = parse_options_header(disposition)
+    return options.get(b"name", b"")
+
+
+def _too_large() -> RequestError:
+    return RequestError(
+        "body-too-large",
+        f"the body has more than {MAX_BODY_BYTES // 1_000_000} MB; send fewer or smaller pictures.",
+    )

@@ -1,0 +1,66 @@
+"""A fast path for the most frequent request: classify, with nothing in the query.
+
+FastAPI's routing and parameter checks take as long as decoding a small picture, and such a request
+has no parameters to check. FastAPI answers everything else, and documents these requests too.
+"""
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from serving.http.intake import Answerer
+from serving.http.responses import json_response
+from serving.inference import results
+from serving.inference.models import ROUTES, Models, ServedModel
+
+TOP = 5
+"""Number of classes that are named if the query does not say."""
+BY_NAME = "/v1/models/{name}/classify"
+BY_ROUTE = {route: f"/v1/{route}/classify" for route in ROUTES}
+
+
+class FastPath:
+    """An ASGI layer that answers plain classify requests itself and passes on all others.
+
+    Args:
+        app: the whole application.
+        answer: the one that the application's routes use.
+    """
+
+    def __init__(self, app: FastAPI, answer: Answerer) -> None:
+        self._app = app
+        self._answer = answer
+        paths = {BY_NAME, *BY_ROUTE.values()}
+        routes = [route for route in app.routes if isinstance(route, Route)]
+        self._routes = {route.path: route for route in routes if route.path in paths}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        method = scope["method"] if scope["type"] == "http" else ""
+        plain = method == "POST" and not scope["query_string"] and not scope["root_path"]
+        match scope["path"].split("/") if plain else ():
+            case "", "v1", "models", name, "classify" if name:
+                scope["route"] = self._routes[BY_NAME]
+                model = self._models.get(name)
+            case "", "v1", route, "classify" if route in BY_ROUTE:
+                scope["route"] = self._routes[BY_ROUTE[route]]
+                model = self._models.choose(route, None)
+            case _:
+                await self._app(scope, receive, send)
+                return
+        scope["app"] = self._app
+        response = await classified(self._answer, Request(scope, receive), model, TOP)
+        await response(scope, receive, send)
+
+    @property
+    def _models(self) -> Models:
+        models: Models = self._app.state.models
+        return models
+
+
+async def classified(answer: Answerer, request: Request, model: ServedModel, top: int) -> Response:
+    """Answer a request with the `top` most probable classes of its pictures, by a model."""
+    sizes, logits = await answer(request, model, results.logits_output(model))
+    return json_response(results.classification(model, sizes, logits, top))

@@ -1,0 +1,111 @@
+"""From a request to a model's answer: reads the pictures, admits them, and has the model answer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from starlette.requests import Request
+
+from artifacts.runtime import Picture
+from serving.http.body import read_contents
+from serving.http.middleware import context_of
+from serving.inference.models import Models, ServedModel
+from serving.inference.scheduler import Scheduler
+from serving.inspection.recent_answers import Windows
+from serving.observability import metrics, tracing
+from serving.pictures.cancellation import run
+from serving.pictures.decode import decode_pictures
+from serving.pictures.header import Opened, open_pictures, size_of
+
+Result = TypeVar("Result")
+
+MAX_INLINE_BYTES = 65_536
+"""Request bodies up to this size have their headers read on the event loop; larger ones are read
+in a thread."""
+MAX_INLINE_PIXELS = 256 * 256
+"""Pictures up to this size are decoded on the event loop, which takes less than a millisecond for a
+JPEG; larger ones are decoded in a thread."""
+
+
+class Answerer:
+    """Reads the pictures of a request and has a model answer.
+
+    Args:
+        pool: threads that decode pictures.
+        scheduler: runs the models.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
+        self._pool = pool
+        self._scheduler = scheduler
+
+    async def __call__(
+        self, request: Request, model: ServedModel, output: str
+    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float32]]:
+        """Return the sizes (width, height) of the pictures as sent, and the rows of one output.
+
+        Returns:
+            N sizes, and float32 N x D.
+        """
+        contents = await read_contents(request)
+        opened = await admit(request, contents, model)
+
+        def decode() -> tuple[list[tuple[int, int]], list[Picture]]:
+            pictures = decode_pictures(opened)
+            return list(map(size_of, pictures)), list(map(model.runtime.prepare, pictures))
+
+        # Handing work to a thread costs more than decoding a small picture, unless its file is
+        # large for its size.
+        size = sum(map(len, contents))
+        inline = sum(opened.scanned) <= MAX_INLINE_PIXELS and size <= MAX_INLINE_BYTES
+        sizes, prepared = decode() if inline else await run_in(self._pool, decode)
+        windows = windows_of(request)
+        names = windows.outputs(model, output)
+        outputs = await self._scheduler.run(model.runtime, prepared, names)
+        windows.add(model, sizes, outputs)
+        return sizes, outputs[output]
+
+
+async def admit(request: Request, contents: Sequence[bytes], model: ServedModel) -> Opened:
+    """Read the headers of a request's pictures, and reserve room for their pixels.
+
+    Raises:
+        RequestError: a picture is refused, or the server has no room for the pictures now.
+    """
+    policy = model.manifest.input
+    if sum(map(len, contents)) <= MAX_INLINE_BYTES:
+        opened = open_pictures(contents, policy)
+    else:
+        opened = await asyncio.to_thread(open_pictures, contents, policy)
+    context_of(request).place.take_pixels(opened.pixels)
+    metrics.pictures.labels(model.name).inc(len(contents))
+    return opened
+
+
+async def run_in(pool: Executor, work: Callable[[], Result]) -> Result:
+    """Run the work of a request in the pool, and record how long it waited for a thread."""
+    queued = perf_counter()
+
+    def begin() -> Result:
+        begun = perf_counter()
+        metrics.thread_wait.observe(begun - queued)
+        tracing.record("queue", queued, begun, queue="thread")
+        return work()
+
+    return await run(pool, begin)
+
+
+def models_of(request: Request) -> Models:
+    """The models that are being served."""
+    models: Models = request.app.state.models
+    return models
+
+
+def windows_of(request: Request) -> Windows:
+    """The server's memory of its recent answers."""
+    windows: Windows = request.app.state.windows
+    return windows

@@ -1,0 +1,231 @@
+"""What every request passes on its way in and out, before any route is looked up.
+
+On the way in: the request's id, its place in the admission budget, its deadline. On the way out:
+the headers that every answer carries, one line in the log, and the metrics.
+"""
+
+import asyncio
+import logging
+import re
+import uuid
+from contextlib import suppress
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.http.responses import problem_response
+from serving.inference.admission import Budget
+from serving.observability import metrics
+from serving.problems import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROBES = ("/livez", "/readyz", "/healthz")
+"""Addresses that BentoML answers, at any time and without a key."""
+LONG = ("/v1/faces/import", "/v1/faces/export", "/v1/models:reload")
+LONG_SECONDS = 3600.0
+"""The deadline of `LONG` addresses: moving a gallery of a million faces takes minutes."""
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+"""OWASP's recommendation for an API whose answers are of no use to pages of other origins."""
+PAGE = (
+    b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content security policy of HTML pages: nothing is loaded from other hosts."""
+
+log = logging.getLogger("vitrine.requests")
+
+
+class Middleware:
+    """The outermost ASGI layer: does what is the same for every request.
+
+    Args:
+        app: the application that answers.
+        seconds: deadline of a request, from its headers to the end of its answer.
+        budget: how much work may be in flight at once.
+        log_all: log every request, not only those that fail.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, budget: Budget, *, log_all: bool) -> None:
+        self.app = app
+        self.seconds = seconds
+        self.budget = budget
+        self.log_all = log_all
+        self.check: Callable[[Request], None] | None = None
+        """Raises a `RequestError` for a request that is not allowed."""
+        self.in_flight = 0
+        """Requests that have been let in and are not answered yet."""
+        self.closed: RequestError | None = RequestError(
+            "server-starting", "models are being loaded; /readyz tells when they are."
+        )
+        """Why every new request is refused; None while the server accepts them."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await RequestContext(self, scope, receive, send).run()
+
+
+class RequestContext:
+    """One request on its way through the middleware; handlers find it by `context_of`.
+
+    Args:
+        middleware: the layer it passes through.
+        scope: of the request, as ASGI gives it.
+        receive: reads the request's body.
+        send: sends the answer.
+    """
+
+    def __init__(self, middleware: Middleware, scope: Scope, receive: Receive, send: Send) -> None:
+        self.middleware = middleware
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._task = asyncio.current_task()
+        self._watcher: asyncio.Task[Message] | None = None
+        self._client_left = False
+        self._status = 0
+        self._body_complete = False
+        given = Request(scope).headers.get("x-request-id", "")
+        self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        """The client's X-Request-ID if it sent a valid one, else a new one."""
+        self.place = middleware.budget.place()
+        """The request's share of the admission budget."""
+        scope["vitrine"] = self
+
+    async def run(self) -> None:
+        """Answer the request or refuse it, and record the outcome."""
+        started = perf_counter()
+        try:
+            if self.middleware.closed is not None:
+                await self._refuse(self.middleware.closed)
+            else:
+                await self._run_counted()
+        finally:
+            self._record(perf_counter() - started)
+
+    async def _run_counted(self) -> None:
+        self.middleware.in_flight += 1
+        metrics.in_flight.inc()
+        try:
+            await self._answer()
+        finally:
+            self.middleware.in_flight -= 1
+            metrics.in_flight.dec()
+            self.place.release()
+            if self._watcher is not None:
+                self._watcher.cancel()
+
+    async def _answer(self) -> None:
+        long = self.scope["path"] in LONG
+        seconds = LONG_SECONDS if long else self.middleware.seconds
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                if self.middleware.check is not None:
+                    self.middleware.check(Request(self.scope))
+                await self.middleware.app(self.scope, self.receive, self.send)
+        except TimeoutError as error:
+            if deadline.expired() and not self._status:
+                await self._refuse(self._deadline_missed(seconds))
+            else:
+                await self._fail(error)
+        except asyncio.CancelledError:
+            if not self._client_left or self._task is None:
+                raise
+            self._task.uncancel()
+        except RequestError as problem:
+            await self._refuse(problem)
+        except ClientDisconnect:
+            self._client_left = True
+        except Exception as error:  # noqa: BLE001 - every failure is answered and logged
+            await self._fail(error)
+
+    async def _fail(self, error: Exception) -> None:
+        if not self._status:
+            await self._refuse(self.failure(error))
+        elif self._status != 500:  # noqa: PLR2004 - Starlette raises again what it answered so
+            # The answer has begun and can no longer be refused: the connection is cut off.
+            self.failure(error)
+
+    def failure(self, error: Exception) -> RequestError:
+        """Log an unexpected error, and return what the client is told, which is less."""
+        log.error("a request failed", exc_info=error, extra={"request_id": self.id})
+        return RequestError("internal-error", "the server failed; its log says more.")
+
+    def _deadline_missed(self, seconds: float) -> RequestError:
+        if self._body_complete:
+            return RequestError("answer-too-late", f"it was not ready within {seconds:g} s.")
+        return RequestError("request-too-slow", f"its body had not come within {seconds:g} s.")
+
+    async def _refuse(self, problem: RequestError) -> None:
+        response = problem_response(problem)
+        await response(self.scope, self._receive, self.send)
+
+    async def receive(self) -> Message:
+        """Pass a piece of the body on and count it against the budget.
+
+        From the end of the body on, watch for the client closing the connection.
+        """
+        if self._watcher is not None:
+            return await asyncio.shield(self._watcher)
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.place.take_bytes(len(message.get("body", b"")))
+            if not message.get("more_body", False):
+                self._body_complete = True
+                self._watcher = asyncio.create_task(self._watch())
+        return message
+
+    async def _watch(self) -> Message:
+        message = await self._receive()
+        if not self._status and self._task is not None:
+            self._client_left = True
+            self._task.cancel()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a piece of the answer on, with the headers that all answers carry."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
+            names = {name.lower() for name, _ in headers}
+            headers += [pair for pair in HEADERS.items() if pair[0] not in names]
+            page = any(v.startswith(b"text/html") for n, v in headers if n == b"content-type")
+            if page and b"content-security-policy" not in names:
+                headers.append((b"content-security-policy", PAGE))
+            message = {**message, "headers": headers}
+        with suppress(OSError):  # the client has closed the connection
+            await self._send(message)
+
+    def _record(self, seconds: float) -> None:
+        route = getattr(self.scope.get("route"), "path", None) or "none"
+        # 499 is nginx's status for a client that left before it was answered.
+        status = 499 if self._client_left else self._status
+        metrics.requests.labels(route, str(status)).inc()
+        metrics.seconds.labels(route).observe(seconds)
+        if self.middleware.log_all or status >= 500:  # noqa: PLR2004
+            entry = {
+                "request_id": self.id,
+                "method": self.scope["method"],
+                "path": self.scope["path"],
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 6),
+            }
+            log.log(logging.ERROR if status >= 500 else logging.INFO, "request", extra=entry)  # noqa: PLR2004
+
+
+def context_of(request: Request) -> Any:
+    """The `RequestContext` of a request that came through the middleware."""
+    return request.scope["vitrine"]

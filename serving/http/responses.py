@@ -1,0 +1,61 @@
+"""The forms in which answers and refusals leave the server."""
+
+import io
+from typing import Any
+
+import numpy as np
+from fastapi.responses import Response
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from serving.inference.models import ServedModel
+from serving.observability import metrics
+from serving.problems import MEDIA_TYPE, RequestError
+from serving.schemas import ProblemDocument
+
+NPY = "application/x-npy"
+RETRY = ("overloaded", "answer-too-late", "server-starting", "server-stopping")
+"""Problems after which the client may send the same request again."""
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
+    }
+    for status, description in {
+        "4XX": "The request is refused; `code` and `detail` say why.",
+        "5XX": "The server cannot answer now; `code` and `detail` say why.",
+    }.items()
+}
+"""What the OpenAPI document says about refusals, which every route can give."""
+
+
+def json_response(answer: BaseModel) -> Response:
+    """An answer as JSON."""
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+
+
+def npy_response(model: ServedModel, provider: str, array: np.ndarray) -> Response:
+    """An array as a .npy file; headers name the model and the provider that gave it."""
+    file = io.BytesIO()
+    np.save(file, array)
+    headers = {
+        "Vitrine-Model": model.name,
+        "Vitrine-Model-Hash": model.stamp.hash,
+        "Vitrine-Model-Synthetic": str(model.stamp.synthetic).lower(),
+        "Vitrine-Provider": provider,
+    }
+    return Response(file.getvalue(), headers=headers, media_type=NPY)
+
+
+def problem_response(problem: RequestError, headers: Any = None) -> Response:
+    """A refusal as a problem document (RFC 9457)."""
+    more = dict(headers or {})
+    if problem.code in RETRY:
+        more["Retry-After"] = "1"
+    if problem.code == "no-key":
+        more["WWW-Authenticate"] = "Bearer"
+    if problem.code in {"server-stopping", "request-too-slow"}:
+        more["Connection"] = "close"
+    metrics.refusals.labels(problem.code).inc()
+    return Response(to_json(problem.content()), problem.status, more, MEDIA_TYPE)

@@ -1,0 +1,176 @@
+"""The HTTP surface of faces: `/v1/faces/…`."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from serving.faces import operations
+from serving.faces.operations import EmbeddedFace
+from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Several, Verified
+from serving.faces.store import NewPicture, Retry, fingerprint
+from serving.http.access import bearer
+from serving.http.body import picture_body, read_contents, read_pair
+from serving.http.intake import admit, models_of, run_in
+from serving.http.responses import json_response
+from serving.http.routes.face_parameters import (
+    Aligned,
+    Fmr,
+    Key,
+    ModelName,
+    PersonId,
+    SeveralFaces,
+    access_of,
+    gallery_model,
+    gallery_of,
+)
+from serving.http.routes.gallery import GALLERY, add_gallery_routes
+from serving.inference.models import ServedModel
+from serving.pictures.decode import decode_pictures
+from serving.problems import RequestError
+
+FACES: dict[str, Any] = {"tags": ["faces"], "dependencies": [Depends(bearer)]}
+
+
+def face_routes(pool: ThreadPoolExecutor) -> APIRouter:
+    """Make the routes; `app.state` must hold models, gallery, access and keeps_pictures.
+
+    Args:
+        pool: where pictures are decoded and models run.
+    """
+    router = APIRouter(prefix="/v1/faces")
+    _add_comparisons(router, pool)
+    _add_enrolment(router, pool)
+    add_gallery_routes(router)
+    return router
+
+
+async def _embed(
+    request: Request,
+    pool: ThreadPoolExecutor,
+    model: ServedModel,
+    contents: Sequence[bytes],
+    aligned: bool,
+    several: Several,
+) -> list[EmbeddedFace]:
+    opened = await admit(request, contents, model)
+
+    def work() -> list[EmbeddedFace]:
+        return operations.embed(model, decode_pictures(opened), aligned=aligned, several=several)
+
+    return await run_in(pool, work)
+
+
+def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
+    @router.post(
+        "/verify",
+        response_model=Verified,
+        openapi_extra=picture_body(("first", "second")),
+        **FACES,
+    )
+    async def verify(
+        request: Request,
+        *,
+        aligned: Aligned = False,
+        several: SeveralFaces = "largest",
+        fmr: Fmr = None,
+        model: ModelName = None,
+    ) -> Response:
+        """Say whether two pictures show one person: match, no match, or why it cannot be said."""
+        access_of(request).check(request, "read", "verify")
+        served = operations.face_model(models_of(request), model)
+        threshold = operations.threshold_of(served, fmr)
+        first, second = await _embed(
+            request, pool, served, await read_pair(request), aligned, several
+        )
+        return json_response(operations.verify(served, first, second, threshold))
+
+    @router.post("/embed", response_model=Embedded, openapi_extra=picture_body(("image",)), **FACES)
+    async def embed(
+        request: Request,
+        *,
+        aligned: Aligned = False,
+        several: SeveralFaces = "largest",
+        model: ModelName = None,
+    ) -> Response:
+        """Give the embedding of the face on each picture."""
+        access_of(request).check(request, "read", "embed")
+        served = operations.face_model(models_of(request), model)
+        faces = await _embed(request, pool, served, await read_contents(request), aligned, several)
+        return json_response(
+            Embedded(
+                model=served.stamp,
+                provider=served.runtime.provider,
+                metric=operations.verification(served).metric,
+                faces=tuple(face.found for face in faces),
+                embeddings=[vector.tolist() for vector in operations.vectors_of(faces)],
+            )
+        )
+
+    @router.post(
+        "/identify", response_model=Identified, openapi_extra=picture_body(("image",)), **FACES
+    )
+    async def identify(
+        request: Request,
+        *,
+        aligned: Aligned = False,
+        several: SeveralFaces = "largest",
+        fmr: Fmr = None,
+        top: Annotated[int, Query(ge=1, le=1000, description="number of people to name")] = 5,
+    ) -> Response:
+        """Name the people enrolled who are nearest to the face on each picture."""
+        access_of(request).check(request, "read", "identify")
+        served = await gallery_model(request)
+        threshold = operations.threshold_of(served, fmr)
+        faces = await _embed(request, pool, served, await read_contents(request), aligned, several)
+        gallery = gallery_of(request)
+        return json_response(
+            await run_in_threadpool(operations.identify, served, gallery, faces, threshold, top)
+        )
+
+
+def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
+    @router.put(
+        "/people/{person}/pictures",
+        response_model=EnrolledPictures,
+        openapi_extra=picture_body(("image",)),
+        **GALLERY,
+    )
+    async def enrol(
+        request: Request,
+        person: PersonId,
+        *,
+        aligned: Aligned = False,
+        several: SeveralFaces = "largest",
+        key: Key = None,
+    ) -> Response:
+        """Add pictures of a person. When this is answered they are on disk, and found by all."""
+        actor = access_of(request).check(request, "write")
+        served = await gallery_model(request)
+        contents = await read_contents(request)
+        retry = _retry(key, person, str(aligned), several, *contents)
+        faces = await _embed(request, pool, served, contents, aligned, several)
+        operations.check_usable(served, faces)
+        kept = request.app.state.keeps_pictures
+        new = [
+            NewPicture(person, vector, aligned, content if kept else None, uuid.uuid4().hex)
+            for vector, content in zip(operations.vectors_of(faces), contents, strict=True)
+        ]
+        store = gallery_of(request).store
+        done = await run_in_threadpool(store.enrol, person, served.artifact.hash, new, actor, retry)
+        return json_response(EnrolledPictures(person=person, model=served.stamp, **done._asdict()))
+
+
+def _retry(key: str | None, *parts: str | bytes) -> Retry | None:
+    if key is None:
+        return None
+    if not re.fullmatch(r"[ -~]{1,255}", key):
+        raise RequestError(
+            "bad-parameter", "Idempotency-Key: 1 to 255 printable ASCII characters are accepted."
+        )
+    return Retry(key, fingerprint(*parts))

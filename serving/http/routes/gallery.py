@@ -1,0 +1,148 @@
+"""The HTTP surface of the gallery: who is enrolled, and removing, exporting and importing them."""
+
+import tempfile
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from serving.faces import parquet
+from serving.faces.gallery import Gallery
+from serving.faces.schemas import (
+    ChangeInfo,
+    ChangeList,
+    GalleryInfo,
+    Imported,
+    Person,
+    PersonList,
+    PersonSummary,
+    PictureInfo,
+    Receipt,
+    Search,
+)
+from serving.faces.store import Removed
+from serving.http.access import bearer
+from serving.http.body import read_to_file
+from serving.http.routes.face_parameters import (
+    After,
+    Limit,
+    PersonId,
+    access_of,
+    gallery_model,
+    gallery_of,
+)
+
+MAX_IMPORT_BYTES = 8_000_000_000
+KEPT = "the change log keeps who removed what and when, with the person's id"
+POSTGRESQL = (
+    "PostgreSQL keeps deleted rows in its files until VACUUM FULL, and in its write-ahead log "
+    "until that is recycled"
+)
+READERS = "the write-ahead log still held it when this was answered; the next removal empties it"
+
+GALLERY: dict[str, Any] = {"tags": ["gallery"], "dependencies": [Depends(bearer)]}
+PARQUET = {"schema": {"type": "string", "format": "binary"}}
+
+
+def add_gallery_routes(router: APIRouter) -> None:
+    """Add the routes to the one of `/v1/faces`."""
+    _add_people(router)
+    _add_gallery(router)
+
+
+def _add_people(router: APIRouter) -> None:
+    @router.get("/people", **GALLERY)
+    def people(request: Request, after: After = 0, limit: Limit = 100) -> PersonList:
+        """List the people enrolled, in pages."""
+        access_of(request).check(request, "read")
+        rows = gallery_of(request).lookup.people(after, limit)
+        listed = tuple(
+            PersonSummary(person=r.name, created=r.created, pictures=r.pictures) for r in rows
+        )
+        return PersonList(people=listed, next=rows[-1].number if len(rows) == limit else None)
+
+    @router.get("/people/{person}", **GALLERY)
+    def person(request: Request, person: PersonId) -> Person:
+        """Tell what is stored about a person."""
+        access_of(request).check(request, "read")
+        created, rows = gallery_of(request).lookup.person(person)
+        pictures = tuple(PictureInfo.model_validate(row._asdict()) for row in rows)
+        return Person(person=person, created=created, pictures=pictures)
+
+    @router.delete("/people/{person}/pictures/{picture}", **GALLERY)
+    def remove_picture(request: Request, person: PersonId, picture: str) -> Receipt:
+        """Remove one picture of a person, from everywhere, and give a receipt."""
+        actor = access_of(request).check(request, "write")
+        gallery = gallery_of(request)
+        return _receipt(gallery, person, gallery.store.remove_picture(person, picture, actor))
+
+    @router.delete("/people/{person}", **GALLERY)
+    def remove_person(request: Request, person: PersonId) -> Receipt:
+        """Remove a person with all their pictures, from everywhere, and give a receipt."""
+        actor = access_of(request).check(request, "write")
+        gallery = gallery_of(request)
+        return _receipt(gallery, person, gallery.store.remove_person(person, actor))
+
+
+def _add_gallery(router: APIRouter) -> None:
+    @router.get("", **GALLERY)
+    def gallery(request: Request) -> GalleryInfo:
+        """Tell how large the gallery is and how it is searched."""
+        access_of(request).check(request, "read")
+        source = gallery_of(request)
+        model, change, people, pictures = source.lookup.state()
+        kind, recall = source.search_kind()
+        return GalleryInfo(
+            model=model,
+            people=people,
+            pictures=pictures,
+            change=change,
+            keeps_pictures=request.app.state.keeps_pictures,
+            search=Search(kind=kind, recall=recall),
+        )
+
+    @router.get("/changes", **GALLERY)
+    def changes(request: Request, after: After = 0, limit: Limit = 100) -> ChangeList:
+        """Tell who changed what in the gallery, and when."""
+        access_of(request).check(request, "read")
+        rows = gallery_of(request).lookup.changes(after, limit)
+        listed = tuple(ChangeInfo.model_validate(row._asdict()) for row in rows)
+        return ChangeList(changes=listed, next=rows[-1].number if len(rows) == limit else None)
+
+    @router.get("/export", responses={200: {"content": {parquet.MEDIA_TYPE: PARQUET}}}, **GALLERY)
+    def export(request: Request) -> StreamingResponse:
+        """Give the whole gallery as a Parquet file."""
+        access_of(request).check(request, "read")
+        pieces = parquet.write(gallery_of(request))
+        return StreamingResponse(pieces, media_type=parquet.MEDIA_TYPE)
+
+    @router.post(
+        "/import",
+        openapi_extra={"requestBody": {"required": True, "content": {parquet.MEDIA_TYPE: PARQUET}}},
+        **GALLERY,
+    )
+    async def import_(request: Request) -> Imported:
+        """Add the pictures of an exported Parquet file; what is there already stays as it is."""
+        actor = access_of(request).check(request, "write")
+        served = await gallery_model(request)
+        with tempfile.TemporaryFile() as file:
+            await read_to_file(request, file, MAX_IMPORT_BYTES)
+            return await run_in_threadpool(parquet.read, gallery_of(request), file, served, actor)
+
+
+def _receipt(gallery: Gallery, person: str, removed: Removed) -> Receipt:
+    remains = [KEPT]
+    if not removed.traces_erased:
+        remains.append(READERS if gallery.database.sqlite else POSTGRESQL)
+    return Receipt(
+        person=person,
+        pictures=removed.pictures,
+        embeddings=removed.embeddings,
+        kept_pictures=removed.contents,
+        answers=removed.answers,
+        at=removed.at,
+        change=removed.change,
+        erased=removed.traces_erased,
+        remains=tuple(remains),
+    )

@@ -1,0 +1,78 @@
+"""Routes that look inside a model: zeros after activations, feature maps, drift."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response
+
+from artifacts.runtime import Picture
+from serving.http.body import FIELD, picture_body, read_contents
+from serving.http.intake import admit, models_of, run_in, windows_of
+from serving.http.responses import NPY, json_response, npy_response
+from serving.inference.models import ServedModel
+from serving.inspection import looks
+from serving.observability.tracing import span
+from serving.pictures.decode import decode_pictures
+from serving.schemas import Drift, Inspection
+
+LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
+WithMoments = Annotated[bool, Query(description="also give what the distances are made of")]
+
+PICTURES = picture_body((FIELD,))
+
+
+def add_inspection_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+    """Add the routes that look inside a model.
+
+    Args:
+        app: to add them to.
+        pool: threads that decode pictures and run the graphs.
+    """
+
+    async def look(
+        request: Request, model: ServedModel, operation: Callable[[list[Picture]], Response]
+    ) -> Response:
+        opened = await admit(request, await read_contents(request), model)
+
+        def work() -> Response:
+            pictures = decode_pictures(opened)
+            with span("inference", model=model.name):
+                return operation(pictures)
+
+        return await run_in(pool, work)
+
+    @app.post(
+        "/v1/models/{name}/inspect",
+        tags=["models"],
+        response_model=Inspection,
+        openapi_extra=PICTURES,
+    )
+    async def inspect(request: Request, name: str) -> Response:
+        """Count the exact zeros after every activation, by layer and channel."""
+        model = models_of(request).get(name)
+        return await look(request, model, lambda p: json_response(looks.inspect(model, p)))
+
+    @app.post(
+        "/v1/models/{name}/maps",
+        tags=["models"],
+        responses={200: {"content": {NPY: {}}, "description": "float32 C x H x W as .npy"}},
+        response_class=Response,
+        openapi_extra=PICTURES,
+    )
+    async def maps(request: Request, name: str, layer: LayerName) -> Response:
+        """Give the feature maps of one activation for one picture, as .npy."""
+        model = models_of(request).get(name)
+
+        def answer(pictures: Sequence[Picture]) -> Response:
+            array = looks.feature_map(model, pictures, layer)
+            return npy_response(model, looks.maps_of(model).runtime.provider, array)
+
+        return await look(request, model, answer)
+
+    @app.get("/v1/models/{name}/drift", tags=["models"], response_model_exclude_none=True)
+    def drift(request: Request, name: str, *, moments: WithMoments = False) -> Drift:
+        """Say how far the last answers lie from what the model was validated on."""
+        answer = windows_of(request).read(models_of(request).get(name))
+        return answer if moments else answer.model_copy(update={"reference": None, "moments": None})

@@ -1,0 +1,4 @@
+"""Runs models: loads artifacts, admits and batches pictures, and makes answers.
+
+There is no HTTP in this package.
+"""

@@ -1,0 +1,86 @@
+"""Admission control: bounds the pixels and bytes in flight, not the number of requests.
+
+Requests differ in cost by a factor of 10^5: decoding and inference take time per pixel, waiting
+takes memory per byte. A request that does not fit is refused at once (429), because an unbounded
+queue would answer every client late.
+"""
+
+from serving.observability import metrics
+from serving.pictures.limits import MAX_BODY_BYTES
+from serving.problems import RequestError
+
+MIN_PIXELS = 224 * 224
+"""What a picture counts as at least: the request around it and the network have a cost, too."""
+MAX_BYTES = 16 * MAX_BODY_BYTES
+"""Bytes of request bodies in flight at one worker."""
+
+
+class Budget:
+    """How much work one worker may have in flight.
+
+    Args:
+        pixels: pixels of pictures that wait or are being worked on. A single request is always
+            accepted when no other is in flight, whatever its size.
+        size: bytes of bodies that are arriving, waiting or being worked on.
+    """
+
+    def __init__(self, pixels: int, size: int = MAX_BYTES) -> None:
+        self.pixels = pixels
+        self.bytes = size
+        self.pixels_taken = 0
+        self.bytes_taken = 0
+
+    def place(self) -> "Place":
+        """An empty share of the budget for one request."""
+        return Place(self)
+
+
+class Place:
+    """One request's share of a budget. It is used on the event loop's thread only."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._pixels = 0
+        self._bytes = 0
+
+    def take_bytes(self, size: int) -> None:
+        """Take room for a piece of a body.
+
+        Raises:
+            RequestError: other requests have taken it.
+        """
+        budget = self._budget
+        if budget.bytes_taken > self._bytes and budget.bytes_taken + size > budget.bytes:
+            raise _overloaded(f"{budget.bytes_taken // 1_000_000} MB of requests")
+        self._bytes += size
+        budget.bytes_taken += size
+
+    def give_bytes(self, size: int) -> None:
+        """Give back the room of a piece that is no longer held in memory."""
+        self._bytes -= size
+        self._budget.bytes_taken -= size
+
+    def take_pixels(self, sizes: list[int]) -> None:
+        """Take room for decoded pictures of these numbers of pixels.
+
+        Raises:
+            RequestError: other requests have taken it.
+        """
+        pixels = sum(max(size, MIN_PIXELS) for size in sizes)
+        budget = self._budget
+        if budget.pixels_taken > self._pixels and budget.pixels_taken + pixels > budget.pixels:
+            raise _overloaded(f"{budget.pixels_taken // 1_000_000} megapixels")
+        self._pixels += pixels
+        budget.pixels_taken += pixels
+        metrics.pixels.inc(pixels)
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._budget.bytes_taken -= self._bytes
+        self._budget.pixels_taken -= self._pixels
+        metrics.pixels.dec(self._pixels)
+        self._bytes = self._pixels = 0
+
+
+def _overloaded(taken: str) -> RequestError:
+    return RequestError("overloaded", f"{taken} are under way already; try again a little later.")

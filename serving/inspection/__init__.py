@@ -1,0 +1,1 @@
+"""Looks inside served models: zeros after activations, feature maps, neighbours, drift."""

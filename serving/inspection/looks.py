@@ -1,0 +1,59 @@
+"""Looks inside a served model: zeros after each activation, and feature maps.
+
+There is no HTTP here: the server's handlers and the in-process client both call these functions.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from artifacts.runtime import Picture
+from serving.inference.models import ServedModel
+from serving.inspection.feature_maps import Maps
+from serving.inspection.per_model import PerModel
+from serving.inspection.sparsity import EPSILON, Probe
+from serving.problems import RequestError
+from serving.schemas import Inspection
+
+probe_of = PerModel(lambda model: Probe(model.artifact, model.threads))
+"""The graph of a served model with its activations tapped."""
+maps_of = PerModel(lambda model: Maps(model.artifact, model.threads))
+"""The graph of a served model with its activations as outputs."""
+
+
+def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
+    """Count the exact zeros after every activation.
+
+    Args:
+        model: any.
+        pictures: uint8 H x W x 3, of any mix of sizes; each counts alike.
+    """
+    probe = probe_of(model)
+    return Inspection(
+        model=model.stamp,
+        provider=probe.runtime.provider,
+        pictures=len(pictures),
+        epsilon=EPSILON,
+        layers=probe.layers(pictures),
+    )
+
+
+def feature_map(
+    model: ServedModel, pictures: Sequence[Picture], layer: str
+) -> npt.NDArray[np.float32]:
+    """What one activation gives for one picture, as `Maps.read` returns it.
+
+    Args:
+        model: any.
+        pictures: exactly one, uint8 H x W x 3.
+        layer: as `inspect` names it.
+
+    Raises:
+        RequestError: more than one picture, or no such layer.
+    """
+    if len(pictures) != 1:
+        raise RequestError(
+            "bad-parameter", f"{len(pictures)} pictures were given; maps are of one at a time."
+        )
+    return maps_of(model).read(pictures[0], layer)

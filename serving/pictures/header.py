@@ -1,0 +1,111 @@
+"""Reads the headers of pictures, so that sizes are checked before any pixel is decoded."""
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from typing import NamedTuple
+
+from PIL import Image
+
+from artifacts import InputPolicy
+from artifacts.runtime import Picture
+from serving.pictures.limits import (
+    ACCEPTED,
+    FORMATS,
+    MAX_READS,
+    MAX_REQUEST_PIXELS,
+    check_array,
+    check_scans,
+    check_size,
+)
+from serving.problems import RequestError
+
+# Every size is checked here against the model's input policy, before a pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
+# Whatever Pillow warns about is either refused or makes no difference to the pixels.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class Opened(NamedTuple):
+    """The pictures of one request: their sizes are known and accepted, their pixels not decoded."""
+
+    images: list[Image.Image | Picture]
+    pixels: list[int]
+    """Number of pixels of each picture."""
+    scanned: list[int]
+    """Number of pixels that decoding each picture passes over, counting every scan of a JPEG."""
+
+
+def open_pictures(sources: Sequence[bytes | Picture], policy: InputPolicy) -> Opened:
+    """Read the headers of the pictures of one request and check them against the limits.
+
+    Args:
+        sources: encoded pictures, or uint8 H x W x 3 RGB arrays.
+        policy: of the model they are meant for; its `accepted_side` is enforced.
+
+    Raises:
+        RequestError: names the first picture at fault, counted from 0.
+    """
+    if not sources:
+        raise RequestError("no-picture", "no picture was given; give at least one.")
+    opened = Opened([], [], [])
+    total = 0
+    for index, source in enumerate(sources):
+        try:
+            image = open_picture(source) if isinstance(source, bytes) else check_array(source)
+            width, height = size_of(image)
+            check_size(width, height, policy)
+            scans = check_scans(source, width * height) if isinstance(source, bytes) else 1
+        except RequestError as error:
+            raise error.at(index) from None
+        opened.images.append(image)
+        opened.pixels.append(width * height)
+        opened.scanned.append(scans * width * height)
+        total += width * height
+        if total > MAX_REQUEST_PIXELS:
+            raise RequestError(
+                "too-many-pixels",
+                f"the pictures have more than {MAX_REQUEST_PIXELS // 1_000_000} megapixels "
+                "together; send fewer in a request.",
+            )
+    return opened
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """Read the header of a picture; its pixels stay encoded.
+
+    Raises:
+        RequestError: it is empty or, judged by its content alone, not in an accepted format.
+    """
+    if not content:
+        raise RequestError("no-picture", f"the picture is empty (0 bytes); {ACCEPTED}.")
+    try:
+        # A file of fewer bytes than MAX_READS cannot have that many parts.
+        counted = _CountedReads if len(content) > MAX_READS else BytesIO
+        return Image.open(counted(content), formats=FORMATS)
+    except Exception:  # noqa: BLE001 - Pillow's parsers raise almost anything for malformed headers
+        raise RequestError(
+            "unsupported-format",
+            f"its {len(content)} bytes do not begin as a picture of a format that is read, or end "
+            f"before its size is told; {ACCEPTED}.",
+        ) from None
+
+
+def size_of(image: Image.Image | Picture) -> tuple[int, int]:
+    """Width and height in pixels."""
+    if isinstance(image, Image.Image):
+        return image.size
+    return image.shape[1], image.shape[0]
+
+
+class _CountedReads(BytesIO):
+    """The bytes of a picture, which may be read from only `MAX_READS` times."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As `BytesIO.read`; raises an OSError once the file has been read too often."""
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise OSError("the file has too many parts")
+        return super().read(size)

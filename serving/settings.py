@@ -1,0 +1,188 @@
+"""The settings of the server and its clients: every `VITRINE_…` variable that serving reads."""
+
+import atexit
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic.config import JsonDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from artifacts import VitrineError, artifacts_root
+from artifacts.provenance import cores
+
+PREFIX = "VITRINE_"
+OPENABLE = ("verify", "embed", "identify")
+"""Operations on faces that `VITRINE_OPEN` can open to callers without a key."""
+
+
+def _digits(given: Any) -> Any:
+    """Accept ASCII digits only: `int` would also take "²", "1_000" and signs."""
+    if isinstance(given, str) and not (given.isascii() and given.isdecimal()):
+        raise ValueError
+    return given
+
+
+def _words(given: Any) -> Any:
+    return tuple(re.split(r"[\s,]+", given.strip())) if isinstance(given, str) else given
+
+
+def _openable(given: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := sorted(set(given) - set(OPENABLE)):
+        raise ValueError(f"names {', '.join(unknown)}; what can be opened is {', '.join(OPENABLE)}")
+    return given
+
+
+def _addresses(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(address.startswith("/") for address in given):
+        raise ValueError(
+            "lists addresses such as /v1/models or /metrics, separated by spaces; / closes all"
+        )
+    return given
+
+
+Count = Annotated[int, BeforeValidator(_digits), Field(ge=1)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+NUMBER: JsonDict = {"accepted": "a whole number from 1 on"}
+SWITCH: JsonDict = {"accepted": "1 (yes) or 0 (no)"}
+
+
+class Settings(BaseSettings):
+    """What the environment says, checked. An empty variable counts as one that is not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, enable_decoding=False, frozen=True
+    )
+
+    workers: Count = Field(
+        default_factory=cores,
+        description="number of server processes; one per core by default",
+        json_schema_extra=NUMBER,
+    )
+    runtime: Literal["onnxruntime", "openvino"] = Field(
+        "onnxruntime",
+        description="what runs the models",
+        json_schema_extra={"accepted": "onnxruntime or openvino"},
+    )
+    megapixels: Count = Field(
+        128,
+        description="megapixels of pictures that a worker takes on at once",
+        json_schema_extra=NUMBER,
+    )
+    timeout: Count = Field(
+        60, description="seconds that a request may take", json_schema_extra=NUMBER
+    )
+    log_requests: Literal["0", "1"] = Field(
+        "0",
+        description="1 logs every request, 0 only those that fail",
+        json_schema_extra=SWITCH,
+    )
+    api_keys: Words = Field(
+        (),
+        description="the API keys that are accepted: entries NAME:SCOPES:SHA256, separated by "
+        "spaces; without any, only this machine is served",
+    )
+    open: Annotated[Words, AfterValidator(_openable)] = Field(
+        (),
+        description="operations that need no key although keys are set: any of "
+        + ", ".join(OPENABLE),
+    )
+    closed: Annotated[Words, AfterValidator(_addresses)] = Field(
+        (),
+        description="further addresses that need a key, such as /v1/models /metrics; / closes all",
+    )
+    database: str = Field(
+        "gallery.sqlite3",
+        description="where the gallery of faces is: the path of an SQLite file, or "
+        "postgresql://user:password@host/name",
+    )
+    keep_pictures: Literal["0", "1"] = Field(
+        "0",
+        description="1 keeps enrolled pictures, so that the gallery can move to another model",
+        json_schema_extra=SWITCH,
+    )
+    exact_search: Annotated[int, BeforeValidator(_digits), Field(ge=0)] = Field(
+        100_000,
+        description="number of pictures up to which the gallery is searched exactly",
+        json_schema_extra={"accepted": "a whole number"},
+    )
+    key: str | None = Field(None, description="the API key that clients send")
+
+
+SECRET = ("api_keys", "database", "key")
+"""Settings that may hold a secret: they are listed as set, without their value."""
+
+
+class Listed(NamedTuple):
+    """One setting, as `python -m serving settings` prints it."""
+
+    name: str
+    value: str
+    source: str
+    meaning: str
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        VitrineError: one of them is not valid; it names the variable and what is accepted.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        name = PREFIX + field.upper()
+        extra = Settings.model_fields[field].json_schema_extra
+        if isinstance(extra, dict):
+            message = f"{name}={first['input']}: {extra['accepted']} is expected."
+        else:
+            message = f"{name} {first['ctx']['error']}."
+        raise VitrineError(message) from None
+
+
+def list_settings() -> list[Listed]:
+    """Every setting with its value, where that comes from, and its meaning.
+
+    Raises:
+        VitrineError: as `read_settings`.
+    """
+    settings = read_settings()
+    rows = [
+        Listed(
+            f"{PREFIX}ARTIFACTS",
+            str(artifacts_root()),
+            _source("ARTIFACTS"),
+            "folder of the models",
+        )
+    ]
+    for field, info in Settings.model_fields.items():
+        value = getattr(settings, field)
+        name = field.upper()
+        if field in SECRET and _source(name) == "environment":
+            shown = "(set)"
+        else:
+            shown = " ".join(value) if isinstance(value, tuple) else str(value or "")
+        rows.append(Listed(PREFIX + name, shown, _source(name), str(info.description)))
+    return rows
+
+
+def run_folder() -> Path:
+    """A temporary folder that the workers of this server share, and nobody else.
+
+    It is made once, by the process that starts the workers, and handed on to them in `VITRINE_RUN`.
+    """
+    if "VITRINE_RUN" not in os.environ:
+        os.environ["VITRINE_RUN"] = tempfile.mkdtemp(prefix="vitrine-")
+        atexit.register(shutil.rmtree, os.environ["VITRINE_RUN"], ignore_errors=True)
+    return Path(os.environ["VITRINE_RUN"])
+
+
+def _source(name: str) -> str:
+    return "environment" if os.environ.get(PREFIX + name) else "default"

@@ -1,0 +1,197 @@
+"""API keys: in process, and at a server that has some."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from artifacts import VitrineError
+from serving.client import Client, FaceClient
+from serving.http.access import EVERYBODY, LOCAL, Access, hash_key, is_loopback, make_key
+from serving.problems import RequestError
+from serving.settings import read_settings
+from tests.graphs import face_artifact
+from tests.pictures import encoded, photograph
+from tests.server import running_server
+from tests.serving.http.test_app import refused
+
+KEYS = {
+    scopes: make_key(scopes.replace("+", "-"), scopes) for scopes in ("read", "write", "read+write")
+}
+ENTRIES = " ".join(entry for _, entry in KEYS.values())
+
+
+def request(key: str | None = None, client: str = "10.0.0.1", kind: str = "Bearer") -> Request:
+    headers = [] if key is None else [(b"authorization", f"{kind} {key}".encode())]
+    return Request({"type": "http", "headers": headers, "client": (client, 1)})
+
+
+def access(monkeypatch: pytest.MonkeyPatch, keys: str, opened: str = "") -> Access:
+    monkeypatch.setenv("VITRINE_API_KEYS", keys)
+    monkeypatch.setenv("VITRINE_OPEN", opened)
+    return Access.from_settings(read_settings())
+
+
+def test_keys_open_what_their_scopes_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    control = access(monkeypatch, ENTRIES)
+    for scopes, (key, entry) in KEYS.items():
+        assert key not in entry
+        assert hash_key(key) in entry
+        for scope in ("read", "write"):
+            if scope in scopes:
+                assert control.check(request(key), scope) == scopes.replace("+", "-")
+            else:
+                with pytest.raises(RequestError) as caught:
+                    control.check(request(key), scope)
+                assert caught.value.code == "scope-missing"
+    right = KEYS["read"][0]
+    for wrong in (
+        request(),
+        request(""),
+        request(right[:-1]),
+        request(right, kind="Basic"),
+        request(hash_key(right)),
+        request("\u00e9\u00e9"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            control.check(wrong, "read")
+        assert caught.value.code == "no-key"
+
+
+def test_an_open_operation_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    control = access(monkeypatch, ENTRIES, "verify, identify")
+    assert control.check(request(), "read", "verify") == EVERYBODY
+    assert control.check(request(KEYS["read"][0]), "read", "verify") == "read"
+    for operation in ("embed", None):
+        with pytest.raises(RequestError):
+            control.check(request(), "read", operation)
+
+
+def test_without_keys_this_machine_may_do_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    control = access(monkeypatch, "")
+    for host in ("127.0.0.1", "127.8.8.8", "::1"):
+        assert control.check(request(client=host), "write") == LOCAL
+    for host in ("10.0.0.1", "8.8.8.8", "", "testclient"):
+        with pytest.raises(RequestError) as caught:
+            control.check(request(client=host), "read", "verify")
+        assert caught.value.code == "this-machine-only"
+    for name, value in (("sec-fetch-site", "cross-site"), ("host", "elsewhere.example:3000")):
+        headers = [(name.encode(), value.encode())]
+        page = Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+        with pytest.raises(RequestError) as caught:
+            control.check(page, "write")
+        assert caught.value.code == "this-machine-only"
+    for host in ("127.0.0.1:3000", "[::1]:3000", "localhost"):
+        headers = [(b"sec-fetch-site", b"same-origin"), (b"host", host.encode())]
+        own = Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+        assert control.check(own, "write") == LOCAL
+    assert is_loopback("localhost")
+    assert not is_loopback("0.0.0.0")  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("keys", "opened", "message"),
+    [
+        ("my-secret", "", "entry 1 of VITRINE_API_KEYS"),
+        (f"{ENTRIES} ada:admin:{'0' * 64}", "", "entry 4 of"),
+        (f"ada:read:{'0' * 64},ada:write:{'1' * 64}", "", "two keys of one name"),
+        ("", "verify delete", "VITRINE_OPEN names delete"),
+        ("", "", "VITRINE_CLOSED needs VITRINE_API_KEYS"),
+        (ENTRIES, "", "VITRINE_CLOSED lists addresses"),
+    ],
+)
+def test_settings_that_make_no_sense(
+    monkeypatch: pytest.MonkeyPatch, keys: str, opened: str, message: str
+) -> None:
+    closed = {"VITRINE_CLOSED needs": "/metrics", "VITRINE_CLOSED lists": "metrics"}
+    monkeypatch.setenv("VITRINE_CLOSED", closed.get(message[:20], ""))
+    with pytest.raises(VitrineError, match=message) as caught:
+        access(monkeypatch, keys, opened)
+    assert "my-secret" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("keys")
+    face_artifact(root / "models")
+    settings = {
+        "VITRINE_API_KEYS": ENTRIES,
+        "VITRINE_OPEN": "verify",
+        "VITRINE_CLOSED": "/metrics /v1/models/faces",
+    }
+    with running_server(root / "models", root / "log", **settings) as address:
+        yield address
+
+
+def test_every_route_asks_for_the_key_it_needs(address: str) -> None:
+    picture = encoded(photograph(32, 32))
+    routes = {
+        ("GET", "/v1/faces"): "read",
+        ("GET", "/v1/faces/people"): "read",
+        ("GET", "/v1/faces/people/p"): "read",
+        ("GET", "/v1/faces/changes"): "read",
+        ("GET", "/v1/faces/export"): "read",
+        ("POST", "/v1/faces/embed"): "read",
+        ("POST", "/v1/faces/identify"): "read",
+        ("PUT", "/v1/faces/people/p/pictures"): "write",
+        ("DELETE", "/v1/faces/people/p/pictures/x"): "write",
+        ("DELETE", "/v1/faces/people/p"): "write",
+        ("POST", "/v1/faces/import"): "write",
+        ("POST", "/v1/faces/verify"): None,
+    }
+    described = httpx.get(f"{address}/openapi.json").json()["paths"]
+    listed = {
+        (method.upper(), path.replace("{person}", "p").replace("{picture}", "x"))
+        for path, methods in described.items()
+        for method in methods
+        if path.startswith("/v1/faces") and path != "/v1/faces/classify"
+    }
+    assert listed == set(routes)
+    with httpx.Client(base_url=address, params={"aligned": "true"}, timeout=30) as http:
+        for (method, path), needed in routes.items():
+            for given in (None, "read", "write"):
+                headers = {} if given is None else {"Authorization": f"Bearer {KEYS[given][0]}"}
+                response = http.request(method, path, content=picture, headers=headers)
+                if needed is None or given == needed:
+                    assert response.status_code not in {401, 403, 500}, (method, path, given)
+                elif given is None:
+                    refused(response, "no-key")
+                    assert response.headers["www-authenticate"] == "Bearer"
+                else:
+                    refused(response, "scope-missing")
+        assert http.get("/v1/models").status_code == 200
+
+
+def test_addresses_can_be_closed(address: str) -> None:
+    key = {"Authorization": f"Bearer {KEYS['read'][0]}"}
+    for path in ("/metrics", "/metrics/", "/v1/models/faces", "/v1/models/faces/features"):
+        refused(httpx.get(address + path), "no-key")
+        assert httpx.get(address + path, headers=key).status_code not in {401, 403}
+    for path in ("/v1/models", "/v1/models/other", "/livez", "/readyz", "/docs"):
+        assert httpx.get(address + path).status_code not in {401, 403}
+    with Client(address) as stranger, pytest.raises(RequestError) as caught:
+        stranger.model_info("faces")
+    assert caught.value.code == "no-key"
+    with Client(address, key=KEYS["read"][0]) as client:
+        assert client.model_info("faces").task == "embedding"
+    refused(httpx.post(f"{address}/v1/models:reload"), "no-key")
+    refused(httpx.post(f"{address}/v1/models:reload", headers=key), "scope-missing")
+
+
+def test_the_log_names_the_key(address: str) -> None:
+    picture = encoded(photograph(32, 32))
+    with FaceClient(address, key=KEYS["read+write"][0]) as client:
+        client.enrol("named", [picture], aligned=True)
+        client.remove_person("named")
+        mine = [change for change in client.changes() if change.person == "named"]
+    assert [change.action for change in mine] == [
+        "add person",
+        "enrol",
+        "remove picture",
+        "remove person",
+    ]
+    assert {change.actor for change in mine} == {"read-write"}
+    with FaceClient(address) as client, pytest.raises(RequestError) as caught:
+        client.gallery()
+    assert caught.value.code == "no-key"

@@ -1,0 +1,1 @@
+"""Training, thresholds and figures of face embeddings."""

@@ -1,0 +1,112 @@
+"""Commands of `python -m training` about faces: import networks, set thresholds."""
+
+from pathlib import Path
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+from artifacts import Artifact
+from artifacts.manifest import Manifest
+
+file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+folder_argument = click.argument(
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+
+
+@click.command("import-dlib")
+@file_argument
+def import_dlib_command(file: Path) -> None:
+    """Make the artifact faces-dlib of FILE, dlib_face_recognition_resnet_model_v1.dat."""
+    from training.imports.dlib import import_dlib
+
+    artifact = import_dlib(file)
+    click.echo(
+        f"{artifact.path}; now set its thresholds: python -m training calibrate-faces "
+        f"{artifact.manifest.name} --dataset faces/COLLECTION:train"
+    )
+
+
+@click.command("import-mtcnn")
+@folder_argument
+def import_mtcnn_command(folder: Path) -> None:
+    """Make the graphs of the face detector of FOLDER, with pnet.pt, rnet.pt and onet.pt."""
+    from training.imports.mtcnn import import_mtcnn
+
+    import_mtcnn(folder)
+
+
+@click.command("calibrate-faces")
+@click.argument("name")
+@click.option("--dataset", help="Draw pairs of its people: faces/COLLECTION:SPLIT (or :all).")
+@click.option(
+    "--pairs",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV file with the columns first_person, first, second_person, second (paths).",
+)
+@click.option(
+    "--check", multiple=True, help="Also measure on these people: faces/COLLECTION:SPLIT."
+)
+@click.option(
+    "--fmr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    multiple=True,
+    help="Target false-match rate, as often as wanted; 0.01, 0.001 and 0.0001 by default.",
+)
+@click.option(
+    "--per-person",
+    type=click.IntRange(2),
+    default=8,
+    show_default=True,
+    help="Pictures drawn of a person.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the draw and of the bootstrap.")
+@click.option("--aligned", is_flag=True, help="Pictures are aligned faces: do not look for them.")
+def calibrate_command(
+    name: str,
+    dataset: str | None,
+    pairs: Path | None,
+    check: tuple[str, ...],
+    fmr: tuple[float, ...],
+    per_person: int,
+    seed: int,
+    aligned: bool,
+) -> None:
+    """Set the thresholds of embedding NAME by target false-match rate, and measure them.
+
+    Faces are found and aligned as the server does it. Intervals are a bootstrap over people.
+    """
+    from training.faces.thresholds import TARGETS, calibrate, measure_pairs, measure_people
+
+    if (dataset is None) == (pairs is None):
+        raise click.UsageError("give either --dataset or --pairs.")
+    artifact = Artifact.open(name)
+    if pairs is not None:
+        measured = measure_pairs(artifact, pairs, aligned=aligned)
+    else:
+        measured = measure_people(artifact, str(dataset), per_person, seed, aligned=aligned)
+    others = [measure_people(artifact, each, per_person, seed, aligned=aligned) for each in check]
+    done = calibrate(artifact, measured, others, fmr or TARGETS, seed)
+    Console().print(_table(done.manifest))
+    click.echo(done.path)
+
+
+def _table(manifest: Manifest) -> Table:
+    """Measured rates, of which the card has the intervals: a line for each threshold and set."""
+    heads = ("target", "distance", "FMR", "FNMR", "EER", "face found")
+    table = Table(Column("people", no_wrap=True), *heads, box=box.SIMPLE)
+    for split in dict.fromkeys(metric.split for metric in manifest.metrics):
+        values = {m.name: m.value for m in manifest.metrics if m.split == split}
+        for t in manifest.verification.thresholds if manifest.verification else ():
+            keys = (f"fmr@{t.target_fmr:g}", f"fnmr@{t.target_fmr:g}")
+            table.add_row(
+                split,
+                f"{t.target_fmr:g}",
+                f"{t.distance:.4f}",
+                *(f"{values[k]:.2g}" for k in keys),
+                f"{values['eer']:.4f}",
+                f"{values['found']:.3f}",
+            )
+    return table

@@ -1,0 +1,91 @@
+"""Pictures of how embeddings tell people apart: error rates, distances, neighbours."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from artifacts.runtime import Picture
+from artifacts.verification.curves import Curve
+from artifacts.verification.pairs import Ints, Measured, Vectors
+from training.history import png
+
+SAME, DIFFERENT = "#0072B2", "#D55E00"
+ASKED, NEIGHBOURS = 5, 10
+LEAST_RATE = 1e-4
+"""Where the axes of error rates begin."""
+
+
+def det(curves: Sequence[tuple[str, str, Curve]]) -> bytes:
+    """PNG: false-non-match over false-match rate, logarithmic; a panel for each collection.
+
+    Args:
+        curves: name of the system, of the people, and the rates.
+    """
+    sources = list(dict.fromkeys(source for _, source, _ in curves))
+    figure = Figure(figsize=(1 + 4.6 * len(sources), 5.4), layout="constrained")
+    panels = figure.subplots(1, len(sources), squeeze=False, sharey=True)[0]
+    names = list(dict.fromkeys(name for name, _, _ in curves))
+    for axes, panel in zip(panels, sources, strict=True):
+        for name, source, rates in curves:
+            if source == panel:
+                colour = f"C{names.index(name) % 10}"
+                axes.plot(rates.fmr, rates.fnmr, color=colour, label=name)
+        axes.plot([LEAST_RATE, 1], [LEAST_RATE, 1], color="#999999", linestyle=":")
+        axes.set(xscale="log", yscale="log", xlim=(LEAST_RATE, 1), ylim=(1e-3, 1))
+        axes.set(xlabel="false-match rate", title=panel)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("false-non-match rate")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return png(figure)
+
+
+def distance_plots(systems: Sequence[tuple[str, Measured]]) -> bytes:
+    """PNG: box plot and histogram of same-person and different-person distances per system."""
+    figure = Figure(figsize=(9, 2.3 * len(systems)), layout="constrained")
+    grid = figure.subplots(len(systems), 2, squeeze=False, width_ratios=(1, 2))
+    for (box, histogram), (name, measured) in zip(grid, systems, strict=True):
+        kinds = [measured.distances[measured.same], measured.distances[~measured.same]]
+        drawn = box.boxplot(kinds, tick_labels=["same", "different"], showfliers=False)
+        for line in drawn["medians"]:
+            line.set_color("black")
+        box.set(ylabel="distance")
+        edges = np.linspace(0, max(float(measured.distances.max()), 1e-9), 61).tolist()
+        for values, colour, label in zip(
+            kinds, (SAME, DIFFERENT), ("same person", "different people"), strict=True
+        ):
+            histogram.hist(values, edges, density=True, alpha=0.6, color=colour, label=label)
+        histogram.set(ylabel="density", title=f"{name}, {measured.source}")
+        histogram.legend(frameon=False, fontsize=8)
+    grid[-1][1].set_xlabel("distance")
+    return png(figure)
+
+
+def nearest_pictures(
+    vectors: Vectors, chips: Sequence[Picture] | Picture, people: Ints, name: str, seed: int = 0
+) -> bytes:
+    """PNG: the ten nearest other pictures of five, drawn at random; the same person is framed.
+
+    Args:
+        vectors: N x D.
+        chips: N pictures, uint8 H x W x 3.
+        people: N numbers.
+        name: of the system.
+        seed: of the draw.
+    """
+    asked = np.random.default_rng(seed).permutation(len(vectors))[:ASKED]
+    figure = Figure(figsize=(12, 1.35 * len(asked)), layout="constrained")
+    grid = figure.subplots(len(asked), NEIGHBOURS + 1, squeeze=False)
+    for line, place in zip(grid, asked, strict=True):
+        far = np.linalg.norm(vectors - vectors[place], axis=1)
+        far[place] = -1.0  # itself first, whatever else is as near
+        for axes, other in zip(line, far.argsort(kind="stable"), strict=False):
+            axes.imshow(chips[other])
+            axes.set(xticks=[], yticks=[])
+            alike = people[other] == people[place]
+            colour = "black" if other == place else SAME if alike else DIFFERENT
+            axes.spines[:].set(color=colour, linewidth=3)
+            axes.set_title("" if other == place else f"{far[other]:.2f}", fontsize=8)
+    figure.suptitle(f"{name}: nearest pictures (blue: the same person, orange: another)")
+    return png(figure)

