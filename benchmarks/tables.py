@@ -1,4 +1,4 @@
-"""Tables of what was measured, as they stand in the README."""
+"""Tables of what was measured, as they stand in docs/serve.md."""
 
 import math
 from collections.abc import Iterable, Sequence
