@@ -1,10 +1,11 @@
-"""Runs an artifact's graph on pictures of any size.
+"""Runs the graph of an artifact on pictures of any size.
 
-The one path from pixels to outputs: evaluation after training, the server and the analyses all
-go through it, so they cannot disagree.
+This is the only path from pixels to outputs: evaluation after training, the server and the analyses
+all use it, so they cannot disagree.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -14,13 +15,13 @@ from PIL import Image
 from artifacts.artifact import Artifact
 from artifacts.manifest import InputPolicy
 from artifacts.provenance import cores
-from artifacts.sessions import Engine, OnnxSession
+from artifacts.sessions import Engine, OnnxSession, optimize, runs_on_gpu
 
 Picture = npt.NDArray[np.uint8]
 """H x W x 3, RGB."""
 Outputs = dict[str, npt.NDArray[np.float32]]
 
-# Two pictures of 2048 px fill a batch; of 32 px, eight thousand would.
+# Two pictures of 2048 px fill a batch; it would take eight thousand of 32 px.
 BATCH_PIXELS = 2 * 2048 * 2048
 BATCH_PICTURES = 256
 
@@ -31,11 +32,12 @@ class Runtime:
     Args:
         graph: serialized ONNX model that keeps the contract of `artifacts.graph`.
         policy: how pictures become its input.
-        threads: within one call; 0 takes one per core.
-        name: of the model, for those who count.
-        engine: what runs the graph.
-        spreads: ONNX Runtime on the CPU can also run a batch on all cores, for those who have the
-            machine to themselves; this takes some memory.
+        threads: within one call; 0 uses one per core.
+        name: of the model, for metrics.
+        engine: makes the session that runs the graph.
+        shared: folder for a copy of the graph that this and other processes can share. With it,
+            and with ONNX Runtime on the CPU, the weights are in memory once for all of them, and
+            `run_batch` can also spread a batch over all cores.
 
     Raises:
         ArtifactError: the engine does not accept the graph.
@@ -49,15 +51,20 @@ class Runtime:
         name: str = "unnamed",
         engine: Engine = OnnxSession,
         *,
-        spreads: bool = False,
+        shared: Path | None = None,
     ) -> None:
         self.policy = policy
         self.name = name
-        self._session = engine(graph, threads)
+        file = None
+        if shared is not None and engine is OnnxSession and not runs_on_gpu():
+            file = optimize(graph, shared)
+        self._session = engine(graph, threads) if file is None else OnnxSession(file, threads)
         self.output_names = self._session.output_names
-        self.spreads = spreads and self.provider == "CPUExecutionProvider" and 0 < threads < cores()
-        """Whether `run_batch` can take all cores where it takes but `threads` otherwise."""
-        self._spread = OnnxSession(graph, rests=True) if self.spreads else self._session
+        self.spreads = file is not None and 0 < threads < cores()
+        """Whether `run_batch` can use all cores instead of `threads`."""
+        self._spread = self._session
+        if file is not None and self.spreads:
+            self._spread = OnnxSession(file, rests=True)
 
     @classmethod
     def open(
@@ -66,20 +73,20 @@ class Runtime:
         threads: int = 0,
         engine: Engine = OnnxSession,
         *,
-        spreads: bool = False,
+        shared: Path | None = None,
     ) -> Self:
-        """The runtime of a verified artifact; arguments as above.
+        """Make the runtime of a verified artifact; for the arguments see the class.
 
         Raises:
             ArtifactError: the engine does not accept the graph, or it was replaced meanwhile.
         """
         graph = artifact.read_graph()
         policy = artifact.manifest.input
-        return cls(graph, policy, threads, artifact.name, engine, spreads=spreads)
+        return cls(graph, policy, threads, artifact.name, engine, shared=shared)
 
     @property
     def provider(self) -> str:
-        """What runs it: CUDAExecutionProvider, CPUExecutionProvider, OpenVINO bf16 or f32."""
+        """Such as CUDAExecutionProvider, CPUExecutionProvider or OpenVINO bf16."""
         return self._session.provider
 
     def prepare(self, picture: Picture) -> Picture:
@@ -98,8 +105,8 @@ class Runtime:
 
         Args:
             images: uint8 N x H x W x 3.
-            names: outputs wanted; all by default.
-            spread: over all cores, where the runtime `spreads`.
+            names: of the outputs wanted; all by default.
+            spread: use all cores, where the runtime `spreads`.
 
         Returns:
             Output arrays by name, the first axis N.
@@ -126,7 +133,10 @@ class Runtime:
         return {name: np.stack(values) for name, values in rows.items()}
 
     def _batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[list[int], Picture]]:
-        """Yield (indices, N x H x W x 3) of one size each; BATCH_PIXELS bounds what waits, too."""
+        """Yield (indices, N x H x W x 3), each batch of one size.
+
+        BATCH_PIXELS also bounds the pictures that wait for their batch to fill.
+        """
         waiting: dict[tuple[int, ...], list[tuple[int, Picture]]] = {}
         held = 0
         for index, picture in enumerate(pictures):
@@ -145,7 +155,7 @@ class Runtime:
 
 
 def in_chunks(pictures: Sequence[Picture] | Picture, size: int = 2048) -> Iterator[list[Picture]]:
-    """Pictures, `size` at a time: of files on disk, no more than these are decoded at once."""
+    """Yield pictures, `size` at a time, so that no more files are decoded at the same time."""
     for start in range(0, len(pictures), size):
         yield [pictures[i] for i in range(start, min(start + size, len(pictures)))]
 

@@ -1,12 +1,15 @@
-"""What runs a graph: ONNX Runtime, or OpenVINO where that is installed and asked for.
+"""The runtimes of graphs: ONNX Runtime, or OpenVINO where it is installed and asked for.
 
-Both take uint8 pictures of any size and give the outputs that the graph names.
+Both take uint8 pictures of any size and return the outputs that the graph names.
 """
 
+import hashlib
 import logging
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,9 +32,11 @@ ort_errors = (
     ort_state.RuntimeException,
 )
 
+CPU = "CPUExecutionProvider"
+
 PREPARED_KERNELS = 1000
-"""Kernels that OpenVINO keeps for sizes of pictures that come again. A process with
-EfficientNet-Lite0 had 265 MB after 200 sizes, and 534 MB with the 5,000 that are the default."""
+"""Kernels that OpenVINO caches, one set for each picture size. After 200 sizes, a process with
+EfficientNet-Lite0 took 265 MB; with OpenVINO's default of 5,000 kernels it took 534 MB."""
 
 log = logging.getLogger("vitrine.runtime")
 
@@ -41,39 +46,44 @@ class Session(Protocol):
 
     output_names: tuple[str, ...]
     provider: str
-    """What runs it, as answers say it."""
+    """Name of what runs the graph, as answers state it."""
 
     def run(self, names: Sequence[str], images: npt.NDArray[np.uint8]) -> list[Rows]:
-        """The outputs called `names` for uint8 N x H x W x 3."""
+        """Return the outputs called `names` for uint8 N x H x W x 3."""
 
 
 Engine = Callable[[bytes, int], Session]
-"""Makes a session of a serialized ONNX model and a number of threads; 0 is one per core."""
+"""Makes a session from a serialized ONNX model and a number of threads; 0 uses one per core."""
 
 
 class OnnxSession:
     """A graph in ONNX Runtime, on the GPU if there is one.
 
     Args:
-        graph: serialized ONNX model.
-        threads: within one call; 0 takes one per core.
-        rests: its threads look out for work within a call alone; by default for some time after
-            it, too, which takes cores from others.
+        graph: a serialized ONNX model, or a file that `optimize` wrote. Sessions of one such file
+            share its weights, within this process and with others.
+        threads: within one call; 0 uses one per core.
+        rests: the threads wait for work no longer than 20 us between two operators, and not at all
+            after a call. By default they wait longer, which takes cores from other work.
 
     Raises:
         ArtifactError: ONNX Runtime does not accept the graph.
     """
 
-    def __init__(self, graph: bytes, threads: int = 0, *, rests: bool = False) -> None:
-        options = ort.SessionOptions()
-        # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use
-        options.intra_op_num_threads = threads or cores()
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # a plan of the memory is kept for every shape seen
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.force_spinning_stop", str(int(rests)))
+    def __init__(self, graph: bytes | Path, threads: int = 0, *, rests: bool = False) -> None:
+        options = _options(threads)
+        if rests:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
+            options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
+            options.add_session_config_entry("session.dynamic_block_base", "4")
+        if isinstance(graph, Path):
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.add_session_config_entry("session.use_memory_mapped_ort_model", "1")
+            options.add_session_config_entry("session.use_ort_model_bytes_for_initializers", "1")
+        source = str(graph) if isinstance(graph, Path) else graph
+        providers = [CPU] if isinstance(graph, Path) else _providers()
         try:
-            self._session = ort.InferenceSession(graph, options, providers=_providers())
+            self._session = ort.InferenceSession(source, options, providers=providers)
         except ort_errors as error:
             raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
         self.output_names = tuple(str(o.name) for o in self._session.get_outputs())
@@ -81,9 +91,36 @@ class OnnxSession:
         """Execution provider: CUDAExecutionProvider or CPUExecutionProvider."""
 
     def run(self, names: Sequence[str], images: npt.NDArray[np.uint8]) -> list[Rows]:
-        """As `Session.run`."""
+        """See `Session.run`."""
         rows: list[Rows] = self._session.run(names, {INPUT: images})
         return rows
+
+
+def optimize(graph: bytes, folder: Path) -> Path:
+    """Write a graph, optimized for this machine's CPU, to a file that sessions can share.
+
+    The file is in ONNX Runtime's own format, and holds for this machine and this version of ONNX
+    Runtime only. It is written once for all processes that use the folder.
+
+    Args:
+        graph: serialized ONNX model.
+        folder: where the file is kept; its name is the hash of the graph.
+
+    Raises:
+        ArtifactError: ONNX Runtime does not accept the graph.
+    """
+    file = folder / f"{hashlib.sha256(graph).hexdigest()}.ort"
+    if not file.exists():
+        partial = file.with_suffix(f".{uuid.uuid4().hex}")
+        options = _options(1)
+        options.optimized_model_filepath = str(partial)
+        options.add_session_config_entry("session.save_model_format", "ORT")
+        try:
+            ort.InferenceSession(graph, options, providers=[CPU])
+        except ort_errors as error:
+            raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
+        partial.replace(file)
+    return file
 
 
 class OpenVinoSession:
@@ -91,8 +128,8 @@ class OpenVinoSession:
 
     Args:
         graph: serialized ONNX model.
-        threads: within one call; 0 takes one per core.
-        calls: made at once; more of them wait for one another.
+        threads: within one call; 0 uses one per core.
+        calls: number of calls that run at the same time; further calls wait.
 
     Raises:
         ArtifactError: OpenVINO does not accept the graph.
@@ -110,7 +147,7 @@ class OpenVinoSession:
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": (threads or cores()) * calls,
             "NUM_STREAMS": calls,
-            # every process would bind its threads to the same cores, the first ones
+            # pinning would bind the threads of every process to the same cores
             "ENABLE_CPU_PINNING": False,
             "CPU_RUNTIME_CACHE_CAPACITY": PREPARED_KERNELS,
         }
@@ -122,10 +159,10 @@ class OpenVinoSession:
         self.output_names = tuple(output.name for output in outputs)
         self.provider = f"OpenVINO {precision}"
         """Such as OpenVINO bf16."""
-        self._idle: deque[Any] = deque()  # a request serves one call at a time
+        self._idle: deque[Any] = deque()  # an infer request serves one call at a time
 
     def run(self, names: Sequence[str], images: npt.NDArray[np.uint8]) -> list[Rows]:
-        """As `Session.run`."""
+        """See `Session.run`."""
         try:
             request = self._idle.pop()
         except IndexError:
@@ -138,7 +175,7 @@ class OpenVinoSession:
 
 
 def check_openvino() -> None:
-    """Make sure that OpenVINO can be asked for.
+    """Check that OpenVINO is installed.
 
     Raises:
         VitrineError: it is not installed.
@@ -150,19 +187,34 @@ def check_openvino() -> None:
 
 
 def _last_line(error: Exception) -> str:
-    """The reason; before it stand places in OpenVINO's source."""
+    """The reason for the error; the lines before it name places in OpenVINO's source."""
     return str(error).strip().splitlines()[-1]
 
 
+def _options(threads: int) -> Any:
+    options = ort.SessionOptions()
+    # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use.
+    options.intra_op_num_threads = threads or cores()
+    options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it would keep a memory plan for every shape seen
+    options.log_severity_level = 3
+    return options
+
+
+def runs_on_gpu() -> bool:
+    """Whether sessions of serialized models run on a GPU."""
+    return "CUDAExecutionProvider" in ort.get_available_providers() and has_gpu()
+
+
 def _providers() -> list[str | tuple[str, dict[str, str]]]:
-    """CUDA first where the machine has it, else the CPU, said once in the log."""
-    if "CUDAExecutionProvider" in ort.get_available_providers() and has_gpu():
+    """CUDA first where the machine has it; otherwise the CPU, which is logged."""
+    if runs_on_gpu():
         ort.preload_dlls()
-        # the default tries all convolutions anew for every shape, and doubles what it allocates
+        # The defaults search for the best convolution for every shape, and double each allocation.
         changing = {
             "cudnn_conv_algo_search": "HEURISTIC",
             "arena_extend_strategy": "kSameAsRequested",
         }
-        return [("CUDAExecutionProvider", changing), "CPUExecutionProvider"]
+        return [("CUDAExecutionProvider", changing), CPU]
     log.info("no NVIDIA GPU found: models run on the CPU")
-    return ["CPUExecutionProvider"]
+    return [CPU]

@@ -23,8 +23,6 @@ from serving.problems import RequestError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PROBES = ("/livez", "/readyz", "/healthz")
-"""Addresses that BentoML answers, at any time and without a key."""
 LONG = ("/v1/faces/import", "/v1/faces/export", "/v1/models:reload")
 LONG_SECONDS = 3600.0
 """The deadline of `LONG` addresses: moving a gallery of a million faces takes minutes."""

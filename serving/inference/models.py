@@ -1,4 +1,4 @@
-"""The models of a server: opened from the artifacts, warmed up, chosen by name or by route."""
+"""The models of a server: opened from their artifacts, warmed up, chosen by name or by route."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from serving.problems import RequestError
 from serving.schemas import ModelInfo, ModelList, Stamp, UnavailableModel
 
 ROUTES = ("cifar10", "cars", "digits")
-"""Purposes that are served by classifying."""
+"""Routes that answer with classes."""
 
 
 class ServedModel:
@@ -24,25 +24,28 @@ class ServedModel:
 
     Args:
         artifact: verified.
-        threads: of the runtime, within one call; 0 takes one per core.
-        calls: of the runtime, made at once.
+        threads: of the runtime, within one call; 0 uses one per core.
+        calls: number of calls of the runtime that run at the same time.
+        shared: folder for graphs that several processes share; see `artifacts.Runtime`.
 
     Raises:
         ArtifactError: the graph cannot be run.
-        VitrineError: `VITRINE_RUNTIME` asks for what is not there.
+        VitrineError: `VITRINE_RUNTIME` asks for a runtime that is not installed.
     """
 
-    def __init__(self, artifact: Artifact, threads: int = 0, calls: int = 1) -> None:
+    def __init__(
+        self, artifact: Artifact, threads: int = 0, calls: int = 1, shared: Path | None = None
+    ) -> None:
         self.artifact = artifact
         self.threads = threads
-        self.runtime = open_runtime(artifact, threads, calls)
+        self.runtime = open_runtime(artifact, threads, calls, shared)
         self.reference = read_reference(artifact)
-        """What its answers are compared with, where the artifact has it."""
+        """What drift is measured against, if the artifact has it."""
         self._warm_up()
 
     @property
     def name(self) -> str:
-        """What it is asked for by: the artifact's, with the version if it has one."""
+        """The name that clients ask for: the artifact's, with its version if it has one."""
         return self.artifact.name
 
     @property
@@ -52,7 +55,7 @@ class ServedModel:
 
     @cached_property
     def stamp(self) -> Stamp:
-        """What answers of this model are signed with."""
+        """Identifies the model in its answers."""
         return Stamp(name=self.name, hash=self.artifact.hash, synthetic=self.manifest.synthetic)
 
     @property
@@ -78,13 +81,13 @@ class ServedModel:
         )
 
     def _warm_up(self) -> None:
-        """Answer once, so that the first request is not the one that pays for the set-up."""
+        """Run the graph once, so that the first request does not wait for its set-up."""
         side = max(64, self.manifest.input.accepted_side[0])
         try:
             black = np.zeros((side, side, 3), np.uint8)
             outputs = self.runtime.run([black])
             self.runtime.run_batch(self.runtime.prepare(black)[None], spread=True)
-        except Exception as error:  # noqa: BLE001 - whatever the runtime raises, it cannot serve
+        except Exception as error:  # noqa: BLE001 - whatever it raises, the model cannot be served
             raise ArtifactError(f"the graph cannot be run: {error}") from None
         if self.reference is not None:
             check_fits(self.reference, outputs)
@@ -92,7 +95,7 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Models:
-    """All models of a server, and the artifacts that could not be opened with the reason."""
+    """All models of a server, and the artifacts that could not be opened, with the reason."""
 
     served: dict[str, ServedModel]
     unavailable: dict[str, str]
@@ -104,11 +107,13 @@ class Models:
         threads: int = 0,
         keep: "Models | None" = None,
         calls: int = 1,
+        shared: Path | None = None,
     ) -> Self:
         """Open every artifact under `root` (`artifacts_root()` by default).
 
-        A broken artifact is left out, with its reason: it does not stop the others. What is in
-        `keep` with the same manifest, which has the hashes of all files, is not opened again.
+        A broken artifact is left out, with the reason, and does not stop the others. A model in
+        `keep` whose manifest, and with it the hashes of all its files, is unchanged is kept as it
+        is. The other arguments are those of `ServedModel`.
         """
         root = root or artifacts_root()
         served: dict[str, ServedModel] = {}
@@ -117,17 +122,18 @@ class Models:
             try:
                 artifact = Artifact.open(name, root)
                 old = keep.served.get(name) if keep else None
-                same = old is not None and old.manifest == artifact.manifest
-                served[name] = old if same and old else ServedModel(artifact, threads, calls)
+                if old is None or old.manifest != artifact.manifest:
+                    old = ServedModel(artifact, threads, calls, shared)
+                served[name] = old
             except ArtifactError as error:
-                unavailable[name] = str(error).replace(f"{root}/", "")  # answers tell no paths
+                unavailable[name] = str(error).replace(f"{root}/", "")  # answers reveal no paths
         return cls(served, unavailable)
 
     def get(self, name: str) -> ServedModel:
-        """The model called `name`, or its version that `default_version` tells.
+        """The model called `name`, or the version of it that `default_version` chooses.
 
         Raises:
-            RequestError: unknown, or not loadable.
+            RequestError: there is no such model, or it could not be loaded.
         """
         name = self._version(name)
         if name in self.served:
@@ -139,16 +145,17 @@ class Models:
         )
 
     def of_route(self, route: str) -> list[ServedModel]:
-        """Models of a route, the one that answers by default first.
+        """The models of a route; the first one answers by default.
 
-        Other versions of a model come last. Of the rest real data comes before synthetic, then what
-        its manifest calls default, then the best validation accuracy.
+        Models trained on real data come before those trained on synthetic data, then those whose
+        manifest says `default`, then those with the best validation accuracy. Versions of a model
+        that are not its default come last.
         """
         return [model for model in self._ranked if model.manifest.route == route]
 
     @cached_property
     def _ranked(self) -> list[ServedModel]:
-        # kept: ranking a dozen models anew took 0.15 ms of every request to a route
+        # Cached, because ranking a dozen models took 0.15 ms of every request to a route.
         def rank(model: ServedModel) -> tuple[bool, bool, bool, float, str]:
             accuracy = model.manifest.metric("accuracy", "validation") or 0.0
             manifest = model.manifest
@@ -161,7 +168,7 @@ class Models:
         """The model that answers a request to a route.
 
         Raises:
-            RequestError: none serves the route, or `name` is not one of its models.
+            RequestError: no model serves the route, or `name` is not one of its models.
         """
         models = {m.name: m for m in self.of_route(route)}
         if not models:
@@ -183,7 +190,7 @@ class Models:
         return default_version(name, (*self.served, *self.unavailable))
 
     def list(self) -> ModelList:
-        """All models, and what could not be loaded."""
+        """The answer of `/v1/models`: all models, and the artifacts that could not be loaded."""
         leaders = {route: self.of_route(route) for route in (*ROUTES, "faces")}
         return ModelList(
             models=tuple(model.info for model in self.served.values()),

@@ -1,7 +1,8 @@
-"""What runs the models: ONNX Runtime, or OpenVINO where `VITRINE_RUNTIME` asks for it."""
+"""Chooses what runs a model: ONNX Runtime, or OpenVINO where `VITRINE_RUNTIME` asks for it."""
 
 import logging
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,11 @@ from artifacts.runtime import Picture
 from artifacts.sessions import OpenVinoSession, check_openvino
 from serving.settings import read_settings
 
-BOUND = 0.1
-"""Probabilities, or embeddings of length 1, may differ by this between the two."""
-TRIED = 16
-"""Pictures that both are shown."""
+MAX_DIFFERENCE = 0.1
+"""Largest accepted difference between the two runtimes, in probabilities or in the coordinates of
+embeddings of length 1."""
+COMPARED = 16
+"""Number of generated pictures on which the two are compared."""
 
 log = logging.getLogger("bentoml.vitrine")
 
@@ -33,60 +35,69 @@ def chosen_runtime() -> str:
     return chosen
 
 
-def open_runtime(artifact: Artifact, threads: int = 0, calls: int = 1) -> Runtime:
-    """What answers for an artifact.
+def open_runtime(
+    artifact: Artifact, threads: int = 0, calls: int = 1, shared: Path | None = None
+) -> Runtime:
+    """Open the runtime of an artifact.
 
-    That is ONNX Runtime, by which its figures were measured, unless OpenVINO is asked for, accepts
-    the graph, and gives nearly the same answers to a few generated pictures.
+    That is ONNX Runtime, with which its figures were measured, unless OpenVINO is asked for,
+    accepts the graph, and gives nearly the same answers for a few generated pictures.
 
     Args:
         artifact: verified.
-        threads: within one call; 0 takes one per core.
-        calls: made at once.
+        threads: within one call; 0 uses one per core.
+        calls: number of calls that run at the same time.
+        shared: folder for graphs that several processes share; see `Runtime`.
 
     Raises:
         ArtifactError: ONNX Runtime does not accept the graph.
-        VitrineError: as `chosen_runtime`.
+        VitrineError: see `chosen_runtime`.
     """
-    usual = Runtime.open(artifact, threads, spreads=True)
-    if chosen_runtime() == "onnxruntime":
-        return usual
+    if chosen_runtime() == "openvino":
+        openvino = _open_openvino(artifact, threads, calls)
+        if openvino is not None:
+            return openvino
+    return Runtime.open(artifact, threads, shared=shared)
+
+
+def _open_openvino(artifact: Artifact, threads: int, calls: int) -> Runtime | None:
+    """OpenVINO's runtime; None if it refuses the graph or its answers differ too much."""
+    reference = Runtime.open(artifact, threads)
     try:
-        other = Runtime.open(artifact, threads, partial(OpenVinoSession, calls=calls))
-        apart = difference(artifact, usual, other)
+        openvino = Runtime.open(artifact, threads, partial(OpenVinoSession, calls=calls))
+        measured = difference(artifact, reference, openvino)
     except (ArtifactError, RuntimeError) as error:
         log.warning("model %s stays on ONNX Runtime: %s", artifact.name, error)
-        return usual
-    if not apart <= BOUND:  # so is a difference that is not a number
+        return None
+    name, provider = artifact.name, openvino.provider
+    if not measured <= MAX_DIFFERENCE:  # written so that NaN counts as a difference
         log.warning(
             "model %s stays on ONNX Runtime: %s differs from it by up to %.2g, above %g",
-            artifact.name,
-            other.provider,
-            apart,
-            BOUND,
+            name,
+            provider,
+            measured,
+            MAX_DIFFERENCE,
         )
-        return usual
-    log.info(
-        "model %s: %s differs from ONNX Runtime by up to %.2g", artifact.name, other.provider, apart
-    )
-    return other
+        return None
+    log.info("model %s: %s differs from ONNX Runtime by up to %.2g", name, provider, measured)
+    return openvino
 
 
 def difference(artifact: Artifact, first: Runtime, second: Runtime) -> float:
-    """The greatest between what two runtimes answer to `TRIED` generated pictures.
+    """The largest difference between the answers of two runtimes to `COMPARED` generated pictures.
 
-    Of probabilities, of embeddings scaled to length 1.
+    Probabilities are compared, or embeddings scaled to length 1.
     """
     output = OUTPUTS[artifact.manifest.task]
-    shown = _pictures(max(64, artifact.manifest.input.accepted_side[0]))
+    pictures = _generated(max(64, artifact.manifest.input.accepted_side[0]))
     one, other = (
-        answers(artifact, runtime.run(shown, [output])[output]) for runtime in (first, second)
+        answers(artifact, runtime.run(pictures, [output])[output]) for runtime in (first, second)
     )
     return float(np.abs(one - other).max())
 
 
 def answers(artifact: Artifact, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Calibrated probabilities of logits (N x C), or embeddings (N x D) scaled to length 1."""
+    """Calibrated probabilities from logits (N x C), or embeddings (N x D) scaled to length 1."""
     if artifact.manifest.task == "classification":
         return probabilities(rows, artifact.manifest.temperature)
     unit: npt.NDArray[np.float64] = rows.astype(np.float64)
@@ -94,10 +105,10 @@ def answers(artifact: Artifact, rows: npt.NDArray[np.float32]) -> npt.NDArray[np
     return unit
 
 
-def _pictures(side: int) -> list[Picture]:
-    """Patches of colour that run into one another, from coarse to fine."""
+def _generated(side: int) -> list[Picture]:
+    """Smooth patches of colour, from coarse to fine."""
     random = np.random.default_rng(0)
-    coarse = (random.integers(0, 256, (2 + i, 2 + i, 3), np.uint8) for i in range(TRIED))
+    coarse = (random.integers(0, 256, (2 + i, 2 + i, 3), np.uint8) for i in range(COMPARED))
     return [
         np.asarray(Image.fromarray(p).resize((side, side), Image.Resampling.BICUBIC))
         for p in coarse

@@ -1,12 +1,14 @@
-"""Runs pictures of many requests together: those of one shape share a batch.
+"""Runs the pictures of many requests in batches: pictures of one shape share a batch.
 
-There is no timer: whenever a lane is free, it takes what is queued with the shape of the picture
-that waits longest. An idle server answers at once; a busy one batches what came meanwhile.
+Nothing waits for a batch to fill. Whenever a lane is free, it takes what is queued with the shape
+of the picture that has waited longest, so that an idle server answers at once and a busy one
+batches what arrived in the meantime.
 
-A lane is a thread. It hands answers over together, after some milliseconds or when nothing waits
-any more: written one by one, and as many requests read, each would find the caches of the processor
-full of the network. To hand a picture over to a lane and its answer back takes about as long as the
-smallest networks do: where there is but one lane, those are run on the event loop's own thread.
+A lane is a thread. It delivers answers together, after some milliseconds or when its queue is
+empty: between two runs of a network, the code that answers requests finds the processor's caches
+full of the network, and runs three times as long as for several answers in a row. Handing a picture
+to a lane and its answer back takes about as long as the smallest networks, so with only one lane
+these run on the event loop's own thread.
 """
 
 import asyncio
@@ -27,22 +29,23 @@ from serving.inference.in_flight import InFlight
 from serving.observability import metrics, tracing
 
 CPU_BATCH_BYTES = 128 * 1024
-"""42 pictures of 32 px, or one of 224 px. On a CPU a batch saves the overhead of calls, which are
-dear beside small pictures; beyond that its feature maps leave the caches, and it gets slower."""
+"""Bytes of pictures in a batch on a CPU: 42 of 32 px, or one of 224 px. A batch saves the overhead
+of calls, which is large compared with small pictures. In larger batches the feature maps no longer
+fit the caches, and the network gets slower."""
 GPU_BATCH_BYTES = 64 * 1024 * 1024
 
-QUICK = 0.003
-"""Seconds that a batch may hold the event loop up."""
-WORTH = 0.001
-"""Seconds from which on a batch is spread over all cores, where one request has them all."""
-TURN = 0.012
-"""Seconds after which a lane hands over its answers, once the batch that runs is done."""
+MAX_INLINE_SECONDS = 0.003
+"""Longest time that one batch may block the event loop."""
+MIN_SPREAD_SECONDS = 0.001
+"""Shortest batch that is spread over all cores when one request has the server to itself."""
+DELIVERY_SECONDS = 0.012
+"""Time after which a lane delivers its answers, once the current batch is done."""
 
 Row = dict[str, npt.NDArray[np.float32]]
 
 
 class _Group(NamedTuple):
-    """What may share a batch."""
+    """What pictures must have in common to share a batch."""
 
     runtime: Runtime
     names: tuple[str, ...]
@@ -57,11 +60,12 @@ class _Job:
     future: asyncio.Future[list[Row]]
     rows: list[Row]
     missing: int
+    """Number of pictures whose outputs are not known yet."""
     over: bool = False
-    """Failed, or cancelled: what is queued of it is not run any more."""
+    """Whether the job has failed or was cancelled; its queued pictures are not run any more."""
     queued: float = field(default_factory=perf_counter)
     begun: float = 0.0
-    """When its first picture was taken; as `queued`, a reading of `perf_counter`."""
+    """When its first picture was taken from the queue; a reading of `perf_counter`, as `queued`."""
 
 
 class _Item(NamedTuple):
@@ -72,28 +76,27 @@ class _Item(NamedTuple):
     picture: Picture
 
 
-_Done = tuple[_Job, Exception | None]
+_Finished = tuple[_Job, Exception | None]
 
 
 class Scheduler:
     """Batches pictures by model and shape, and runs the batches on its own threads.
 
-    One for the process, because the models share its cores.
+    A process has one scheduler, because all models share the process's cores.
 
     Args:
-        lanes: batches that run at once.
+        lanes: number of batches that run at the same time.
+        in_flight: counts the requests at all workers of the server.
     """
 
-    in_flight: InFlight | None = None
-    """Of all workers of the server; without it no request counts as alone."""
-
-    def __init__(self, lanes: int) -> None:
+    def __init__(self, lanes: int, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
         self._groups: dict[_Group, deque[_Item]] = {}  # in the order of their oldest picture
         self._changed = Condition()
         self._closed = False
         self._pace: WeakKeyDictionary[Runtime, float] = WeakKeyDictionary()
-        """Seconds of processor time for a byte of pictures, as a model's last batch took."""
-        self._alone = lanes == 1
+        """Seconds of processor time per byte of pictures, from the latest batch of each model."""
+        self._single_lane = lanes == 1
         self._threads = [
             Thread(target=self._lane, name=f"vitrine-lane-{index}", daemon=True)
             for index in range(lanes)
@@ -103,45 +106,43 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        """Pictures that wait for a lane."""
+        """Number of pictures that wait for a batch."""
         with self._changed:
             return sum(len(items) for items in self._groups.values())
 
     async def run(
         self, runtime: Runtime, pictures: Sequence[Picture], names: Sequence[str]
     ) -> Outputs:
-        """As `Runtime.run`, in batches shared with other requests; none of them waits for company.
+        """Return what `Runtime.run` would, from batches that are shared with other requests.
 
-        A failure of one picture fails this request alone: the others of its batch are run again,
-        each by itself. A task that is cancelled takes its pictures out of the queue.
+        If a batch fails, its pictures are run again one by one, so that only the request whose
+        picture is at fault fails. If the calling task is cancelled, its pictures leave the queue.
 
         Args:
             runtime: of a served model.
-            pictures: prepared by it, at least one.
-            names: outputs wanted.
+            pictures: prepared by the runtime, at least one.
+            names: of the outputs wanted.
 
         Raises:
-            Exception: what ONNX Runtime raised for a picture of this request.
+            Exception: whatever ONNX Runtime raised for a picture of this request.
         """
         loop = asyncio.get_running_loop()
         job = _Job(loop, loop.create_future(), [{}] * len(pictures), len(pictures))
-        if self.in_flight is not None:
-            self.in_flight.enter()
+        self._in_flight.enter()
         try:
             self._put(runtime, job, pictures, tuple(names))
             rows = await job.future
         except asyncio.CancelledError:
-            self._drop(job)
+            self._remove(job)
             raise
         finally:
-            if self.in_flight is not None:
-                self.in_flight.leave()
+            self._in_flight.leave()
         tracing.record("queue", job.queued, job.begun, queue="batch")
         tracing.record("inference", job.begun, perf_counter(), model=runtime.name)
         return {name: np.stack([row[name] for row in rows]) for name in names}
 
     def close(self) -> None:
-        """End the threads, after what they run now."""
+        """End the threads, each after the batch that it is running."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -154,15 +155,15 @@ class Scheduler:
         with self._changed:
             for place, picture in enumerate(pictures):
                 group = _Group(runtime, names, picture.shape)
-                here = self._at_once(group, picture.nbytes) > 0
-                if here and group not in self._groups:
-                    job.loop.call_soon(self._run_here, group)
+                inline = self._inline_pictures(group, picture.nbytes) > 0
+                if inline and group not in self._groups:
+                    job.loop.call_soon(self._run_inline, group)
                 self._groups.setdefault(group, deque()).append(_Item(job, place, picture))
-                if not here:
+                if not inline:
                     self._changed.notify(len(self._threads))
             metrics.queued.inc(len(pictures))
 
-    def _drop(self, job: _Job) -> None:
+    def _remove(self, job: _Job) -> None:
         with self._changed:
             job.over = True
             for group, items in list(self._groups.items()):
@@ -180,51 +181,54 @@ class Scheduler:
                     self._changed.wait()
                 if self._closed:
                     return
-            _deliver(self._turn())
+            _deliver(self._run_batches())
 
-    def _turn(self) -> list[_Done]:
-        """Run what waits, longest first; what is done when the turn is over or nothing waits."""
-        end = perf_counter() + TURN
-        done: list[_Done] = []
+    def _run_batches(self) -> list[_Finished]:
+        """Run batches, oldest pictures first, until it is time to deliver or the queue is empty."""
+        end = perf_counter() + DELIVERY_SECONDS
+        finished: list[_Finished] = []
         while True:
             with self._changed:
                 if not self._groups:
-                    return done
-                group = next(iter(self._groups))  # of the picture that waits longest
+                    return finished
+                group = next(iter(self._groups))  # the group of the picture that waits longest
                 items = self._take(group)
-            done += self._run(group, items)
+            _record_start(group, items)
+            finished += self._run(group, items)
             if perf_counter() > end:
-                return done
+                return finished
 
-    def _at_once(self, group: _Group, size: int) -> int:
-        """Pictures of `size` bytes that the event loop may run in one batch; 0 leaves all to lanes.
+    def _inline_pictures(self, group: _Group, size: int) -> int:
+        """How many pictures of `size` bytes the event loop may run in one batch.
 
-        With several lanes, other cores would be idle meanwhile.
+        It is 0 where lanes run everything: with several of them, other cores would idle meanwhile.
         """
         pace = self._pace.get(group.runtime)
-        if pace is None or not self._alone or _on_gpu(group):
+        if pace is None or not self._single_lane or _on_gpu(group):
             return 0
-        return int(QUICK / (pace * size))
+        return int(MAX_INLINE_SECONDS / (pace * size))
 
     def _has_all_cores(self, group: _Group, size: int) -> bool:
-        """Whether a batch of `size` bytes may take all cores, and would gain by it."""
-        worth = group.runtime.spreads and self._pace.get(group.runtime, 0.0) * size >= WORTH
-        return worth and self.in_flight is not None and self.in_flight.alone
+        """Whether a batch of `size` bytes may use all cores, and would gain by it."""
+        seconds = self._pace.get(group.runtime, 0.0) * size
+        gains = group.runtime.spreads and seconds >= MIN_SPREAD_SECONDS
+        return gains and self._in_flight.alone
 
-    def _run_here(self, group: _Group) -> None:
-        """Run a batch on the event loop's thread; what is left waits for other requests' turn."""
+    def _run_inline(self, group: _Group) -> None:
+        """Run a batch on the event loop's thread; the rest of the group waits its turn."""
         with self._changed:
             if group not in self._groups:
                 return  # a lane has taken it
-            most = self._at_once(group, self._groups[group][0].picture.nbytes)
+            most = self._inline_pictures(group, self._groups[group][0].picture.nbytes)
             items = self._take(group, max(1, most))
             left = group in self._groups
+        _record_start(group, items)
         if left:
-            asyncio.get_running_loop().call_soon(self._run_here, group)
+            asyncio.get_running_loop().call_soon(self._run_inline, group)
         _deliver(self._run(group, items))
 
     def _take(self, group: _Group, most: int | None = None) -> list[_Item]:
-        """A batch of a group; what is left of it goes to the end of the line."""
+        """Take a batch of a group; the rest of the group goes to the end of the line."""
         waiting = self._groups.pop(group)
         budget = GPU_BATCH_BYTES if _on_gpu(group) else CPU_BATCH_BYTES
         count = min(max(1, budget // waiting[0].picture.nbytes), most or len(waiting), len(waiting))
@@ -234,30 +238,29 @@ class Scheduler:
         metrics.queued.dec(count)
         return items
 
-    def _run(self, group: _Group, items: list[_Item]) -> list[_Done]:
-        """Run a batch; the requests that have all their answers by it, or cannot have them."""
-        _note_start(group, items)
+    def _run(self, group: _Group, items: list[_Item]) -> list[_Finished]:
+        """Run a batch; return the jobs that it completes or fails."""
         items = [item for item in items if not item.job.over]
         if not items:
             return []
         try:
             outputs = self._outputs(group, np.stack([item.picture for item in items]))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to who asked
+        except Exception as error:  # noqa: BLE001 - the request that asked gets it, whatever it is
             if len(items) == 1:
                 items[0].job.over = True
                 return [(items[0].job, error)]
-            return [done for item in items for done in self._run(group, [item])]
-        done: list[_Done] = []
+            return [finished for item in items for finished in self._run(group, [item])]
+        finished: list[_Finished] = []
         for index, (job, place, _) in enumerate(items):
             job.rows[place] = {name: outputs[name][index] for name in group.names}
             with self._changed:
                 job.missing -= 1
                 if not job.missing:
-                    done.append((job, None))
-        return done
+                    finished.append((job, None))
+        return finished
 
     def _outputs(self, group: _Group, batch: Picture) -> Outputs:
-        """Of a batch (N x H x W x 3); how long it took is noted."""
+        """Run a batch (N x H x W x 3), and record the model's pace."""
         spread = self._has_all_cores(group, batch.nbytes)
         begun = thread_time()
         outputs = group.runtime.run_batch(batch, group.names, spread=spread)
@@ -266,7 +269,7 @@ class Scheduler:
         return outputs
 
 
-def _note_start(group: _Group, items: list[_Item]) -> None:
+def _record_start(group: _Group, items: list[_Item]) -> None:
     now = perf_counter()
     metrics.batch_wait.observe(now - items[0].job.queued)
     metrics.batches.labels(group.runtime.name).observe(len(items))
@@ -274,10 +277,10 @@ def _note_start(group: _Group, items: list[_Item]) -> None:
         item.job.begun = item.job.begun or now
 
 
-def _deliver(done: list[_Done]) -> None:
-    """Wake the requests, with one call to each event loop that is another thread's."""
+def _deliver(finished: list[_Finished]) -> None:
+    """Wake the requests, with a single call to each event loop of another thread."""
 
-    def resolve(jobs: list[_Done]) -> None:
+    def resolve(jobs: list[_Finished]) -> None:
         for job, error in jobs:
             if job.future.done():
                 continue
@@ -287,14 +290,14 @@ def _deliver(done: list[_Done]) -> None:
                 job.future.set_exception(error)
 
     here = None
-    with suppress(RuntimeError):  # a lane
+    with suppress(RuntimeError):  # raised on a lane, which has no event loop
         here = asyncio.get_running_loop()
-    for loop in {job.loop for job, _ in done}:
-        mine = [(job, error) for job, error in done if job.loop is loop]
+    for loop in {job.loop for job, _ in finished}:
+        mine = [(job, error) for job, error in finished if job.loop is loop]
         if loop is here:
             resolve(mine)
             continue
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
             loop.call_soon_threadsafe(resolve, mine)
 
 

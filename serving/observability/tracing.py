@@ -32,7 +32,6 @@ def traced(app: "ASGIApp") -> "ASGIApp":
     global _provider  # noqa: PLW0603 - one for the process, as its metrics
     if not _wanted():
         return app
-    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")  # names that are stable
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware

@@ -62,7 +62,7 @@ def test_answers_say_what_ran(artifact: Artifact) -> None:
 def test_a_model_that_would_answer_otherwise_stays(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runtimes, "BOUND", -1.0)
+    monkeypatch.setattr(runtimes, "MAX_DIFFERENCE", -1.0)
     monkeypatch.setattr(runtimes.log, "propagate", True)
     assert "OpenVINO" not in runtimes.open_runtime(artifact, 1).provider
     assert "stays on ONNX Runtime: OpenVINO" in caplog.text

@@ -29,8 +29,8 @@ SIZES = [(32, 32), (32, 20), (20, 32), (97, 131), (48, 48), (24, 24), (300, 200)
 class Recorded(Runtime):
     """A runtime that keeps the shapes of its batches, and begins none while its gate is closed."""
 
-    def __init__(self, graph: onnx.ModelProto, *, spreads: bool = False) -> None:
-        super().__init__(graph.SerializeToString(), InputPolicy(), threads=1, spreads=spreads)
+    def __init__(self, graph: onnx.ModelProto, *, shared: Path | None = None) -> None:
+        super().__init__(graph.SerializeToString(), InputPolicy(), threads=1, shared=shared)
         self.spread: list[bool] = []
         self.batches: list[tuple[int, ...]] = []
         self.threads: list[str] = []
@@ -49,8 +49,8 @@ class Recorded(Runtime):
 
 
 @pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    scheduler = Scheduler(lanes=1)
+def scheduler(tmp_path: Path) -> Iterator[Scheduler]:
+    scheduler = Scheduler(1, InFlight(tmp_path))
     yield scheduler
     scheduler.close()
 
@@ -108,8 +108,10 @@ def test_200_pictures_of_mixed_sizes_at_once_get_the_answers_they_get_alone(
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_quick_batches_stay_on_the_event_loop_where_there_is_one_lane(lanes: int) -> None:
-    scheduler = Scheduler(lanes)
+def test_quick_batches_stay_on_the_event_loop_where_there_is_one_lane(
+    lanes: int, tmp_path: Path
+) -> None:
+    scheduler = Scheduler(lanes, InFlight(tmp_path))
     runtime = Recorded(tiny_model())
     runtime.gate.set()
     large = 2048
@@ -136,11 +138,11 @@ def test_quick_batches_stay_on_the_event_loop_where_there_is_one_lane(lanes: int
 
 @pytest.mark.skipif(cores() == 1, reason="one core has nothing to spread over")
 def test_a_request_that_is_alone_at_all_workers_takes_all_cores(tmp_path: Path) -> None:
-    runtime = Recorded(tiny_model(), spreads=True)
+    runtime = Recorded(tiny_model(), shared=tmp_path)
     runtime.gate.set()
     picture = pixels(2048, 2048, 0)
-    scheduler, other = Scheduler(lanes=1), InFlight(tmp_path, 2, 2)
-    scheduler.in_flight = InFlight(tmp_path, 1, 2)
+    other = InFlight(tmp_path, 2, 2)
+    scheduler = Scheduler(1, InFlight(tmp_path, 1, 2))
 
     async def ask() -> list[npt.NDArray[np.float32]]:
         # the pace is known from the first batch on; then another worker has a request for a time

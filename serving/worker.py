@@ -1,0 +1,153 @@
+"""One worker process of the server: its application, its models, and how they are loaded.
+
+`serving.service` imports this module in the workers only: it brings in everything that answering
+takes, which the process that starts the workers has no use for.
+"""
+
+import gc
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from artifacts import artifacts_root
+from artifacts.artifact import INT8_FILE
+from artifacts.provenance import cores
+from serving.faces.gallery import Gallery
+from serving.faces.operations import face_model, verification
+from serving.http.access import Access
+from serving.http.app import create_app
+from serving.http.fast_path import FastPath
+from serving.http.intake import Answerer
+from serving.http.middleware import Middleware
+from serving.http.pages import SAMPLE
+from serving.inference.admission import Budget
+from serving.inference.in_flight import InFlight
+from serving.inference.models import ROUTES, Models
+from serving.inference.scheduler import Scheduler
+from serving.inspection.recent_answers import Windows
+from serving.lifecycle import Lifecycle, Siblings
+from serving.observability import metrics, tracing
+from serving.observability.logs import configure as configure_logs
+from serving.problems import RequestError
+from serving.settings import Settings
+
+THREADS = 1
+"""Threads of the runtime within one call."""
+
+log = logging.getLogger("bentoml.vitrine")  # a child of BentoML's logger: it shares its format
+
+
+class Worker:
+    """One process that answers requests.
+
+    Args:
+        settings: of the server.
+        index: of this worker, from 1.
+    """
+
+    def __init__(self, settings: Settings, index: int) -> None:
+        self.settings = settings
+        self.index = index
+        self.lanes = max(1, cores() // settings.workers)
+        """Batches that run at the same time, each on one thread. Measured on two cores: two calls
+        with one thread each gave 1.6 times the pictures per second of one call with two."""
+        # Decoding has threads of its own, so that it continues while models run.
+        pool = ThreadPoolExecutor(max_workers=max(2, self.lanes), thread_name_prefix="vitrine")
+        scheduler = Scheduler(self.lanes, InFlight(metrics.FOLDER, index, settings.workers))
+        answer = Answerer(pool, scheduler)
+        self.app = create_app(pool, answer)
+        self.app.state.models = Models({}, {})
+        self.app.state.windows = Windows(metrics.FOLDER, index)
+        self.app.state.keeps_pictures = settings.keep_pictures == "1"
+        self.middleware = Middleware(
+            FastPath(self.app, answer),
+            settings.timeout,
+            Budget(settings.megapixels * 1_000_000),
+            log_all=settings.log_requests == "1",
+        )
+        self.outermost = tracing.traced(self.middleware)
+        """The middleware, traced if the environment asks for traces."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether all models are warm, the gallery is read, and requests are accepted."""
+        return self.middleware.closed is None and bool(self.app.state.models.served)
+
+    def start(self, url: str) -> None:
+        """Load the models, in the background where requests are answered meanwhile.
+
+        Args:
+            url: of the server, to be shown to whoever started it.
+
+        Raises:
+            VitrineError: a setting is not valid.
+        """
+        configure_logs()
+        metrics.forget_the_dead()
+        access = Access.from_settings(self.settings)
+        if access.closed:
+            self.middleware.check = access.check_address
+        siblings = Siblings(metrics.FOLDER, self.index, self.settings.workers)
+        state = self.app.state
+        state.access = access
+        state.gallery = Gallery.from_settings(self.settings, threads=THREADS)
+        state.lifecycle = Lifecycle(siblings, self.middleware, lambda: self._load(url))
+        state.lifecycle.start()
+
+    def end(self) -> None:
+        """Remove this worker's in-flight counts, and send the traces that are left."""
+        metrics.forget_this()
+        tracing.end()
+
+    def _load(self, url: str) -> None:
+        """Load the artifacts that have changed, and have their models answer from now on."""
+        known = self.app.state.models
+        models = Models.load(threads=THREADS, keep=known, calls=self.lanes, shared=metrics.FOLDER)
+        _load_gallery(models, self.app.state.gallery)
+        self.app.state.models = models
+        _freeze_loaded_objects()
+        if self.index == 1 and not known.served:
+            self._announce(models, url)
+
+    def _announce(self, models: Models, url: str) -> None:
+        """Log once which models are served, on what, and what to try first."""
+        listed = models.list()
+        for model in listed.models:
+            int8 = models.served[model.name].artifact.model_file == INT8_FILE
+            notes = " in 8-bit integers" * int8
+            notes += " (trained on synthetic pictures)" * model.synthetic
+            log.info("model %s on %s%s", model.name, model.provider, notes)
+        for broken in listed.unavailable:
+            log.error("model %s is NOT SERVED: %s", broken.name, broken.reason)
+        if not listed.models:
+            log.error("NO MODEL TO SERVE under %s: not ready", artifacts_root())
+        elif not any("CUDA" in model.provider for model in listed.models):
+            log.warning("NO GPU IN USE: all models run on the CPU")
+        if not self.app.state.access.keys:
+            log.warning("NO API KEYS: faces answer to this machine only, and to all on it")
+        log.info("%d workers x %d runtime threads", self.settings.workers, self.lanes)
+        for route in [route for route in ROUTES if route in listed.defaults][:1]:
+            sample = os.path.relpath(SAMPLE)
+            log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, url, route)
+        log.info("in a browser: %s, described at %s/docs", url, url)
+
+
+def _load_gallery(models: Models, gallery: Gallery) -> None:
+    """Fill the index before the worker is ready; without a face model, nothing is opened."""
+    if not models.of_route("faces"):
+        return
+    try:
+        model = face_model(models, hash_=gallery.lookup.model())
+        gallery.load(model.artifact.hash, verification(model).metric)
+    except RequestError as error:  # the other routes can answer all the same
+        log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all
+
+
+def _freeze_loaded_objects() -> None:
+    """Exempt what is loaded from garbage collection, whose passes over it halt every request.
+
+    Objects of an earlier load are collected first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
