@@ -101,7 +101,7 @@ def running(setting: Setting, artifact: Artifact, folder: Path) -> Iterator[Runn
         )
     server = Running(port, psutil.Process(process.pid))
     try:
-        _wait(server, log)
+        wait_until_ready(server, log)
         yield server
     finally:
         family = server.family() if process.poll() is None else []
@@ -142,7 +142,7 @@ def _environment(setting: Setting, artifact: Artifact, folder: Path) -> Mapping[
     }
 
 
-def _wait(server: Running, log: Path) -> None:
+def wait_until_ready(server: Running, log: Path) -> None:
     """Until it takes connections and all its workers had time to open the model."""
     deadline = time.monotonic() + START
     while time.monotonic() < deadline and server.process.is_running():

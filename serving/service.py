@@ -20,6 +20,7 @@ PROBES = ("/livez", "/readyz", "/healthz")
 # fragments that nothing large fits into again: memory grew by half under mixed load.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every thread would have an arena of its own
 
 # Made before the workers are started, so that they inherit it, and before anything in them imports
 # prometheus_client, which reads the variable only once.
