@@ -19,18 +19,18 @@ from types import FrameType
 from serving.http.middleware import Middleware
 from serving.problems import RequestError
 
-POLL = 0.2
+POLL_SECONDS = 0.2
 """Seconds between two looks."""
-MAX_PAUSE = 30.0
+MAX_RETRY_SECONDS = 30.0
 """Seconds until what could not be loaded is tried again; twice as long each time, up to this."""
-ENDING = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a worker to end."""
 STOPPING = RequestError("server-stopping", "the server is stopping; what it took on it answers.")
 
 log = logging.getLogger("bentoml.vitrine")
 
 
-class Siblings:
+class WorkerGroup:
     """What the workers of one server tell each other.
 
     Args:
@@ -52,19 +52,19 @@ class Siblings:
     def wait_for_first(self) -> None:
         """Until worker 1 has its models: it must be the last to say that the server is starting."""
         while self._index != 1 and not self._started.exists():
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
 
-    def loaded(self, generation: int) -> None:
+    def report_loaded(self, generation: int) -> None:
         """Tell that this worker has the artifacts of a generation."""
         _write(self._folder / f"worker-{self._index}", generation)
         if self._index == 1:
             self._started.touch()
 
-    def generation(self) -> int:
+    def requested_generation(self) -> int:
         """Which artifacts are asked for."""
         return _read(self._folder / "generation")
 
-    def next_generation(self) -> int:
+    def request_generation(self) -> int:
         """Ask all workers to load what is there now."""
         generation = time.time_ns()
         _write(self._folder / "generation", generation)
@@ -84,18 +84,18 @@ class Lifecycle:
     """Starts and stops a worker.
 
     Args:
-        siblings: as above.
+        workers: as above.
         middleware: that is let in and held off.
         load: loads the artifacts, warms them up and puts them in place; called in any thread.
     """
 
     def __init__(
-        self, siblings: Siblings, middleware: Middleware, load: Callable[[], None]
+        self, workers: WorkerGroup, middleware: Middleware, load: Callable[[], None]
     ) -> None:
-        self.siblings = siblings
+        self.workers = workers
         self._middleware = middleware
         self._load = load
-        self._has = -1
+        self._loaded_generation = -1
 
     def start(self) -> None:
         """Load, and keep to what is asked for from then on.
@@ -103,63 +103,65 @@ class Lifecycle:
         The first worker of a server loads while it answers that it is starting; all others are
         connected to only when they have their models.
         """
-        if not self.siblings.first:
-            with _ended_at_once():
-                self._catch_up()
-                self.siblings.wait_for_first()
-        _at_the_end(self._middleware)
-        threading.Thread(target=self._follow, name="vitrine-artifacts", daemon=True).start()
+        if not self.workers.first:
+            with _default_signal_handlers():
+                self._load_if_requested()
+                self.workers.wait_for_first()
+        _drain_on_stop_signals(self._middleware)
+        threading.Thread(
+            target=self._keep_up_to_date, name="vitrine-artifacts", daemon=True
+        ).start()
 
     async def reload(self) -> None:
         """Have all workers load what is there now; returns when all answer with it."""
-        generation = self.siblings.next_generation()
-        while not self.siblings.all_have(generation):  # noqa: ASYNC110 - they are processes
-            await asyncio.sleep(POLL)
+        generation = self.workers.request_generation()
+        while not self.workers.all_have(generation):  # noqa: ASYNC110 - they are processes
+            await asyncio.sleep(POLL_SECONDS)
 
-    def _follow(self) -> None:
-        pause = POLL
+    def _keep_up_to_date(self) -> None:
+        pause = POLL_SECONDS
         while True:
             try:
-                self._catch_up()
-                pause = POLL
+                self._load_if_requested()
+                pause = POLL_SECONDS
             except Exception:
-                pause = min(2 * pause, MAX_PAUSE)
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
                 log.exception("the artifacts could not be loaded")
-                if self._has < 0:
+                if self._loaded_generation < 0:
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
             time.sleep(pause)
 
-    def _catch_up(self) -> None:
-        generation = self.siblings.generation()
-        if generation == self._has:
+    def _load_if_requested(self) -> None:
+        generation = self.workers.requested_generation()
+        if generation == self._loaded_generation:
             return
         self._load()
-        if self._has < 0 and self._middleware.closed is not STOPPING:
+        if self._loaded_generation < 0 and self._middleware.closed is not STOPPING:
             self._middleware.closed = None
-        self._has = generation
-        self.siblings.loaded(generation)
+        self._loaded_generation = generation
+        self.workers.report_loaded(generation)
 
 
 @contextmanager
-def _ended_at_once() -> Iterator[None]:
+def _default_signal_handlers() -> Iterator[None]:
     """A worker that nobody is connected to has nothing to finish: SIGTERM need not wait for it."""
-    before = [signal.signal(number, signal.SIG_DFL) for number in ENDING]
+    before = [signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS]
     try:
         yield
     finally:
-        for number, handler in zip(ENDING, before, strict=True):
+        for number, handler in zip(STOP_SIGNALS, before, strict=True):
             signal.signal(number, handler)
 
 
-def _at_the_end(middleware: Middleware) -> None:
+def _drain_on_stop_signals(middleware: Middleware) -> None:
     """On SIGTERM refuse what is new and finish what was taken on; only then let uvicorn end."""
     loop = asyncio.get_running_loop()
-    ends = {number: signal.getsignal(number) for number in ENDING}
+    ends = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     async def drain(number: int) -> None:
         while middleware.in_flight:  # noqa: ASYNC110 - counted where an event would cost as much
-            await asyncio.sleep(POLL / 4)
+            await asyncio.sleep(POLL_SECONDS / 4)
         end = ends[signal.Signals(number)]
         if callable(end):
             end(number, None)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, delete, func, insert, select
 
 from serving.faces.database import Change, Database
-from serving.faces.operations import check_usable, embed, vectors_of
-from serving.faces.store import remove_pictures
+from serving.faces.operations import check_comparable, embed, vectors_of
 from serving.faces.tables import changes, embeddings, gallery, people, pictures
+from serving.faces.writer import remove_pictures
 from serving.inference.models import ServedModel
 from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
@@ -47,13 +47,13 @@ def plan(database: Database, model: str) -> Plan:
     return Plan(now != model and total > 0, total, total - there, nobody)
 
 
-def re_embed(database: Database, model: ServedModel, tell: Callable[[int], object]) -> int:
+def re_embed(database: Database, model: ServedModel, progress: Callable[[int], object]) -> int:
     """Embed what was kept with another model, then switch to it and forget the old embeddings.
 
     Args:
         database: of the gallery.
         model: whose embeddings it shall hold.
-        tell: called with the number of pictures embedded, after each batch.
+        progress: called with the number of pictures embedded, after each batch.
 
     Returns:
         Number of pictures that were lost, as planned or enrolled since.
@@ -63,28 +63,28 @@ def re_embed(database: Database, model: ServedModel, tell: Callable[[int], objec
     """
     while True:
         with database.read() as connection:
-            rows = _missing(connection, model)
+            rows = _pictures_to_embed(connection, model)
         if not rows:
             break
-        values = _embedded(rows, model)
+        values = _embed_rows(rows, model)
         with database.change() as change:  # some may have been removed meanwhile
             _insert(change, values)
-        tell(len(rows))
+        progress(len(rows))
     hash_ = model.artifact.hash
     with database.change() as change:
-        while rows := _missing(change.connection, model):  # enrolled since
-            _insert(change, _embedded(rows, model))
+        while rows := _pictures_to_embed(change.connection, model):  # enrolled since
+            _insert(change, _embed_rows(rows, model))
         done = select(embeddings.c.picture).where(embeddings.c.model == hash_)
         lost = remove_pictures(change, pictures.c.number.not_in(done), ACTOR, "lose picture")
         change.connection.execute(delete(embeddings).where(embeddings.c.model != hash_))
         change.model = hash_
-        note = change.note(change.number(), ACTOR, "re-embed")
+        note = change.log_row(change.next_number(), ACTOR, "re-embed")
         change.connection.execute(insert(changes), note)
     database.erase_traces()
     return len(lost.pictures)
 
 
-def _missing(connection: Connection, model: ServedModel) -> list[Any]:
+def _pictures_to_embed(connection: Connection, model: ServedModel) -> list[Any]:
     """Some kept pictures without an embedding of the model."""
     of_model = and_(
         embeddings.c.picture == pictures.c.number, embeddings.c.model == model.artifact.hash
@@ -100,13 +100,13 @@ def _missing(connection: Connection, model: ServedModel) -> list[Any]:
     return list(connection.execute(query))
 
 
-def _embedded(rows: list[Any], model: ServedModel) -> list[dict[str, Any]]:
+def _embed_rows(rows: list[Any], model: ServedModel) -> list[dict[str, Any]]:
     values = []
     for row in rows:
         try:
             decoded = read_pictures([row.content], model.manifest.input)
             faces = embed(model, decoded, aligned=row.aligned)
-            check_usable(model, faces)
+            check_comparable(model, faces)
         except RequestError as error:
             raise RequestError(
                 error.code, f"picture {row.id} of {row.name!r}: {error.reason} Remove it first."

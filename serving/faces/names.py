@@ -18,10 +18,10 @@ def check_person(person: str) -> str:
         RequestError: it is none.
     """
     if not 1 <= len(person) <= MAX_CHARACTERS:
-        raise _bad(f"it has {len(person)} characters")
+        raise _bad_person(f"it has {len(person)} characters")
     for character in person:
         if character == "/" or unicodedata.category(character) in {"Cc", "Cs"}:
-            raise _bad(f"it has the character U+{ord(character):04X}")
+            raise _bad_person(f"it has the character U+{ord(character):04X}")
     return person
 
 
@@ -30,7 +30,7 @@ def is_picture_id(name: str) -> bool:
     return re.fullmatch("[0-9a-f]{32}", name) is not None
 
 
-def _bad(reason: str) -> RequestError:
+def _bad_person(reason: str) -> RequestError:
     return RequestError(
         "bad-person",
         f"not an id of a person: {reason}; 1 to {MAX_CHARACTERS} characters of any script are "
@@ -51,6 +51,6 @@ def check_path(scope: Mapping[str, Any]) -> None:
     try:
         unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
-        raise _bad("it is not UTF-8") from None
+        raise _bad_person("it is not UTF-8") from None
     if b"%2f" in raw.lower():
-        raise _bad("it has the character U+002F")
+        raise _bad_person("it has the character U+002F")

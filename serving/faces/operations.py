@@ -12,7 +12,7 @@ from artifacts.runtime import Picture
 from artifacts.verification.decision import Threshold, Verification
 from serving.faces.crops import Face, find_face
 from serving.faces.gallery import Gallery
-from serving.faces.index import distances, usable
+from serving.faces.index import distances, is_comparable
 from serving.faces.schemas import (
     Candidate,
     FaceBox,
@@ -113,7 +113,7 @@ def embed(
     vectors = iter(rows)
     return [
         EmbeddedFace(
-            _found(picture, face), None if face.crop is None else next(vectors), face.problem
+            _found_face(picture, face), None if face.crop is None else next(vectors), face.problem
         )
         for picture, face in zip(pictures, faces, strict=True)
     ]
@@ -134,14 +134,14 @@ def vectors_of(faces: Sequence[EmbeddedFace]) -> list[npt.NDArray[np.float32]]:
     return vectors
 
 
-def check_usable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:
+def check_comparable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:
     """Let only embeddings into the gallery that can be compared.
 
     Raises:
         RequestError: naming the first picture whose embedding cannot, or that has none.
     """
     for index, vector in enumerate(vectors_of(faces)):
-        if not usable(vector, verification(model).metric):
+        if not is_comparable(vector, verification(model).metric):
             raise RequestError("no-embedding", f"{NOT_COMPARABLE}; send another.", index)
 
 
@@ -150,7 +150,7 @@ def verify(
 ) -> Verified:
     """Whether two faces are of one person, at a threshold."""
     metric = verification(model).metric
-    distance, result, reason = None, "cannot_say", _why_not(first, second, metric)
+    distance, result, reason = None, "cannot_say", _not_comparable_reason(first, second, metric)
     if first.vector is not None and second.vector is not None and reason is None:
         distance = float(distances(first.vector, second.vector[None], metric)[0])
         reason = NOT_CALIBRATED
@@ -199,7 +199,7 @@ def _identify(
     model: ServedModel, gallery: Gallery, face: EmbeddedFace, threshold: Threshold | None, top: int
 ) -> IdentifiedPicture:
     metric = verification(model).metric
-    if face.vector is None or not usable(face.vector, metric):
+    if face.vector is None or not is_comparable(face.vector, metric):
         reason = face.problem.reason if face.problem else NOT_COMPARABLE
         return IdentifiedPicture(face=face.found, result="cannot_say", reason=reason, people=())
     limit = -1.0 if threshold is None else threshold.distance
@@ -217,17 +217,17 @@ def _identify(
     )
 
 
-def _why_not(first: EmbeddedFace, second: EmbeddedFace, metric: Metric) -> str | None:
+def _not_comparable_reason(first: EmbeddedFace, second: EmbeddedFace, metric: Metric) -> str | None:
     """Why two pictures cannot be compared; None where they can."""
     for name, face in (("first", first), ("second", second)):
         if face.problem is not None:
             return f"{name} picture: {face.problem.reason}"
-        if face.vector is None or not usable(face.vector, metric):
+        if face.vector is None or not is_comparable(face.vector, metric):
             return f"{name} picture: {NOT_COMPARABLE}"
     return None
 
 
-def _found(picture: Picture, face: Face) -> FoundFace:
+def _found_face(picture: Picture, face: Face) -> FoundFace:
     height, width = picture.shape[:2]
     return FoundFace(
         size=Size(width=width, height=height),

@@ -11,18 +11,18 @@ from sqlalchemy import select
 
 from serving.faces.database import Change
 from serving.faces.gallery import Gallery
-from serving.faces.index import usable
-from serving.faces.lookup import PARAMETERS
+from serving.faces.index import is_comparable
 from serving.faces.names import check_person, is_picture_id
 from serving.faces.operations import dimension, verification
+from serving.faces.reader import MAX_SQL_PARAMETERS
 from serving.faces.schemas import Imported
-from serving.faces.store import NewPicture, add_pictures, another_model, bind_model
 from serving.faces.tables import embeddings, gallery, people, pictures
+from serving.faces.writer import NewPicture, add_pictures, bind_model, model_mismatch
 from serving.inference.models import ServedModel
 from serving.problems import RequestError
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
-ROWS = 2_000
+ROW_GROUP_SIZE = 2_000
 """Pictures in a row group, read and written at a time."""
 SCHEMA = pa.schema(
     [
@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
 
 def write(source: Gallery) -> Iterator[bytes]:
     """Yield the file, piece by piece. A change made meanwhile may be in it or not."""
-    sink = _Pieces()
+    sink = _ChunkSink()
     after = 0
     with pq.ParquetWriter(sink, SCHEMA) as writer:
         while rows := _rows(source, after):
@@ -74,18 +74,20 @@ def read(target: Gallery, file: BinaryIO, model: ServedModel, actor: str) -> Imp
     try:
         parquet = pq.ParquetFile(file)
         if not parquet.schema_arrow.remove_metadata().equals(SCHEMA):
-            raise _bad(f"its columns are not {', '.join(SCHEMA.names)} with the types of an export")
+            raise _bad_file(
+                f"its columns are not {', '.join(SCHEMA.names)} with the types of an export"
+            )
         with target.database.change() as change:
             bind_model(change, model.artifact.hash)
             added = present = 0
-            for batch in parquet.iter_batches(ROWS):
+            for batch in parquet.iter_batches(ROW_GROUP_SIZE):
                 rows = batch.to_pylist()
-                _check(rows, model, size)
-                new = _new(change, rows)
+                _check_rows(rows, model, size)
+                new = _not_enrolled(change, rows)
                 add_pictures(change, new, model.artifact.hash, actor, "import")
                 added, present = added + len(new), present + len(rows) - len(new)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _bad(f"it cannot be read ({str(error).splitlines()[0]})") from None
+        raise _bad_file(f"it cannot be read ({str(error).splitlines()[0]})") from None
     return Imported(added=added, present=present, change=change.head)
 
 
@@ -106,31 +108,31 @@ def _rows(source: Gallery, after: int) -> list[Any]:
         .join(gallery, gallery.c.model == embeddings.c.model)
         .where(pictures.c.number > after)
         .order_by(pictures.c.number)
-        .limit(ROWS)
+        .limit(ROW_GROUP_SIZE)
     )
     with source.database.read() as connection:
         return list(connection.execute(query))
 
 
-def _check(rows: list[dict[str, Any]], model: ServedModel, size: int) -> None:
+def _check_rows(rows: list[dict[str, Any]], model: ServedModel, size: int) -> None:
     metric = verification(model).metric
     for row in rows:
         check_person(row["person"])
         if not is_picture_id(row["picture"]):
-            raise _bad(f"picture {row['picture']!r} is not 32 hexadecimal digits")
+            raise _bad_file(f"picture {row['picture']!r} is not 32 hexadecimal digits")
         if row["model"] != model.artifact.hash:
-            raise another_model(model.artifact.hash, row["model"])
+            raise model_mismatch(model.artifact.hash, row["model"])
         vector = np.array(row["embedding"], np.float32)
-        if vector.shape != (size,) or not usable(vector, metric):
-            raise _bad(f"an embedding is not {size} finite numbers, or all of them are 0")
+        if vector.shape != (size,) or not is_comparable(vector, metric):
+            raise _bad_file(f"an embedding is not {size} finite numbers, or all of them are 0")
 
 
-def _new(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture]:
+def _not_enrolled(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture]:
     """The rows whose pictures are not in the gallery yet, each picture once."""
     by_id = {row["picture"]: row for row in rows}
     ids = list(by_id)
-    for i in range(0, len(ids), PARAMETERS):
-        known = select(pictures.c.id).where(pictures.c.id.in_(ids[i : i + PARAMETERS]))
+    for i in range(0, len(ids), MAX_SQL_PARAMETERS):
+        known = select(pictures.c.id).where(pictures.c.id.in_(ids[i : i + MAX_SQL_PARAMETERS]))
         for name in change.connection.scalars(known):
             del by_id[name]
     return [
@@ -146,7 +148,7 @@ def _new(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture]:
     ]
 
 
-class _Pieces(RawIOBase):
+class _ChunkSink(RawIOBase):
     """A file to write to, whose content is taken away as it comes."""
 
     def __init__(self) -> None:
@@ -172,5 +174,5 @@ class _Pieces(RawIOBase):
         return content
 
 
-def _bad(reason: str) -> RequestError:
+def _bad_file(reason: str) -> RequestError:
     return RequestError("bad-gallery-file", f"the file is no gallery: {reason}.")

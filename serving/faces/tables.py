@@ -19,11 +19,11 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-VERSION = 1
+SCHEMA_VERSION = 1
 """Of the tables; another version's are refused."""
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """A point in time, UTC; SQLite forgets the zone, so it is put back."""
 
     impl = DateTime(timezone=True)
@@ -34,7 +34,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
 
 
-Number = BigInteger().with_variant(Integer(), "sqlite")
+ChangeNumber = BigInteger().with_variant(Integer(), "sqlite")
 """A change's number; on SQLite the type that makes a primary key the row's own place."""
 
 metadata = MetaData()
@@ -43,23 +43,25 @@ gallery = Table(
     metadata,
     Column("id", Integer, primary_key=True),  # 1: there is one row
     Column("version", Integer, nullable=False),
-    Column("head", Number, nullable=False),  # number of the newest change
+    Column("head", ChangeNumber, nullable=False),  # number of the newest change
     Column("model", String(64)),  # hash of the model whose embeddings are searched
 )
 people = Table(
     "people",
     metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),  # of the change that made it
+    Column(
+        "number", ChangeNumber, primary_key=True, autoincrement=False
+    ),  # of the change that made it
     Column("name", Text, nullable=False, unique=True),
-    Column("created", Moment, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
 )
 pictures = Table(
     "pictures",
     metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),  # of its enrolment
+    Column("number", ChangeNumber, primary_key=True, autoincrement=False),  # of its enrolment
     Column("id", String(32), nullable=False, unique=True),
     Column("person", ForeignKey("people.number"), nullable=False, index=True),
-    Column("created", Moment, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
     Column("aligned", Boolean, nullable=False),
     Column("content", LargeBinary),  # the picture as sent, where pictures are kept
 )
@@ -75,19 +77,21 @@ requests = Table(
     metadata,
     Column("actor", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("created", Moment, nullable=False, index=True),
-    Column("person", Number, index=True),  # these three are emptied when the person is removed
+    Column("created", UtcDateTime, nullable=False, index=True),
+    Column(
+        "person", ChangeNumber, index=True
+    ),  # these three are emptied when the person is removed
     Column("fingerprint", String(64)),
     Column("answer", Text),
 )
 changes = Table(
     "changes",
     metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
+    Column("number", ChangeNumber, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("person", Text),
     Column("picture", String(32)),
-    Column("removed", Number),  # number of the picture that left the gallery
+    Column("removed", ChangeNumber),  # number of the picture that left the gallery
 )

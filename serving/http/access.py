@@ -24,11 +24,13 @@ EVERYBODY = "everybody"
 bearer = HTTPBearer(auto_error=False, description="not needed where no API keys are set")
 """Describes the keys in the OpenAPI document; `Access.check` is what enforces them."""
 
-ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<scopes>[a-z+]+):(?P<hash>[0-9a-f]{64})")
+ENTRY_PATTERN = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<scopes>[a-z+]+):(?P<hash>[0-9a-f]{64})"
+)
 
 
 @dataclass(frozen=True)
-class Key:
+class ApiKey:
     """One key: its owner's name, what it allows, and sha256 of the key itself."""
 
     name: str
@@ -43,7 +45,7 @@ class Access:
     Without any key, everything is open to this machine and closed to all others.
     """
 
-    keys: tuple[Key, ...] = ()
+    keys: tuple[ApiKey, ...] = ()
     opened: frozenset[str] = frozenset()
     closed: tuple[str, ...] = ()
     """Addresses that need a key with the scope `read`, with all below them."""
@@ -55,7 +57,7 @@ class Access:
         Raises:
             VitrineError: an entry is not valid, or the settings contradict each other.
         """
-        keys = tuple(_key(entry, place) for place, entry in enumerate(settings.api_keys, 1))
+        keys = tuple(_parse_entry(entry, place) for place, entry in enumerate(settings.api_keys, 1))
         names = [key.name for key in keys]
         if len(set(names)) != len(names):
             raise VitrineError("VITRINE_API_KEYS has two keys of one name; give each its own.")
@@ -89,7 +91,9 @@ class Access:
                 no keys are set.
         """
         if not self.keys:
-            if is_loopback(request.client.host if request.client else "") and _own(request):
+            if is_loopback(request.client.host if request.client else "") and _from_own_page(
+                request
+            ):
                 return LOCAL
             raise RequestError(
                 "this-machine-only",
@@ -113,7 +117,7 @@ class Access:
             f"{scope!r}.",
         )
 
-    def _find(self, given: str) -> Key | None:
+    def _find(self, given: str) -> ApiKey | None:
         """The key, compared with every entry and in constant time, so that time tells nothing."""
         digest = hash_key(given)
         found = None
@@ -133,7 +137,7 @@ def make_key(name: str, scopes: str) -> tuple[str, str]:
     """
     key = secrets.token_urlsafe(32)
     entry = f"{name}:{scopes}:{hash_key(key)}"
-    if not ENTRY.fullmatch(entry):
+    if not ENTRY_PATTERN.fullmatch(entry):
         raise VitrineError(
             f"{name!r} is no name for a key; 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'."
         )
@@ -155,7 +159,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _own(request: Request) -> bool:
+def _from_own_page(request: Request) -> bool:
     """Whether a request from this machine is its user's, not made by a page from elsewhere.
 
     Browsers tell which site a page is from (W3C Fetch Metadata); a page whose own name was made to
@@ -167,12 +171,12 @@ def _own(request: Request) -> bool:
     return site in {"none", "same-origin"} and is_loopback(name)
 
 
-def _key(entry: str, place: int) -> Key:
-    match = ENTRY.fullmatch(entry)
+def _parse_entry(entry: str, place: int) -> ApiKey:
+    match = ENTRY_PATTERN.fullmatch(entry)
     scopes = set(match["scopes"].split("+")) if match else set()
     if match is None or not scopes <= set(SCOPES):
         raise VitrineError(  # the entry itself may be a key that was put there by mistake
             f"entry {place} of VITRINE_API_KEYS is not NAME:SCOPES:SHA256 with scopes read, write "
             "or read+write; `python -m serving key NAME` makes one."
         )
-    return Key(match["name"], frozenset(scopes), match["hash"])
+    return ApiKey(match["name"], frozenset(scopes), match["hash"])

@@ -15,7 +15,7 @@ from serving.problems import RequestError
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-FIELD = "image"
+PICTURE_FIELD = "image"
 MAX_PARTS = 1000
 """Parts of a form. Each costs time to take apart, and a body has room for millions."""
 
@@ -57,7 +57,7 @@ async def read_contents(request: Request) -> list[bytes]:
                 "the body is empty; send a picture as the body, or as form field 'image'.",
             )
         return [body]
-    return pictures_of(form_parts(body, options.get(b"boundary", b"")), FIELD)
+    return pictures_of(form_parts(body, options.get(b"boundary", b"")), PICTURE_FIELD)
 
 
 async def read_pair(request: Request) -> list[bytes]:
@@ -186,7 +186,7 @@ class _FormReader:
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
-            self._name = _name_in(self._value)
+            self._name = _part_name(self._value)
         self._header = self._value = b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -200,7 +200,7 @@ class _FormReader:
 
 
 @lru_cache(maxsize=64)  # a client calls its pictures the same in all requests
-def _name_in(disposition: bytes) -> bytes:
+def _part_name(disposition: bytes) -> bytes:
     """The name of a part, by its Content-Disposition (RFC 7578, 4.2)."""
     _, options = parse_options_header(disposition)
     return options.get(b"name", b"")

@@ -11,10 +11,10 @@ from artifacts.runtime import Picture
 from serving.inspection.activations import find_activations
 from serving.problems import RequestError
 
-NAMED = 10
+MAX_LISTED = 10
 
 
-class Maps:
+class FeatureMaps:
     """An artifact's graph whose activations can be read.
 
     A session of its own: a tensor that may be read cannot share its memory, nor be fused away.
@@ -53,7 +53,7 @@ class Maps:
         """
         if layer not in self._tensors:
             names = list(self._tensors)
-            shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+            shown = ", ".join(names[:MAX_LISTED]) + (", …" if len(names) > MAX_LISTED else "")
             raise RequestError(
                 "bad-parameter", f"layer = {layer!r}: there is none; inspect names them: {shown}."
             )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from artifacts.runtime import Picture
 from serving.inference.models import ServedModel
-from serving.inspection.feature_maps import Maps
+from serving.inspection.feature_maps import FeatureMaps
 from serving.inspection.per_model import PerModel
 from serving.inspection.sparsity import EPSILON, Probe
 from serving.problems import RequestError
@@ -18,7 +18,7 @@ from serving.schemas import Inspection
 
 probe_of = PerModel(lambda model: Probe(model.artifact, model.threads))
 """The graph of a served model with its activations tapped."""
-maps_of = PerModel(lambda model: Maps(model.artifact, model.threads))
+maps_of = PerModel(lambda model: FeatureMaps(model.artifact, model.threads))
 """The graph of a served model with its activations as outputs."""
 
 
@@ -42,7 +42,7 @@ def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
 def feature_map(
     model: ServedModel, pictures: Sequence[Picture], layer: str
 ) -> npt.NDArray[np.float32]:
-    """What one activation gives for one picture, as `Maps.read` returns it.
+    """What one activation gives for one picture, as `FeatureMaps.read` returns it.
 
     Args:
         model: any.

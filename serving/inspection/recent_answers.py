@@ -19,19 +19,19 @@ from serving.inference.models import Models, ServedModel
 from serving.schemas import Drift
 
 BLOCKS = 10
-BLOCK = 100
+BLOCK_SIZE = 100
 """Pictures, after which the oldest of a worker's blocks is forgotten and a new one begun: it
 remembers the last thousand or so."""
-TOGETHER = 32
+MAX_WAITING = 32
 """Pictures whose answers are added up at once: one at a time took a tenth of a request's work."""
-LATEST = 0.1
+MAX_WAIT_SECONDS = 0.1
 """Seconds that answers wait for others at most."""
 
 Ring = npt.NDArray[np.float64]
 """BLOCKS x (1 + numbers of `Sums`); the first of a row numbers the blocks, from 1 on."""
 
 
-class _Window:
+class _ModelAnswers:
     """The answers of one model at this worker: a ring in a file, and what is not in it yet."""
 
     def __init__(self, model: ServedModel, reference: Reference, file: Path) -> None:
@@ -66,7 +66,7 @@ class _Window:
             *read_outputs(kept, self._temperature),
         )
         row = self._ring[self._ring[:, 0].argmax()]
-        if row[0] == 0 or row[1] >= BLOCK:
+        if row[0] == 0 or row[1] >= BLOCK_SIZE:
             number = row[0] + 1
             row = self._ring[self._ring[:, 0].argmin()]
             row[:] = 0
@@ -74,7 +74,7 @@ class _Window:
         row[1:] += more
 
 
-class Windows:
+class RecentAnswers:
     """The last answers of all models at one worker.
 
     Args:
@@ -85,7 +85,7 @@ class Windows:
     def __init__(self, folder: Path, worker: int) -> None:
         self._folder = folder
         self._worker = worker
-        self._windows: WeakKeyDictionary[ServedModel, _Window] = WeakKeyDictionary()
+        self._models: WeakKeyDictionary[ServedModel, _ModelAnswers] = WeakKeyDictionary()
 
     def outputs(self, model: ServedModel, wanted: str) -> tuple[str, ...]:
         """Outputs to ask a model for: the one wanted, and those that tell of drift."""
@@ -103,15 +103,15 @@ class Windows:
         """
         if model.reference is None:
             return
-        window = self._windows.get(model)
-        if window is None:
-            file = self._folder / f"{_key(model)}-{self._worker}.drift"
-            window = self._windows[model] = _Window(model, model.reference, file)
-        if not window.waiting:
-            asyncio.get_running_loop().call_later(LATEST, window.fold)
-        window.add(sizes, outputs)
-        if window.waiting >= TOGETHER:
-            window.fold()
+        answers = self._models.get(model)
+        if answers is None:
+            file = self._folder / f"{_file_stem(model)}-{self._worker}.drift"
+            answers = self._models[model] = _ModelAnswers(model, model.reference, file)
+        if not answers.waiting:
+            asyncio.get_running_loop().call_later(MAX_WAIT_SECONDS, answers.fold)
+        answers.add(sizes, outputs)
+        if answers.waiting >= MAX_WAITING:
+            answers.fold()
 
     def read(self, model: ServedModel) -> Drift:
         """How far the last answers of all workers, but for those that wait yet, have moved.
@@ -122,7 +122,7 @@ class Windows:
             return no_answers(model)
         sums = Sums(model.reference)
         values = np.zeros(sums.size)
-        files = list(self._folder.glob(f"{_key(model)}-*.drift"))
+        files = list(self._folder.glob(f"{_file_stem(model)}-*.drift"))
         for file in files:
             # where its worker is writing just now, some answers may be half in
             values += _ring(file, sums)[:, 1:].sum(axis=0)
@@ -160,7 +160,7 @@ def no_answers(model: ServedModel, answers: int = 0) -> Drift:
     )
 
 
-def _key(model: ServedModel) -> str:
+def _file_stem(model: ServedModel) -> str:
     """Of sums that may be added up: the same graph, settings and reference."""
     return f"{model.manifest.name}-{model.manifest.digest[:16]}"
 

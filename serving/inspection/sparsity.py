@@ -21,7 +21,7 @@ from serving.schemas import Layer
 
 WITH_ZEROS = frozenset({"Relu", "ThresholdedRelu", "Clip", "HardSigmoid", "HardSwish"})
 """Activations that are exactly zero on a whole range of inputs."""
-NEVER_NEGATIVE = frozenset({"Relu", "Clip", "HardSigmoid", "Sigmoid", "Softplus"})
+NON_NEGATIVE = frozenset({"Relu", "Clip", "HardSigmoid", "Sigmoid", "Softplus"})
 EPSILON = 0.01
 """Values of the other activations count as small if they are nearer to zero than this."""
 
@@ -124,8 +124,8 @@ def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap,
 def _branches(tap: Tap, rank: int, opset: int) -> Iterator[Branch]:
     """Nodes from a tapped tensor N x C x ..., or N x T x C, to each of its outputs."""
     tensor = tap.activation.tensor
-    if tap.activation.operator in NEVER_NEGATIVE and rank > 3:  # noqa: PLR2004
-        yield _flags_by_one_operator(tensor, tap.nonzero)
+    if tap.activation.operator in NON_NEGATIVE and rank > 3:  # noqa: PLR2004
+        yield _share_without_cast(tensor, tap.nonzero)
     else:
         flags = f"{tap.nonzero}_flags"
         cast = helper.make_node("Cast", [tensor], [flags], to=TensorProto.BOOL)
@@ -142,7 +142,7 @@ def _branches(tap: Tap, rank: int, opset: int) -> Iterator[Branch]:
         yield [*compare, *nodes], [epsilon, *constants]
 
 
-def _flags_by_one_operator(tensor: str, output: str) -> Branch:
+def _share_without_cast(tensor: str, output: str) -> Branch:
     """Share of non-zeros of values that are never negative, at half the price of `_share`.
 
     As steep as float32 allows, a hard sigmoid is 0 at 0 and 1 at any normal number above.

@@ -5,10 +5,10 @@ import logging
 import time
 
 # What every record of the standard library has; all else was given as `extra`.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One line for a record: time (UTC, RFC 3339), level, message, and what else it was given."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -20,7 +20,9 @@ class Json(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry |= {name: value for name, value in vars(record).items() if name not in _OWN}
+        entry |= {
+            name: value for name, value in vars(record).items() if name not in _STANDARD_FIELDS
+        }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
@@ -30,7 +32,7 @@ def configure() -> None:
     """Send everything below the logger `vitrine` to standard error, as JSON."""
     logger = logging.getLogger("vitrine")
     handler = logging.StreamHandler()
-    handler.setFormatter(Json())
+    handler.setFormatter(JsonFormatter())
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -21,12 +21,15 @@ from prometheus_client import multiprocess  # noqa: E402
 from prometheus_client.core import GaugeMetricFamily  # noqa: E402
 
 MEDIA_TYPE = prometheus.CONTENT_TYPE_LATEST
-TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 requests = prometheus.Counter("vitrine_requests", "Requests answered.", ["route", "status"])
 seconds = prometheus.Histogram(
-    "vitrine_request_seconds", "From headers to the end of the answer.", ["route"], buckets=TIMES
+    "vitrine_request_seconds",
+    "From headers to the end of the answer.",
+    ["route"],
+    buckets=SECONDS_BUCKETS,
 )
 in_flight = prometheus.Gauge(
     "vitrine_requests_under_way", "Requests not answered yet.", multiprocess_mode="livesum"
@@ -40,14 +43,14 @@ waiting = prometheus.Histogram(
     "vitrine_queue_seconds",
     "How long work waited for a thread, and the oldest picture of a batch for the model.",
     ["queue"],
-    buckets=TIMES,
+    buckets=SECONDS_BUCKETS,
 )
 thread_wait, batch_wait = waiting.labels("thread"), waiting.labels("batch")
 queued = prometheus.Gauge(
     "vitrine_queued_pictures", "Pictures that wait for a batch.", multiprocess_mode="livesum"
 )
 batches = prometheus.Histogram(
-    "vitrine_batch_pictures", "Pictures run in one batch.", ["model"], buckets=SIZES
+    "vitrine_batch_pictures", "Pictures run in one batch.", ["model"], buckets=BATCH_SIZE_BUCKETS
 )
 pictures = prometheus.Counter("vitrine_pictures", "Pictures read for a model.", ["model"])
 refusals = prometheus.Counter("vitrine_refusals", "Requests refused.", ["code"])
@@ -58,7 +61,7 @@ gallery = prometheus.Gauge(
 )
 
 
-class _Drift:
+class _DriftCollector:
     """The gauge of drift.
 
     Its values are computed at each scrape, so that a model no longer served leaves none behind.
@@ -87,11 +90,11 @@ def text(drift: Iterable[tuple[str, str, float]]) -> bytes:
     """
     registry = prometheus.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(_Drift(drift))
+    registry.register(_DriftCollector(drift))
     return prometheus.generate_latest(registry)
 
 
-def forget_the_dead() -> None:
+def remove_dead_workers() -> None:
     """Remove the in-flight counts of workers that were killed."""
     for file in FOLDER.glob("gauge_live*_*.db"):
         found = re.search(r"_(\d+)\.db$", file.name)
@@ -105,7 +108,7 @@ def forget_the_dead() -> None:
             continue
 
 
-def forget_this() -> None:
+def remove_this_worker() -> None:
     """Remove the in-flight counts of this worker, when it ends."""
     with suppress(OSError):
         multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

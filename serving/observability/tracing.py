@@ -30,7 +30,7 @@ def traced(app: "ASGIApp") -> "ASGIApp":
         VitrineError: what is asked for cannot be done.
     """
     global _provider  # noqa: PLW0603 - one for the process, as its metrics
-    if not _wanted():
+    if not _traces_wanted():
         return app
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -48,7 +48,7 @@ def traced(app: "ASGIApp") -> "ASGIApp":
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _provider = provider
     return OpenTelemetryMiddleware(
-        _named_by_route(app),
+        _with_route_names(app),
         excluded_urls="/metrics$",
         default_span_details=lambda scope: (scope["method"], {}),
         tracer_provider=provider,
@@ -77,13 +77,13 @@ def record(name: str, begun: float, ended: float, **attributes: str | int) -> No
     )
 
 
-def end() -> None:
+def shutdown() -> None:
     """Send what is left; uvicorn ends the process in a way that runs no exit handlers."""
     if _provider is not None:
         _provider.shutdown()
 
 
-def _wanted() -> bool:
+def _traces_wanted() -> bool:
     default = "otlp" if any(map(os.environ.get, ENDPOINTS)) else "none"
     exporter = os.environ.get("OTEL_TRACES_EXPORTER") or default
     if exporter not in {"otlp", "none"}:
@@ -95,7 +95,7 @@ def _wanted() -> bool:
     return exporter == "otlp" and not disabled
 
 
-def _named_by_route(app: "ASGIApp") -> "ASGIApp":
+def _with_route_names(app: "ASGIApp") -> "ASGIApp":
     """Name the span of a request by its route, known once it is answered; addresses have no end."""
     from opentelemetry import trace
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from artifacts.atlas import SHEET_FILE
-from serving.http.body import FIELD, picture_body
+from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.intake import Answerer, models_of
 from serving.http.responses import json_response
 from serving.inference import results
@@ -41,7 +41,9 @@ def atlas_routes(answer: Answerer) -> APIRouter:
         path = model.artifact.path / SHEET_FILE
         return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
 
-    @router.post("/neighbours", response_model=Neighbours, openapi_extra=picture_body((FIELD,)))
+    @router.post(
+        "/neighbours", response_model=Neighbours, openapi_extra=picture_body((PICTURE_FIELD,))
+    )
     async def neighbours(request: Request, name: str, top: Top = 8) -> Response:
         """Find the nearest pictures of the atlas to each picture, and its place on the map."""
         model = models_of(request).get(name)

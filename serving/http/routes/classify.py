@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
-from serving.http.body import FIELD, picture_body
+from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
 from serving.http.intake import Answerer, models_of
 from serving.http.responses import NPY, json_response, npy_response
@@ -16,7 +16,7 @@ from serving.schemas import Classification, Features
 Top = Annotated[int, Query(ge=1, description="number of classes to name")]
 ModelName = Annotated[str | None, Query(description="another model of this route")]
 
-PICTURES = picture_body((FIELD,))
+PICTURES = picture_body((PICTURE_FIELD,))
 
 
 def add_classify_routes(app: FastAPI, answer: Answerer) -> None:

@@ -43,7 +43,7 @@ Fmr = Annotated[
 ]
 After = Annotated[int, Query(ge=0, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="entries in a page")]
-Key = Annotated[
+IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
@@ -58,7 +58,7 @@ async def gallery_model(request: Request) -> ServedModel:
     gallery = gallery_of(request)
 
     def enrolled() -> str | None:
-        return gallery.lookup.model()  # `lookup` opens the database, which may take long to answer
+        return gallery.reader.model()  # `lookup` opens the database, which may take long to answer
 
     hash_ = await run_in_threadpool(enrolled)
     return face_model(models_of(request), hash_=hash_)

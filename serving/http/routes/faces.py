@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from serving.faces import operations
 from serving.faces.operations import EmbeddedFace
 from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Several, Verified
-from serving.faces.store import NewPicture, Retry, fingerprint
+from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
 from serving.http.access import bearer
 from serving.http.body import picture_body, read_contents, read_pair
 from serving.http.intake import admit, models_of, run_in
@@ -21,7 +21,7 @@ from serving.http.responses import json_response
 from serving.http.routes.face_parameters import (
     Aligned,
     Fmr,
-    Key,
+    IdempotencyKeyHeader,
     ModelName,
     PersonId,
     SeveralFaces,
@@ -147,30 +147,32 @@ def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         *,
         aligned: Aligned = False,
         several: SeveralFaces = "largest",
-        key: Key = None,
+        key: IdempotencyKeyHeader = None,
     ) -> Response:
         """Add pictures of a person. When this is answered they are on disk, and found by all."""
         actor = access_of(request).check(request, "write")
         served = await gallery_model(request)
         contents = await read_contents(request)
-        retry = _retry(key, person, str(aligned), several, *contents)
+        idempotency_key = _idempotency_key(key, person, str(aligned), several, *contents)
         faces = await _embed(request, pool, served, contents, aligned, several)
-        operations.check_usable(served, faces)
+        operations.check_comparable(served, faces)
         kept = request.app.state.keeps_pictures
         new = [
             NewPicture(person, vector, aligned, content if kept else None, uuid.uuid4().hex)
             for vector, content in zip(operations.vectors_of(faces), contents, strict=True)
         ]
-        store = gallery_of(request).store
-        done = await run_in_threadpool(store.enrol, person, served.artifact.hash, new, actor, retry)
+        store = gallery_of(request).writer
+        done = await run_in_threadpool(
+            store.enrol, person, served.artifact.hash, new, actor, idempotency_key
+        )
         return json_response(EnrolledPictures(person=person, model=served.stamp, **done._asdict()))
 
 
-def _retry(key: str | None, *parts: str | bytes) -> Retry | None:
+def _idempotency_key(key: str | None, *parts: str | bytes) -> IdempotencyKey | None:
     if key is None:
         return None
     if not re.fullmatch(r"[ -~]{1,255}", key):
         raise RequestError(
             "bad-parameter", "Idempotency-Key: 1 to 255 printable ASCII characters are accepted."
         )
-    return Retry(key, fingerprint(*parts))
+    return IdempotencyKey(key, fingerprint(*parts))

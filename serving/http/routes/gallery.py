@@ -21,7 +21,7 @@ from serving.faces.schemas import (
     Receipt,
     Search,
 )
-from serving.faces.store import Removed
+from serving.faces.writer import Removal
 from serving.http.access import bearer
 from serving.http.body import read_to_file
 from serving.http.routes.face_parameters import (
@@ -34,12 +34,14 @@ from serving.http.routes.face_parameters import (
 )
 
 MAX_IMPORT_BYTES = 8_000_000_000
-KEPT = "the change log keeps who removed what and when, with the person's id"
-POSTGRESQL = (
+CHANGE_LOG_REMAINS = "the change log keeps who removed what and when, with the person's id"
+POSTGRESQL_REMAINS = (
     "PostgreSQL keeps deleted rows in its files until VACUUM FULL, and in its write-ahead log "
     "until that is recycled"
 )
-READERS = "the write-ahead log still held it when this was answered; the next removal empties it"
+SQLITE_REMAINS = (
+    "the write-ahead log still held it when this was answered; the next removal empties it"
+)
 
 GALLERY: dict[str, Any] = {"tags": ["gallery"], "dependencies": [Depends(bearer)]}
 PARQUET = {"schema": {"type": "string", "format": "binary"}}
@@ -56,7 +58,7 @@ def _add_people(router: APIRouter) -> None:
     def people(request: Request, after: After = 0, limit: Limit = 100) -> PersonList:
         """List the people enrolled, in pages."""
         access_of(request).check(request, "read")
-        rows = gallery_of(request).lookup.people(after, limit)
+        rows = gallery_of(request).reader.people(after, limit)
         listed = tuple(
             PersonSummary(person=r.name, created=r.created, pictures=r.pictures) for r in rows
         )
@@ -66,7 +68,7 @@ def _add_people(router: APIRouter) -> None:
     def person(request: Request, person: PersonId) -> Person:
         """Tell what is stored about a person."""
         access_of(request).check(request, "read")
-        created, rows = gallery_of(request).lookup.person(person)
+        created, rows = gallery_of(request).reader.person(person)
         pictures = tuple(PictureInfo.model_validate(row._asdict()) for row in rows)
         return Person(person=person, created=created, pictures=pictures)
 
@@ -75,14 +77,14 @@ def _add_people(router: APIRouter) -> None:
         """Remove one picture of a person, from everywhere, and give a receipt."""
         actor = access_of(request).check(request, "write")
         gallery = gallery_of(request)
-        return _receipt(gallery, person, gallery.store.remove_picture(person, picture, actor))
+        return _receipt(gallery, person, gallery.writer.remove_picture(person, picture, actor))
 
     @router.delete("/people/{person}", **GALLERY)
     def remove_person(request: Request, person: PersonId) -> Receipt:
         """Remove a person with all their pictures, from everywhere, and give a receipt."""
         actor = access_of(request).check(request, "write")
         gallery = gallery_of(request)
-        return _receipt(gallery, person, gallery.store.remove_person(person, actor))
+        return _receipt(gallery, person, gallery.writer.remove_person(person, actor))
 
 
 def _add_gallery(router: APIRouter) -> None:
@@ -91,7 +93,7 @@ def _add_gallery(router: APIRouter) -> None:
         """Tell how large the gallery is and how it is searched."""
         access_of(request).check(request, "read")
         source = gallery_of(request)
-        model, change, people, pictures = source.lookup.state()
+        model, change, people, pictures = source.reader.state()
         kind, recall = source.search_kind()
         return GalleryInfo(
             model=model,
@@ -106,7 +108,7 @@ def _add_gallery(router: APIRouter) -> None:
     def changes(request: Request, after: After = 0, limit: Limit = 100) -> ChangeList:
         """Tell who changed what in the gallery, and when."""
         access_of(request).check(request, "read")
-        rows = gallery_of(request).lookup.changes(after, limit)
+        rows = gallery_of(request).reader.changes(after, limit)
         listed = tuple(ChangeInfo.model_validate(row._asdict()) for row in rows)
         return ChangeList(changes=listed, next=rows[-1].number if len(rows) == limit else None)
 
@@ -131,18 +133,18 @@ def _add_gallery(router: APIRouter) -> None:
             return await run_in_threadpool(parquet.read, gallery_of(request), file, served, actor)
 
 
-def _receipt(gallery: Gallery, person: str, removed: Removed) -> Receipt:
-    remains = [KEPT]
-    if not removed.traces_erased:
-        remains.append(READERS if gallery.database.sqlite else POSTGRESQL)
+def _receipt(gallery: Gallery, person: str, removal: Removal) -> Receipt:
+    remains = [CHANGE_LOG_REMAINS]
+    if not removal.traces_erased:
+        remains.append(SQLITE_REMAINS if gallery.database.sqlite else POSTGRESQL_REMAINS)
     return Receipt(
         person=person,
-        pictures=removed.pictures,
-        embeddings=removed.embeddings,
-        kept_pictures=removed.contents,
-        answers=removed.answers,
-        at=removed.at,
-        change=removed.change,
-        erased=removed.traces_erased,
+        pictures=removal.pictures,
+        embeddings=removal.embeddings,
+        kept_pictures=removal.contents,
+        answers=removal.answers,
+        at=removal.at,
+        change=removal.change,
+        erased=removal.traces_erased,
         remains=tuple(remains),
     )

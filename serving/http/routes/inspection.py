@@ -8,8 +8,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
 from artifacts.runtime import Picture
-from serving.http.body import FIELD, picture_body, read_contents
-from serving.http.intake import admit, models_of, run_in, windows_of
+from serving.http.body import PICTURE_FIELD, picture_body, read_contents
+from serving.http.intake import admit, models_of, recent_answers_of, run_in
 from serving.http.responses import NPY, json_response, npy_response
 from serving.inference.models import ServedModel
 from serving.inspection import looks
@@ -20,7 +20,7 @@ from serving.schemas import Drift, Inspection
 LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
 WithMoments = Annotated[bool, Query(description="also give what the distances are made of")]
 
-PICTURES = picture_body((FIELD,))
+PICTURES = picture_body((PICTURE_FIELD,))
 
 
 def add_inspection_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
@@ -74,5 +74,5 @@ def add_inspection_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     @app.get("/v1/models/{name}/drift", tags=["models"], response_model_exclude_none=True)
     def drift(request: Request, name: str, *, moments: WithMoments = False) -> Drift:
         """Say how far the last answers lie from what the model was validated on."""
-        answer = windows_of(request).read(models_of(request).get(name))
+        answer = recent_answers_of(request).read(models_of(request).get(name))
         return answer if moments else answer.model_copy(update={"reference": None, "moments": None})

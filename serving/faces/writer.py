@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from serving.faces.database import Change, Database
-from serving.faces.lookup import number_of
+from serving.faces.reader import person_number
 from serving.faces.tables import changes, embeddings, people, pictures, requests
 from serving.problems import RequestError
 
@@ -32,7 +32,7 @@ class NewPicture(NamedTuple):
     """Now, where it is None."""
 
 
-class Retry(NamedTuple):
+class IdempotencyKey(NamedTuple):
     """What makes an enrolment safe to repeat."""
 
     key: str
@@ -48,7 +48,7 @@ class Enrolled(NamedTuple):
     replayed: bool
 
 
-class Removed(NamedTuple):
+class Removal(NamedTuple):
     """What left the gallery, in numbers of rows."""
 
     at: datetime
@@ -60,7 +60,7 @@ class Removed(NamedTuple):
     traces_erased: bool
 
 
-class Store:
+class GalleryWriter:
     """The gallery, as far as it is changed.
 
     Every method raises a `RequestError` where the database does not answer.
@@ -75,7 +75,7 @@ class Store:
         model: str,
         new: Sequence[NewPicture],
         actor: str,
-        retry: Retry | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> Enrolled:
         """Add pictures of a person; the person is made where there is none yet.
 
@@ -84,56 +84,56 @@ class Store:
             model: hash of the model that gave the embeddings.
             new: the pictures.
             actor: who asked for it, for the change log.
-            retry: with it, the same request is carried out once, however often it comes.
+            idempotency_key: with it, the same request is carried out once, however often it comes.
 
         Raises:
             RequestError: embeddings of another model are enrolled, or the key was used before.
         """
         with self.database.change() as change:
-            if retry is not None:
-                _forget_old_keys(change)
-                earlier = _earlier(change.connection, actor, retry)
+            if idempotency_key is not None:
+                _delete_expired_keys(change)
+                earlier = _earlier_answer(change.connection, actor, idempotency_key)
                 if earlier is not None:
                     return earlier
             bind_model(change, model)
             add_pictures(change, new, model, actor, "enrol")
             enrolled = Enrolled(tuple(picture.id for picture in new), change.head, replayed=False)
-            if retry is not None:
-                _remember(change, actor, retry, person, enrolled)
+            if idempotency_key is not None:
+                _remember_answer(change, actor, idempotency_key, person, enrolled)
         return enrolled
 
-    def remove_person(self, person: str, actor: str) -> Removed:
+    def remove_person(self, person: str, actor: str) -> Removal:
         """Remove a person, with everything that was kept of them but the change log.
 
         Raises:
             RequestError: nobody of that id is enrolled.
         """
         with self.database.change() as change:
-            number = number_of(change.connection, person)
+            number = person_number(change.connection, person)
             chosen = pictures.c.person == number
             removed = remove_pictures(change, chosen, actor, "remove picture")
-            answers = _empty_answers(change.connection, number)
+            answers = _erase_answers(change.connection, number)
             change.connection.execute(delete(people).where(people.c.number == number))
-            row = change.note(change.number(), actor, "remove person", person=person)
+            row = change.log_row(change.next_number(), actor, "remove person", person=person)
             change.connection.execute(insert(changes), row)
             removed = removed._replace(answers=answers, change=change.head)
         return removed._replace(traces_erased=self.database.erase_traces())
 
-    def remove_picture(self, person: str, picture: str, actor: str) -> Removed:
+    def remove_picture(self, person: str, picture: str, actor: str) -> Removal:
         """Remove one picture of a person. The person stays, if with no picture left.
 
         Raises:
             RequestError: there is no such person or picture.
         """
         with self.database.change() as change:
-            number = number_of(change.connection, person)
+            number = person_number(change.connection, person)
             chosen = (pictures.c.person == number) & (pictures.c.id == picture)
             removed = remove_pictures(change, chosen, actor, "remove picture")
             if not removed.pictures:
                 raise RequestError(
                     "unknown-picture", f"{person!r} has no picture {picture!r}; GET lists them."
                 )
-            answers = _empty_answers(change.connection, number)
+            answers = _erase_answers(change.connection, number)
             removed = removed._replace(answers=answers, change=change.head)
         return removed._replace(traces_erased=self.database.erase_traces())
 
@@ -159,10 +159,10 @@ def bind_model(change: Change, model: str) -> None:
     if change.connection.scalar(select(pictures.c.number).limit(1)) is None:
         change.model = model
         return
-    raise another_model(change.model, model)
+    raise model_mismatch(change.model, model)
 
 
-def another_model(enrolled: str | None, asked: str) -> RequestError:
+def model_mismatch(enrolled: str | None, asked: str) -> RequestError:
     """The refusal of embeddings that cannot be compared with those of the gallery."""
     return RequestError(
         "another-model",
@@ -192,12 +192,12 @@ def add_pictures(
     for picture in new:
         person = picture.person
         if person not in numbers:
-            numbers[person] = change.number()
+            numbers[person] = change.next_number()
             made = {"number": numbers[person], "name": person, "created": change.at}
             rows[people].append(made)
-            note = change.note(numbers[person], actor, "add person", person=person)
+            note = change.log_row(numbers[person], actor, "add person", person=person)
             rows[changes].append(note)
-        number = change.number()
+        number = change.next_number()
         rows[pictures].append(
             {
                 "number": number,
@@ -210,13 +210,15 @@ def add_pictures(
         )
         vector = picture.vector.astype("<f4").tobytes()
         rows[embeddings].append({"picture": number, "model": model, "vector": vector})
-        rows[changes].append(change.note(number, actor, action, person=person, picture=picture.id))
+        rows[changes].append(
+            change.log_row(number, actor, action, person=person, picture=picture.id)
+        )
     for table, values in rows.items():
         if values:
             change.connection.execute(insert(table), values)
 
 
-def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Removed:
+def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Removal:
     """Delete the chosen pictures with their embeddings; one number in the log for each."""
     connection = change.connection
     kept = pictures.c.content.is_not(None).label("kept")
@@ -227,8 +229,8 @@ def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Rem
     gone = connection.execute(delete(embeddings).where(embeddings.c.picture.in_(numbers))).rowcount
     connection.execute(delete(pictures).where(chosen))
     notes = [
-        change.note(
-            change.number(), actor, action, person=row.name, picture=row.id, removed=row.number
+        change.log_row(
+            change.next_number(), actor, action, person=row.name, picture=row.id, removed=row.number
         )
         for row in rows
     ]
@@ -236,36 +238,40 @@ def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Rem
         connection.execute(insert(changes), notes)
     names = tuple(row.id for row in rows)
     contents = sum(row.kept for row in rows)
-    return Removed(change.at, change.head, names, gone, contents, 0, traces_erased=False)
+    return Removal(change.at, change.head, names, gone, contents, 0, traces_erased=False)
 
 
-def _empty_answers(connection: Connection, person: int) -> int:
+def _erase_answers(connection: Connection, person: int) -> int:
     """Forget what was answered to enrolments of a person; the keys stay used."""
     known = (requests.c.person == person) & requests.c.answer.is_not(None)
     blank = {"person": None, "fingerprint": None, "answer": None}
     return connection.execute(update(requests).where(known).values(blank)).rowcount
 
 
-def _remember(change: Change, actor: str, retry: Retry, person: str, enrolled: Enrolled) -> None:
+def _remember_answer(
+    change: Change, actor: str, idempotency_key: IdempotencyKey, person: str, enrolled: Enrolled
+) -> None:
     row = {
         "actor": actor,
-        "key": retry.key,
-        "fingerprint": retry.fingerprint,
+        "key": idempotency_key.key,
+        "fingerprint": idempotency_key.fingerprint,
         "created": change.at,
-        "person": number_of(change.connection, person),
+        "person": person_number(change.connection, person),
         "answer": json.dumps([enrolled.pictures, enrolled.change]),
     }
     change.connection.execute(insert(requests), row)
 
 
-def _forget_old_keys(change: Change) -> None:
+def _delete_expired_keys(change: Change) -> None:
     old = requests.c.created < change.at - KEY_LIFETIME
     change.connection.execute(delete(requests).where(old))
 
 
-def _earlier(connection: Connection, actor: str, retry: Retry) -> Enrolled | None:
+def _earlier_answer(
+    connection: Connection, actor: str, idempotency_key: IdempotencyKey
+) -> Enrolled | None:
     query = select(requests.c.fingerprint, requests.c.answer)
-    same = (requests.c.actor == actor) & (requests.c.key == retry.key)
+    same = (requests.c.actor == actor) & (requests.c.key == idempotency_key.key)
     row = connection.execute(query.where(same)).first()
     if row is None:
         return None
@@ -273,7 +279,7 @@ def _earlier(connection: Connection, actor: str, retry: Retry) -> Enrolled | Non
         raise RequestError(
             "idempotency-key-used", "what this key enrolled has been removed since; use another."
         )
-    if row.fingerprint != retry.fingerprint:
+    if row.fingerprint != idempotency_key.fingerprint:
         raise RequestError(
             "idempotency-key-used",
             "this key came with another request before; use a new key for each request, and the "

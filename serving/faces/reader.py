@@ -17,7 +17,7 @@ Vectors = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
 """Of pictures; N."""
 
-PARAMETERS = 500
+MAX_SQL_PARAMETERS = 500
 """Values in one IN (...)."""
 
 
@@ -32,7 +32,7 @@ class Page(NamedTuple):
     removed: Numbers
 
 
-class Owner(NamedTuple):
+class EnrolledPicture(NamedTuple):
     """An enrolled picture, with its embedding."""
 
     number: int
@@ -41,7 +41,7 @@ class Owner(NamedTuple):
     vector: npt.NDArray[np.float32]
 
 
-class Lookup:
+class GalleryReader:
     """The gallery, as far as it is read.
 
     Every method raises a `RequestError` where the database does not answer.
@@ -65,7 +65,7 @@ class Lookup:
             RequestError: nobody of that id is enrolled.
         """
         with self.database.read() as connection:
-            number = number_of(connection, person)
+            number = person_number(connection, person)
             query = select(people.c.created).where(people.c.number == number)
             created = connection.scalars(query).one()
             kept = pictures.c.content.is_not(None).label("kept")
@@ -115,7 +115,7 @@ class Lookup:
 
     def sample(self, count: int, seed: int) -> tuple[Numbers, Vectors]:
         """About `count` embeddings from all over the gallery, in runs of neighbours."""
-        runs = max(1, count // PARAMETERS)
+        runs = max(1, count // MAX_SQL_PARAMETERS)
         rows: dict[int, bytes] = {}
         with self.database.read() as connection:
             model, head = connection.execute(select(gallery.c.model, gallery.c.head)).one()
@@ -125,7 +125,7 @@ class Lookup:
                 rows.update((number, vector) for number, vector in connection.execute(query))
         return _arrays(sorted(rows.items()))
 
-    def owners(self, numbers: Iterable[int], model: str) -> list[Owner]:
+    def enrolled(self, numbers: Iterable[int], model: str) -> list[EnrolledPicture]:
         """Whose the pictures of these numbers are, as far as they are enrolled."""
         columns = (pictures.c.number, pictures.c.id, people.c.name, embeddings.c.vector)
         query = (
@@ -137,16 +137,16 @@ class Lookup:
         found = []
         wanted = list(numbers)
         with self.database.read() as connection:
-            for i in range(0, len(wanted), PARAMETERS):
-                part = query.where(pictures.c.number.in_(wanted[i : i + PARAMETERS]))
+            for i in range(0, len(wanted), MAX_SQL_PARAMETERS):
+                part = query.where(pictures.c.number.in_(wanted[i : i + MAX_SQL_PARAMETERS]))
                 found += [
-                    Owner(number, picture, person, np.frombuffer(vector, "<f4"))
+                    EnrolledPicture(number, picture, person, np.frombuffer(vector, "<f4"))
                     for number, picture, person, vector in connection.execute(part)
                 ]
         return found
 
 
-def number_of(connection: Connection, person: str) -> int:
+def person_number(connection: Connection, person: str) -> int:
     """Number of a person.
 
     Raises:
