@@ -13,16 +13,16 @@ from artifacts.runtime import Picture
 from serving.faces.schemas import Several
 from serving.problems import RequestError
 
-# Measured on people of CelebA at FMR 1e-3: 0.31 of the pairs of one person do not match if the faces
-# are left as they are (90 px). If one of the two is scaled to 40, 28 or 20 px, it is 0.39, 0.50 or
-# 0.73; if one is blurred to a sharpness of 3.4, 2.6 or 1.9, it is 0.45, 0.56 or 0.81. Pairs of
-# strangers match no more often in any of these cases.
+# Measured on people of CelebA at FMR 1e-3: of the pairs of one person, 0.31 do not match if the
+# faces are left as they are (90 px). If one of the two is scaled to 40, 28 or 20 px, 0.39, 0.50 or
+# 0.73 do not; if one is blurred to a sharpness of 3.4, 2.6 or 1.9, 0.45, 0.56 or 0.81 do not. Pairs
+# of strangers match no more often in any of these cases.
 MIN_SIDE = 32
 """Minimum side of a face, in pixels; smaller faces are refused."""
 MIN_SHARPNESS = 3.0
 """Minimum sharpness of a face, in grey levels; more blurred faces are refused."""
 MAX_ROLL = 60.0
-"""Maximum rotation of a face in the picture's plane, in degrees; faces turned further are refused."""
+"""Maximum rotation of a face in the picture's plane, in degrees; others are refused."""
 TURNED_SIDE = 512
 """If no upright face is found, a copy of the picture whose longer side has this many pixels is
 searched for a face that is turned."""
@@ -117,8 +117,8 @@ def _quality_problem(quality: Quality) -> RequestError | None:
     if quality.side < MIN_SIDE:
         return RequestError(
             "face-too-small",
-            f"the face measures {quality.side:.0f} px, and at least {MIN_SIDE} px are needed; send a "
-            "larger picture of it.",
+            f"the face measures {quality.side:.0f} px, and at least {MIN_SIDE} px are needed; send "
+            "a larger picture of it.",
         )
     if quality.sharpness < MIN_SHARPNESS:
         return RequestError(

@@ -22,8 +22,8 @@ from serving.faces.tables import SCHEMA_VERSION, gallery, metadata
 from serving.problems import RequestError
 
 WAIT_SECONDS = 30
-"""Maximum time that an SQLite change waits for the one before it, and that erasure waits for readers,
-in seconds."""
+"""Maximum time that SQLite waits for the change before, and that erasure waits for readers, in
+seconds."""
 TABLES_LOCK = 0x56495452494E45
 """Key of the PostgreSQL advisory lock that is held while tables are created."""
 
@@ -73,7 +73,7 @@ class Database:
 
     @contextmanager
     def change(self) -> Iterator["Change"]:
-        """Open a transaction that locks the gallery; it is committed to disk on leaving the context.
+        """Open a transaction that locks the gallery; leaving the context commits it to disk.
 
         Raises:
             RequestError: the database does not answer, or an earlier change took too long.
@@ -117,8 +117,8 @@ class Database:
         if version not in {None, SCHEMA_VERSION}:
             raise VitrineError(
                 f"the gallery in {self.url!r} has version {version}; this release reads version "
-                f"{SCHEMA_VERSION}. Export it with the Vitrine release that wrote it, and import it "
-                "here."
+                f"{SCHEMA_VERSION}. Export it with the Vitrine release that wrote it, and import "
+                "the file here."
             )
         self.erase_traces()
 

@@ -109,7 +109,7 @@ class Gallery:
     def load(self, model: str, metric: Metric) -> None:
         """Bring the index up to date; a large gallery gets an approximate index.
 
-        Does nothing if the gallery holds embeddings of another model.
+        Does nothing unless the gallery holds embeddings of this model.
         """
         if self.reader.model() != model:
             return
@@ -119,7 +119,7 @@ class Gallery:
             self._current_index(model, metric)
 
     def search_kind(self) -> tuple[Literal["exact", "approximate"], float | None]:
-        """Return the kind of search, and the recall@1 that was measured for an approximate index."""
+        """Return the kind of search, and the measured recall@1 of an approximate index."""
         if self._index is None or not self._index.approximate:
             return "exact", None
         return "approximate", self._index.recall
@@ -179,7 +179,7 @@ class Gallery:
         return index
 
     def _build_if_large(self) -> None:
-        """Build an approximate index in another thread if one is due; searches continue meanwhile."""
+        """Build an approximate index in another thread, if one is due; searches continue."""
         index = self._index
         if index is None or len(index) <= max(self.exact, REBUILD_GROWTH * index.built_for):
             return

@@ -15,8 +15,8 @@ from serving.faces.reader import Numbers, Vectors
 Metric = Literal["euclidean", "cosine"]
 
 MIN_RECALL = 0.99
-"""Recall@1 that an approximate index should reach on its own gallery: `Index.tune` has it search more
-cells until it does."""
+"""Recall@1 that an approximate index should reach on its own gallery; `Index.tune` has it search
+more cells until it does."""
 TRAINING_PER_CELL = 40
 """Number of training embeddings for each cell; FAISS warns below 39."""
 KMEANS_ITERATIONS = 6
@@ -61,7 +61,7 @@ class Index:
         return 0 if self._faiss is None else int(self._faiss.ntotal)
 
     def add(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Add embeddings (N x D) under the numbers of their pictures (N), none of which is in it yet."""
+        """Add embeddings (N x D) under the numbers of their pictures (N), all new to the index."""
         if len(numbers) == 0:
             return
         if self._faiss is None:
@@ -70,7 +70,7 @@ class Index:
         self._faiss.add_with_ids(prepared(vectors, self.metric), numbers)
 
     def remove(self, numbers: Numbers) -> None:
-        """Remove the embeddings with these numbers; numbers that are not in the index are ignored."""
+        """Remove the embeddings with these numbers; unknown numbers are ignored."""
         if self._faiss is not None and len(numbers):
             self._limit_threads()
             self._faiss.remove_ids(numbers)
@@ -89,7 +89,7 @@ class Index:
         return found
 
     def tune(self, truth: "GroundTruth") -> None:
-        """Search more cells until `MIN_RECALL` is reached, and store the recall that was measured."""
+        """Search more cells until `MIN_RECALL` is reached, and store the measured recall."""
         while True:
             found = self.search(truth.vectors, 2)  # (Q, 2)
             others = np.where(found[:, 0] == truth.numbers, found[:, -1], found[:, 0])
@@ -99,7 +99,7 @@ class Index:
             self._faiss.nprobe = min(2 * self._faiss.nprobe, self._faiss.nlist)
 
     def _limit_threads(self) -> None:
-        """Set the number of threads; FAISS keeps this setting separately for each calling thread."""
+        """Set the number of threads, which FAISS keeps separately for each calling thread."""
         faiss.omp_set_num_threads(self.threads)
 
 
@@ -120,7 +120,7 @@ class GroundTruth:
         self.nearest = np.full(len(numbers), -1, np.int64)  # Q; a picture is not its own neighbour
 
     def update(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Compare the queries with N further pictures: their numbers, and their embeddings (N x D)."""
+        """Compare the queries with N further pictures: their numbers and embeddings (N x D)."""
         if len(numbers) == 0:
             return
         distances, rows = faiss.knn(
@@ -136,7 +136,7 @@ class GroundTruth:
 
 
 def prepared(vectors: Vectors, metric: Metric) -> Vectors:
-    """Return the vectors (N x D) as they are indexed for a metric: scaled to length 1 for cosine."""
+    """Return vectors (N x D) as they are indexed for a metric: of length 1 for cosine."""
     if metric == "euclidean":
         return np.ascontiguousarray(vectors, np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The gallery as one Parquet file: to back up, to move, to look at with other tools."""
+"""The gallery as one Parquet file, for backups, for moving it, and for other tools."""
 
 from collections.abc import Iterator
 from io import RawIOBase
@@ -23,7 +23,7 @@ from serving.problems import RequestError
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
 ROW_GROUP_SIZE = 2_000
-"""Pictures in a row group, read and written at a time."""
+"""Number of pictures in a row group; so many are read or written at a time."""
 SCHEMA = pa.schema(
     [
         pa.field("person", pa.string(), nullable=False),
@@ -35,11 +35,11 @@ SCHEMA = pa.schema(
         pa.field("embedding", pa.list_(pa.float32()), nullable=False),
     ]
 )
-"""A row for each picture. `content`: the picture as sent, where pictures are kept."""
+"""One row for each picture. `content` is the picture as sent, or null if pictures are not kept."""
 
 
 def write(source: Gallery) -> Iterator[bytes]:
-    """Yield the file, piece by piece. A change made meanwhile may be in it or not."""
+    """Yield the file in pieces. A change that is made meanwhile may be in it or not."""
     sink = _ChunkSink()
     after = 0
     with pq.ParquetWriter(sink, SCHEMA) as writer:
@@ -57,18 +57,19 @@ def write(source: Gallery) -> Iterator[bytes]:
 
 
 def read(target: Gallery, file: BinaryIO, model: ServedModel, actor: str) -> Imported:
-    """Add the pictures of a file; those whose id is in the gallery already are left as they are.
+    """Add the pictures of a file; pictures whose id is already in the gallery are left unchanged.
 
-    All of it is one change: it is in the gallery whole, or not at all.
+    The import is one transaction: either all pictures are added, or none.
 
     Args:
-        target: where they go.
-        file: Parquet as `write` makes it.
-        model: the gallery's; rows of another are refused.
+        target: the gallery to add to.
+        file: a Parquet file as `write` makes it.
+        model: the gallery's model; rows of another model are refused.
         actor: who asked for it, for the change log.
 
     Raises:
-        RequestError: not such a file, rows that cannot be in a gallery, or another model's.
+        RequestError: the file is not an export, has rows that a gallery cannot hold, or is of
+            another model.
     """
     size = dimension(model)
     try:
@@ -124,11 +125,13 @@ def _check_rows(rows: list[dict[str, Any]], model: ServedModel, size: int) -> No
             raise model_mismatch(model.artifact.hash, row["model"])
         vector = np.array(row["embedding"], np.float32)
         if vector.shape != (size,) or not is_comparable(vector, metric):
-            raise _bad_file(f"an embedding is not {size} finite numbers, or all of them are 0")
+            raise _bad_file(
+                f"an embedding is not {size} finite numbers, or has no distance to others"
+            )
 
 
 def _not_enrolled(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture]:
-    """The rows whose pictures are not in the gallery yet, each picture once."""
+    """Return the pictures of the rows that are not in the gallery yet, each once."""
     by_id = {row["picture"]: row for row in rows}
     ids = list(by_id)
     for i in range(0, len(ids), MAX_SQL_PARAMETERS):
@@ -149,7 +152,7 @@ def _not_enrolled(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture
 
 
 class _ChunkSink(RawIOBase):
-    """A file to write to, whose content is taken away as it comes."""
+    """A writable file whose content is taken out while it is being written."""
 
     def __init__(self) -> None:
         self._waiting: list[bytes] = []
@@ -168,11 +171,14 @@ class _ChunkSink(RawIOBase):
         return self._position
 
     def take(self) -> bytes:
-        """What was written since this was last asked."""
+        """Return what was written since the last call."""
         content = b"".join(self._waiting)
         self._waiting.clear()
         return content
 
 
 def _bad_file(reason: str) -> RequestError:
-    return RequestError("bad-gallery-file", f"the file is no gallery: {reason}.")
+    return RequestError(
+        "bad-gallery-file",
+        f"the file is not an exported gallery: {reason}. /v1/faces/export makes one.",
+    )

@@ -1,4 +1,4 @@
-"""What is looked up in the gallery in SQL. Every look sees one snapshot and takes no lock."""
+"""Reads the gallery from its database. Each query sees one snapshot and takes no lock."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,16 +13,25 @@ from serving.faces.tables import changes, embeddings, gallery, people, pictures
 from serving.problems import RequestError
 
 Vectors = npt.NDArray[np.float32]
-"""N x D."""
+"""Embeddings, N x D."""
 Numbers = npt.NDArray[np.int64]
-"""Of pictures; N."""
+"""Numbers of pictures, N."""
 
 MAX_SQL_PARAMETERS = 500
-"""Values in one IN (...)."""
+"""Maximum number of values in one IN (...) of a query."""
 
 
 class Page(NamedTuple):
-    """What changed in the gallery after a number, as far as `upto`."""
+    """The changes of the gallery after some change, up to and including the change `upto`.
+
+    Attributes:
+        model: hash of the gallery's model.
+        head: number of the newest change.
+        upto: number of the last change on this page.
+        numbers: numbers of the pictures that were enrolled, N.
+        vectors: their embeddings, N x D.
+        removed: numbers of the pictures that were removed.
+    """
 
     model: str | None
     head: int
@@ -42,16 +51,19 @@ class EnrolledPicture(NamedTuple):
 
 
 class GalleryReader:
-    """The gallery, as far as it is read.
+    """The queries that can be made to the gallery.
 
-    Every method raises a `RequestError` where the database does not answer.
+    Every method raises a `RequestError` if the database does not answer.
+
+    Args:
+        database: where the gallery is.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def people(self, after: int, limit: int) -> list[Any]:
-        """Rows (number, name, created, pictures) of people made after that change, in order."""
+        """Return a row (number, name, created, pictures) for each person added after a change."""
         own = select(func.count()).where(pictures.c.person == people.c.number)
         query = select(people, own.scalar_subquery().label("pictures"))
         query = query.where(people.c.number > after).order_by(people.c.number).limit(limit)
@@ -59,10 +71,10 @@ class GalleryReader:
             return list(connection.execute(query))
 
     def person(self, person: str) -> tuple[datetime, list[Any]]:
-        """When a person was made, and rows (id, created, aligned, kept) of their pictures.
+        """Return when a person was added, and a row (id, created, aligned, kept) per picture.
 
         Raises:
-            RequestError: nobody of that id is enrolled.
+            RequestError: nobody is enrolled under that id.
         """
         with self.database.read() as connection:
             number = person_number(connection, person)
@@ -77,18 +89,18 @@ class GalleryReader:
             return created, list(rows)
 
     def changes(self, after: int, limit: int) -> list[Any]:
-        """Rows of the change log after a number, oldest first."""
+        """Return the rows of the change log after a number, oldest first."""
         query = select(changes).where(changes.c.number > after).order_by(changes.c.number)
         with self.database.read() as connection:
             return list(connection.execute(query.limit(limit)))
 
     def model(self) -> str | None:
-        """Hash of the gallery's model; None as long as nobody was enrolled."""
+        """Return the hash of the gallery's model; None if nobody was ever enrolled."""
         with self.database.read() as connection:
             return connection.scalar(select(gallery.c.model))
 
     def state(self) -> tuple[str | None, int, int, int]:
-        """Hash of the gallery's model, newest change, numbers of people and pictures."""
+        """Return the model's hash, the newest change, and the numbers of people and pictures."""
         with self.database.read() as connection:
             model, head = connection.execute(select(gallery.c.model, gallery.c.head)).one()
             counts = [
@@ -98,7 +110,7 @@ class GalleryReader:
         return model, head, counts[0], counts[1]
 
     def page(self, after: int, limit: int) -> Page:
-        """Up to `limit` embeddings of the gallery's model enrolled after a change, as of now."""
+        """Return the next changes after a change, with up to `limit` embeddings."""
         with self.database.read() as connection:
             model, head = connection.execute(select(gallery.c.model, gallery.c.head)).one()
             if head == after:
@@ -109,12 +121,12 @@ class GalleryReader:
             left = select(changes.c.removed).where(
                 changes.c.number > after, changes.c.number <= upto, changes.c.removed.is_not(None)
             )
-            # to an empty cache nothing can be removed
+            # from an empty index nothing can be removed
             gone = list(connection.scalars(left)) if after else []
         return Page(model, head, upto, *_arrays(rows), np.array(gone, np.int64))
 
     def sample(self, count: int, seed: int) -> tuple[Numbers, Vectors]:
-        """About `count` embeddings from all over the gallery, in runs of neighbours."""
+        """Return about `count` embeddings: runs of consecutive ones from random places."""
         runs = max(1, count // MAX_SQL_PARAMETERS)
         rows: dict[int, bytes] = {}
         with self.database.read() as connection:
@@ -126,7 +138,7 @@ class GalleryReader:
         return _arrays(sorted(rows.items()))
 
     def enrolled(self, numbers: Iterable[int], model: str) -> list[EnrolledPicture]:
-        """Whose the pictures of these numbers are, as far as they are enrolled."""
+        """Return the pictures with these numbers that are enrolled, with their embeddings."""
         columns = (pictures.c.number, pictures.c.id, people.c.name, embeddings.c.vector)
         query = (
             select(*columns)
@@ -147,14 +159,16 @@ class GalleryReader:
 
 
 def person_number(connection: Connection, person: str) -> int:
-    """Number of a person.
+    """Return the number of a person.
 
     Raises:
-        RequestError: nobody of that id is enrolled.
+        RequestError: nobody is enrolled under that id.
     """
     number = connection.scalar(select(people.c.number).where(people.c.name == person))
     if number is None:
-        raise RequestError("unknown-person", f"nobody is enrolled as {person!r}.")
+        raise RequestError(
+            "unknown-person", f"nobody is enrolled as {person!r}; /v1/faces/people lists everybody."
+        )
     return int(number)
 
 

@@ -20,28 +20,28 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 1
-"""Of the tables; another version's are refused."""
+"""Version of these tables; a database with another version is refused."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time, UTC; SQLite forgets the zone, so it is put back."""
+    """A time in UTC. SQLite does not store the time zone, so it is added when a value is read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """As it is read."""
+        """Return the value with its time zone."""
         return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
 
 
 ChangeNumber = BigInteger().with_variant(Integer(), "sqlite")
-"""A change's number; on SQLite the type that makes a primary key the row's own place."""
+"""The type of a change's number; on SQLite, it makes a primary key an alias of the rowid."""
 
 metadata = MetaData()
 gallery = Table(
     "gallery",
     metadata,
-    Column("id", Integer, primary_key=True),  # 1: there is one row
+    Column("id", Integer, primary_key=True),  # always 1: the table has one row
     Column("version", Integer, nullable=False),
     Column("head", ChangeNumber, nullable=False),  # number of the newest change
     Column("model", String(64)),  # hash of the model whose embeddings are searched
@@ -63,7 +63,7 @@ pictures = Table(
     Column("person", ForeignKey("people.number"), nullable=False, index=True),
     Column("created", UtcDateTime, nullable=False),
     Column("aligned", Boolean, nullable=False),
-    Column("content", LargeBinary),  # the picture as sent, where pictures are kept
+    Column("content", LargeBinary),  # the picture as sent; null if pictures are not kept
 )
 embeddings = Table(
     "embeddings",

@@ -1,4 +1,4 @@
-"""What changes the gallery in SQL: enrol, remove. Every change is one transaction."""
+"""Changes the gallery: enrols and removes. Every change is one transaction."""
 
 import hashlib
 import json
@@ -26,22 +26,22 @@ class NewPicture(NamedTuple):
     vector: npt.NDArray[np.float32]
     aligned: bool
     content: bytes | None
-    """Encoded, as sent; None where pictures are not kept."""
+    """The encoded picture, as sent; None if pictures are not kept."""
     id: str
     created: datetime | None = None
-    """Now, where it is None."""
+    """When it was first enrolled; None means now."""
 
 
 class IdempotencyKey(NamedTuple):
-    """What makes an enrolment safe to repeat."""
+    """The key of an Idempotency-Key header, which makes an enrolment safe to repeat."""
 
     key: str
     fingerprint: str
-    """sha256 over the request; the key belongs to it."""
+    """sha256 of the request; the key is valid for this request only."""
 
 
 class Enrolled(NamedTuple):
-    """Pictures that were enrolled, and whether by an earlier request with the same key."""
+    """Pictures that were enrolled, and whether an earlier request with the same key did it."""
 
     pictures: tuple[str, ...]
     change: int
@@ -49,7 +49,17 @@ class Enrolled(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """What left the gallery, in numbers of rows."""
+    """What was removed from the gallery.
+
+    Attributes:
+        at: when, UTC.
+        change: number of the last change.
+        pictures: ids of the removed pictures.
+        embeddings: number of removed embeddings.
+        contents: number of removed pictures that had been kept.
+        answers: number of stored answers to enrolments that were deleted.
+        traces_erased: see `Database.erase_traces`.
+    """
 
     at: datetime
     change: int
@@ -61,9 +71,12 @@ class Removal(NamedTuple):
 
 
 class GalleryWriter:
-    """The gallery, as far as it is changed.
+    """The changes that can be made to the gallery.
 
-    Every method raises a `RequestError` where the database does not answer.
+    Every method raises a `RequestError` if the database does not answer.
+
+    Args:
+        database: where the gallery is.
     """
 
     def __init__(self, database: Database) -> None:
@@ -77,17 +90,18 @@ class GalleryWriter:
         actor: str,
         idempotency_key: IdempotencyKey | None = None,
     ) -> Enrolled:
-        """Add pictures of a person; the person is made where there is none yet.
+        """Add pictures of a person, who is added too if necessary.
 
         Args:
-            person: id, checked before.
+            person: id of the person, already checked.
             model: hash of the model that gave the embeddings.
             new: the pictures.
             actor: who asked for it, for the change log.
-            idempotency_key: with it, the same request is carried out once, however often it comes.
+            idempotency_key: if given, the request is carried out once, however often it is sent.
 
         Raises:
-            RequestError: embeddings of another model are enrolled, or the key was used before.
+            RequestError: embeddings of another model are enrolled, or the key was used for another
+                request.
         """
         with self.database.change() as change:
             if idempotency_key is not None:
@@ -103,10 +117,10 @@ class GalleryWriter:
         return enrolled
 
     def remove_person(self, person: str, actor: str) -> Removal:
-        """Remove a person, with everything that was kept of them but the change log.
+        """Remove a person, with everything that is stored about them except the change log.
 
         Raises:
-            RequestError: nobody of that id is enrolled.
+            RequestError: nobody is enrolled under that id.
         """
         with self.database.change() as change:
             number = person_number(change.connection, person)
@@ -120,7 +134,7 @@ class GalleryWriter:
         return removed._replace(traces_erased=self.database.erase_traces())
 
     def remove_picture(self, person: str, picture: str, actor: str) -> Removal:
-        """Remove one picture of a person. The person stays, if with no picture left.
+        """Remove one picture of a person. The person stays, even without any picture.
 
         Raises:
             RequestError: there is no such person or picture.
@@ -131,7 +145,8 @@ class GalleryWriter:
             removed = remove_pictures(change, chosen, actor, "remove picture")
             if not removed.pictures:
                 raise RequestError(
-                    "unknown-picture", f"{person!r} has no picture {picture!r}; GET lists them."
+                    "unknown-picture",
+                    f"{person!r} has no picture {picture!r}; GET /v1/faces/people/ID lists them.",
                 )
             answers = _erase_answers(change.connection, number)
             removed = removed._replace(answers=answers, change=change.head)
@@ -139,7 +154,7 @@ class GalleryWriter:
 
 
 def fingerprint(*parts: str | bytes) -> str:
-    """sha256 over parts, each with its length, so that no two lists give the same."""
+    """Return the sha256 of parts, each preceded by its length, so that different lists differ."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -148,7 +163,7 @@ def fingerprint(*parts: str | bytes) -> str:
 
 
 def bind_model(change: Change, model: str) -> None:
-    """Hold a change to the gallery's model; an empty gallery takes any.
+    """Check that a change is of the gallery's model; an empty gallery takes on any model.
 
     Raises:
         RequestError: embeddings of another model are enrolled.
@@ -163,25 +178,26 @@ def bind_model(change: Change, model: str) -> None:
 
 
 def model_mismatch(enrolled: str | None, asked: str) -> RequestError:
-    """The refusal of embeddings that cannot be compared with those of the gallery."""
+    """Return the refusal of embeddings that cannot be compared with those of the gallery."""
     return RequestError(
         "another-model",
-        f"the gallery holds embeddings of model {str(enrolled)[:12]}…, these are of {asked[:12]}…; "
-        "serve that model, or migrate with `python -m serving re-embed`.",
+        f"the gallery holds embeddings of model {str(enrolled)[:12]}…, but these are of model "
+        f"{asked[:12]}…; serve the gallery's model, or move the gallery with "
+        "`python -m serving re-embed`.",
     )
 
 
 def add_pictures(
     change: Change, new: Sequence[NewPicture], model: str, actor: str, action: str
 ) -> None:
-    """Insert pictures, and the people on them that are not there yet.
+    """Insert pictures, and the people on them who are not in the gallery yet.
 
     Args:
-        change: under way, bound to the model.
-        new: the pictures; none is in the gallery.
+        change: the open transaction, for which `bind_model` was called.
+        new: the pictures, none of which is in the gallery.
         model: hash of the model that gave the embeddings.
         actor: who asked for it.
-        action: what the change log calls it.
+        action: name of the action in the change log.
     """
     names = {picture.person for picture in new}
     known = select(people.c.name, people.c.number).where(people.c.name.in_(names))
@@ -219,7 +235,14 @@ def add_pictures(
 
 
 def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Removal:
-    """Delete the chosen pictures with their embeddings; one number in the log for each."""
+    """Delete the chosen pictures with their embeddings, and log each as a change.
+
+    Args:
+        change: the open transaction.
+        chosen: condition on the table `pictures`.
+        actor: who asked for it.
+        action: name of the action in the change log.
+    """
     connection = change.connection
     kept = pictures.c.content.is_not(None).label("kept")
     owner = people.c.number == pictures.c.person
@@ -242,7 +265,7 @@ def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Rem
 
 
 def _erase_answers(connection: Connection, person: int) -> int:
-    """Forget what was answered to enrolments of a person; the keys stay used."""
+    """Delete the stored answers to enrolments of a person; their keys still count as used."""
     known = (requests.c.person == person) & requests.c.answer.is_not(None)
     blank = {"person": None, "fingerprint": None, "answer": None}
     return connection.execute(update(requests).where(known).values(blank)).rowcount
@@ -277,13 +300,14 @@ def _earlier_answer(
         return None
     if row.answer is None:
         raise RequestError(
-            "idempotency-key-used", "what this key enrolled has been removed since; use another."
+            "idempotency-key-used",
+            "what was enrolled with this key has been removed since; use another key.",
         )
     if row.fingerprint != idempotency_key.fingerprint:
         raise RequestError(
             "idempotency-key-used",
-            "this key came with another request before; use a new key for each request, and the "
-            "same one only to repeat it unchanged.",
+            "this key was sent with another request before; use a new key for each request, and "
+            "the same key only to repeat a request unchanged.",
         )
     names, change = json.loads(row.answer)
     return Enrolled(tuple(names), change, replayed=True)
