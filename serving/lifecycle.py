@@ -1,8 +1,8 @@
-"""How a server starts, takes up new artifacts, and stops, over all of its workers.
+"""How the workers of a server start, load new artifacts, and stop.
 
-Workers agree through small files in a folder of the server's own: worker 1 writes `started` once
-its models are loaded; `generation` tells when new artifacts were last asked for; each worker writes
-the generation it has loaded to `worker-INDEX`.
+The workers coordinate through small files in the server's folder. Worker 1 creates `started` once
+its models are loaded; `generation` holds the time at which a reload was last requested; and each
+worker writes the generation that it has loaded to `worker-INDEX`.
 """
 
 import asyncio
@@ -20,23 +20,25 @@ from serving.http.middleware import Middleware
 from serving.problems import RequestError
 
 POLL_SECONDS = 0.2
-"""Seconds between two looks."""
+"""Time between two checks of these files, in seconds."""
 MAX_RETRY_SECONDS = 30.0
-"""Seconds until what could not be loaded is tried again; twice as long each time, up to this."""
+"""Maximum time until a failed load is retried, in seconds; it doubles with each failure."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""Signals that ask a worker to end."""
-STOPPING = RequestError("server-stopping", "the server is stopping; what it took on it answers.")
+"""Signals that ask a worker to stop."""
+STOPPING = RequestError(
+    "server-stopping", "the server is stopping; try again once it has restarted."
+)
 
 log = logging.getLogger("bentoml.vitrine")
 
 
 class WorkerGroup:
-    """What the workers of one server tell each other.
+    """The workers of one server, as seen by one of them.
 
     Args:
-        folder: of this server alone.
-        index: of this worker, from 1.
-        workers: how many there are.
+        folder: a folder that only this server uses.
+        index: index of this worker, from 1.
+        workers: number of workers.
     """
 
     def __init__(self, folder: Path, index: int, workers: int) -> None:
@@ -46,32 +48,35 @@ class WorkerGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this worker is the one to answer while none has its models."""
+        """Whether this is the worker that answers until the first models are loaded."""
         return self._index == 1 and not self._started.exists()
 
     def wait_for_first(self) -> None:
-        """Until worker 1 has its models: it must be the last to say that the server is starting."""
+        """Wait until worker 1 has loaded its models.
+
+        No other worker may answer while worker 1 still answers that the server is starting.
+        """
         while self._index != 1 and not self._started.exists():
             time.sleep(POLL_SECONDS)
 
     def report_loaded(self, generation: int) -> None:
-        """Tell that this worker has the artifacts of a generation."""
+        """Record that this worker has loaded the artifacts of a generation."""
         _write(self._folder / f"worker-{self._index}", generation)
         if self._index == 1:
             self._started.touch()
 
     def requested_generation(self) -> int:
-        """Which artifacts are asked for."""
+        """Return the generation that was requested last; 0 if there was no request."""
         return _read(self._folder / "generation")
 
     def request_generation(self) -> int:
-        """Ask all workers to load what is there now."""
+        """Request that all workers load the present artifacts, and return the generation."""
         generation = time.time_ns()
         _write(self._folder / "generation", generation)
         return generation
 
     def all_have(self, generation: int) -> bool:
-        """Whether every worker has loaded a generation, or a later one."""
+        """Whether every worker has loaded this generation or a later one."""
         numbers = range(1, self._workers + 1)
         return all(_read(self._folder / f"worker-{i}") >= generation for i in numbers)
 
@@ -81,12 +86,12 @@ class WorkerGroup:
 
 
 class Lifecycle:
-    """Starts and stops a worker.
+    """Starts, reloads and stops a worker.
 
     Args:
-        workers: as above.
-        middleware: that is let in and held off.
-        load: loads the artifacts, warms them up and puts them in place; called in any thread.
+        workers: the workers of the server.
+        middleware: refuses requests until the models are loaded, and once the worker is stopping.
+        load: loads the artifacts, warms them up and starts to serve them; called in any thread.
     """
 
     def __init__(
@@ -98,10 +103,10 @@ class Lifecycle:
         self._loaded_generation = -1
 
     def start(self) -> None:
-        """Load, and keep to what is asked for from then on.
+        """Load the artifacts, and from then on reload them when that is requested.
 
-        The first worker of a server loads while it answers that it is starting; all others are
-        connected to only when they have their models.
+        The first worker of a server answers that the server is starting while it loads. The others
+        accept connections only once they have loaded.
         """
         if not self.workers.first:
             with _default_signal_handlers():
@@ -113,9 +118,9 @@ class Lifecycle:
         ).start()
 
     async def reload(self) -> None:
-        """Have all workers load what is there now; returns when all answer with it."""
+        """Have all workers load the present artifacts; returns once all of them have."""
         generation = self.workers.request_generation()
-        while not self.workers.all_have(generation):  # noqa: ASYNC110 - they are processes
+        while not self.workers.all_have(generation):  # noqa: ASYNC110 - the workers are processes
             await asyncio.sleep(POLL_SECONDS)
 
     def _keep_up_to_date(self) -> None:
@@ -145,7 +150,7 @@ class Lifecycle:
 
 @contextmanager
 def _default_signal_handlers() -> Iterator[None]:
-    """A worker that nobody is connected to has nothing to finish: SIGTERM need not wait for it."""
+    """Let a worker that accepts no connections yet be ended by signals at once."""
     before = [signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS]
     try:
         yield
@@ -155,12 +160,12 @@ def _default_signal_handlers() -> Iterator[None]:
 
 
 def _drain_on_stop_signals(middleware: Middleware) -> None:
-    """On SIGTERM refuse what is new and finish what was taken on; only then let uvicorn end."""
+    """On a stop signal, refuse new requests and finish the others before uvicorn stops."""
     loop = asyncio.get_running_loop()
     ends = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     async def drain(number: int) -> None:
-        while middleware.in_flight:  # noqa: ASYNC110 - counted where an event would cost as much
+        while middleware.in_flight:  # noqa: ASYNC110 - cheaper than an event per request
             await asyncio.sleep(POLL_SECONDS / 4)
         end = ends[signal.Signals(number)]
         if callable(end):

@@ -63,7 +63,7 @@ class Access:
             raise VitrineError("VITRINE_API_KEYS has two keys with the same name; rename one.")
         if settings.closed and not keys:
             raise VitrineError(
-                "VITRINE_CLOSED needs VITRINE_API_KEYS: without keys, nobody could use its addresses."
+                "VITRINE_CLOSED needs VITRINE_API_KEYS: without keys, nobody has access."
             )
         return cls(keys, frozenset(settings.open), settings.closed)
 
@@ -99,9 +99,9 @@ class Access:
                 return LOCAL
             raise RequestError(
                 "this-machine-only",
-                "this server has no API keys, so this address accepts only requests from the server's "
-                "machine to localhost, and none from pages of other sites; set VITRINE_API_KEYS "
-                "(`python -m serving key NAME` makes a key).",
+                "this server has no API keys, so this address accepts only requests from the "
+                "server's machine to localhost, and none from pages of other sites; set "
+                "VITRINE_API_KEYS (`python -m serving key NAME` makes a key).",
             )
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         key = self._find(given.strip()) if kind.lower() == "bearer" else None
@@ -121,7 +121,7 @@ class Access:
         )
 
     def _find(self, given: str) -> ApiKey | None:
-        """Find a key; every entry is compared in constant time, so that timing leaks nothing."""
+        """Find a key; all entries are compared, in constant time, so that timing leaks nothing."""
         digest = hash_key(given)
         found = None
         for key in self.keys:

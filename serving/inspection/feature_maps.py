@@ -1,4 +1,4 @@
-"""Feature maps of the served graph: what an activation gives, value by value."""
+"""Feature maps of the served graph: the output of an activation."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,18 @@ from serving.inspection.activations import find_activations
 from serving.problems import RequestError
 
 MAX_LISTED = 10
+"""Maximum number of layers that an error message lists."""
 
 
 class FeatureMaps:
-    """An artifact's graph whose activations can be read.
+    """An artifact's graph with all activations as outputs.
 
-    A session of its own: a tensor that may be read cannot share its memory, nor be fused away.
+    It has a session of its own, because ONNX Runtime can neither fuse outputs nor reuse their
+    memory, which makes the graph slower.
 
     Args:
-        artifact: verified.
-        threads: ONNX Runtime threads within one call; 0 takes one per core.
+        artifact: a verified artifact.
+        threads: number of ONNX Runtime threads within one call; 0 means one per core.
 
     Raises:
         ArtifactError: the graph's file has changed since it was verified.
@@ -39,14 +41,15 @@ class FeatureMaps:
         self.runtime = Runtime(model.SerializeToString(), artifact.manifest.input, threads)
 
     def read(self, picture: Picture, layer: str) -> npt.NDArray[np.float32]:
-        """What one activation gives for one picture.
+        """Return the output of one activation for one picture.
 
         Args:
             picture: uint8 H x W x 3, of any size.
-            layer: its name, as `inspect` gives it.
+            layer: name of the activation, as `inspect` lists it.
 
         Returns:
-            C x H x W of convolutions; T x C of transformers' tokens; C behind pooling.
+            float32: C x H x W after a convolution, T x C for the tokens of a transformer, C after
+            pooling.
 
         Raises:
             RequestError: there is no such layer.
@@ -55,7 +58,8 @@ class FeatureMaps:
             names = list(self._tensors)
             shown = ", ".join(names[:MAX_LISTED]) + (", …" if len(names) > MAX_LISTED else "")
             raise RequestError(
-                "bad-parameter", f"layer = {layer!r}: there is none; inspect names them: {shown}."
+                "bad-parameter",
+                f"layer = {layer!r}: there is no such layer; inspect lists them: {shown}.",
             )
         tensor = self._tensors[layer]
         maps: npt.NDArray[np.float32] = self.runtime.run([picture], [tensor])[tensor][0]

@@ -81,7 +81,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         fmr: Fmr = None,
         model: ModelName = None,
     ) -> Response:
-        """Decide whether two pictures show one person: match, no match, or why it cannot be said."""
+        """Decide whether two pictures show one person, or say why that cannot be decided."""
         access_of(request).check(request, "read", "verify")
         served = operations.face_model(models_of(request), model)
         threshold = operations.threshold_of(served, fmr)

@@ -39,7 +39,10 @@ POSTGRESQL_REMAINS = (
     "PostgreSQL keeps deleted rows in its files until VACUUM FULL is run, and in its write-ahead "
     "log until that is recycled"
 )
-SQLITE_REMAINS = "SQLite's write-ahead log still held it when this was answered; the next removal empties the log"
+SQLITE_REMAINS = (
+    "SQLite's write-ahead log still held it when this was answered; the next removal empties "
+    "that log"
+)
 
 GALLERY: dict[str, Any] = {"tags": ["gallery"], "dependencies": [Depends(bearer)]}
 PARQUET = {"schema": {"type": "string", "format": "binary"}}

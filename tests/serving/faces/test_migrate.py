@@ -107,12 +107,12 @@ def test_the_command_says_what_is_lost_before_it_starts(
 
     refused = run("new", answer="n\n")
     assert refused.returncode == 130
-    assert "LOST are 1" in refused.stdout
+    assert "Pictures LOST because they were not kept: 1;" in refused.stdout
     assert "1 people" in refused.stdout
     assert found(gallery, models[0], 2) == ("q", 0.0)
     done = run("new", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "the gallery is of new now; 1 pictures were lost." in done.stdout
+    assert "the gallery now holds embeddings of new; pictures lost: 1." in done.stdout
     assert found(gallery, models[1], 1) == ("p", 0.0)
     assert "nothing to do" in run("new").stdout
     unknown = run("nobody")
