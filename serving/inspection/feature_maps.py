@@ -18,8 +18,8 @@ MAX_LISTED = 10
 class FeatureMaps:
     """An artifact's graph with all activations as outputs.
 
-    It has a session of its own, because ONNX Runtime can neither fuse outputs nor reuse their
-    memory, which makes the graph slower.
+    It has a session of its own, because ONNX Runtime can neither fuse away tensors that are outputs
+    nor reuse their memory.
 
     Args:
         artifact: a verified artifact.

@@ -27,8 +27,8 @@ def atlas_of(model: ServedModel) -> Atlas:
     if atlas is None:
         raise RequestError(
             "no-atlas",
-            f"{name} has no atlas to compare pictures with; `python -m analysis atlas --model {name} "
-            "--dataset NAME:SPLIT` makes one.",
+            f"{name} has no atlas to compare pictures with; `python -m analysis atlas --model "
+            f"{name} --dataset NAME:SPLIT` makes one.",
         )
     return atlas
 

@@ -24,8 +24,8 @@ BLOCK_SIZE = 100
 """Number of pictures after which a new block replaces the oldest. A worker thus remembers about the
 last thousand."""
 MAX_WAITING = 32
-"""Number of pictures whose answers are added up together. Doing so one at a time took a tenth of the
-work of a request."""
+"""Number of pictures whose answers are added up together. Doing so one at a time took a tenth of
+the work of a request."""
 MAX_WAIT_SECONDS = 0.1
 """Maximum time until an answer is added up, in seconds."""
 
@@ -35,7 +35,7 @@ rows are 0."""
 
 
 class _ModelAnswers:
-    """The recent answers of one model at this worker: a ring buffer in a file, and a queue for it."""
+    """The recent answers of one model at this worker: a ring buffer in a file, and its queue."""
 
     def __init__(self, model: ServedModel, reference: Reference, file: Path) -> None:
         self._temperature = model.manifest.temperature

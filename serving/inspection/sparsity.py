@@ -42,8 +42,8 @@ class Tap:
     nonzero: str
     """Name of the output with the share of values that are not zero."""
     small: str | None
-    """Name of the output with the share of values nearer to zero than `EPSILON`; None for activations
-    that are exactly zero on a range of inputs."""
+    """Name of the output with the share of values nearer to zero than `EPSILON`; None if the
+    activation is exactly zero on a range of inputs."""
 
     @property
     def outputs(self) -> list[str]:
@@ -148,7 +148,7 @@ def _branches(tap: Tap, rank: int, opset: int) -> Iterator[Branch]:
 
 
 def _share_without_cast(tensor: str, output: str) -> Branch:
-    """Return nodes for the share of non-zeros among non-negative values, at half the cost of `_share`.
+    """Return nodes for the share of non-zeros of non-negative values, at half `_share`'s cost.
 
     A hard sigmoid with the largest slope of float32 is 0 at 0, and 1 at any normal positive number.
     """
