@@ -128,15 +128,15 @@ class Gallery:
         self, embedding: npt.NDArray[np.float32], model: str, metric: Metric, numbers: list[int]
     ) -> list[Neighbour]:
         """Return the people on these pictures, each once, sorted by exact distance."""
-        owners = self.reader.enrolled(numbers, model)
-        if not owners:
+        pictures = self.reader.enrolled(numbers, model)
+        if not pictures:
             return []
-        away = distances(embedding, np.stack([owner.vector for owner in owners]), metric)
+        away = distances(embedding, np.stack([picture.vector for picture in pictures]), metric)
         best: dict[str, Neighbour] = {}
         for i in np.argsort(away, kind="stable").tolist():
-            owner = owners[i]
-            neighbour = Neighbour(owner.person, owner.picture, float(away[i]))
-            best.setdefault(owner.person, neighbour)
+            picture = pictures[i]
+            neighbour = Neighbour(picture.person, picture.id, float(away[i]))
+            best.setdefault(picture.person, neighbour)
         return list(best.values())
 
     def _current_index(self, model: str, metric: Metric) -> Index:

@@ -38,14 +38,14 @@ class Plan(NamedTuple):
 def plan(database: Database, model: str) -> Plan:
     """Return what moving the gallery to the model with that hash would do."""
     kept = pictures.c.content.is_not(None)
-    each = select(pictures.c.person).group_by(pictures.c.person)
-    alone = each.having(func.count(pictures.c.content) == 0).subquery()
+    by_person = select(pictures.c.person).group_by(pictures.c.person)
+    lost_people = by_person.having(func.count(pictures.c.content) == 0).subquery()
     with database.read() as connection:
         now = connection.scalar(select(gallery.c.model))
         total = connection.scalar(select(func.count()).select_from(pictures)) or 0
-        there = connection.scalar(select(func.count()).select_from(pictures).where(kept)) or 0
-        nobody = connection.scalar(select(func.count()).select_from(alone)) or 0
-    return Plan(now != model and total > 0, total, total - there, nobody)
+        kept_count = connection.scalar(select(func.count()).select_from(pictures).where(kept)) or 0
+        people_lost = connection.scalar(select(func.count()).select_from(lost_people)) or 0
+    return Plan(now != model and total > 0, total, total - kept_count, people_lost)
 
 
 def re_embed(database: Database, model: ServedModel, progress: Callable[[int], object]) -> int:

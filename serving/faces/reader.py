@@ -45,7 +45,7 @@ class EnrolledPicture(NamedTuple):
     """An enrolled picture, with its embedding."""
 
     number: int
-    picture: str
+    id: str
     person: str
     vector: npt.NDArray[np.float32]
 

@@ -108,7 +108,7 @@ def test_the_command_says_what_is_lost_before_it_starts(
     refused = run("new", answer="n\n")
     assert refused.returncode == 130
     assert "Pictures LOST because they were not kept: 1;" in refused.stdout
-    assert "1 people" in refused.stdout
+    assert "people who lose all their pictures: 1." in refused.stdout
     assert found(gallery, models[0], 2) == ("q", 0.0)
     done = run("new", "--yes")
     assert done.returncode == 0, done.stderr
