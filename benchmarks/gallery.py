@@ -25,7 +25,7 @@ import psutil
 
 from artifacts.provenance import hardware
 from serving.faces.gallery import Gallery
-from serving.faces.store import NewPicture, add_pictures, bind_model
+from serving.faces.writer import NewPicture, add_pictures, bind_model
 
 MODEL = "0" * 64
 DIMENSION = 512
@@ -82,7 +82,7 @@ def enrol(gallery: Gallery) -> float:
     begun = time.perf_counter()
     for number, vector in enumerate(vectors):
         new = NewPicture(f"new {number}", vector, aligned=True, content=None, id=uuid.uuid4().hex)
-        gallery.store.enrol(new.person, MODEL, [new], "benchmark")
+        gallery.writer.enrol(new.person, MODEL, [new], "benchmark")
     return ENROLMENTS / (time.perf_counter() - begun)
 
 

@@ -1,4 +1,4 @@
-"""The server: pictures in, answers out, over HTTP or in process through the same code.
+"""The server: it answers questions about pictures, over HTTP or in process with the same code.
 
-`serving.client` is what other rooms import; it needs neither BentoML nor FastAPI.
+Other top-level packages use `serving.client`, which needs neither BentoML nor FastAPI.
 """

@@ -1,4 +1,4 @@
-"""`python -m serving`: starts the server, asks it, and keeps its keys and gallery."""
+"""`python -m serving`: starts the server, sends it requests, makes keys, moves the gallery."""
 
 import os
 import socket
@@ -38,8 +38,8 @@ def run(host: str, port: int) -> None:
     chosen_runtime()
     if not Access.from_settings(settings).keys and not is_loopback(host):
         raise click.UsageError(
-            f"without API keys the server listens on this machine only, not on {host}; set "
-            "VITRINE_API_KEYS (`python -m serving key NAME` makes one), or --host 127.0.0.1."
+            f"without API keys the server does not listen on {host}, only on this machine; set "
+            "VITRINE_API_KEYS (`python -m serving key NAME` makes a key), or use --host 127.0.0.1."
         )
     try:
         socket.create_server((host, port)).close()
@@ -60,19 +60,20 @@ def run(host: str, port: int) -> None:
     type=click.Choice(["read", "write", "read+write"]),
     default="read+write",
     show_default=True,
-    help="read: list, export, and what VITRINE_OPEN does not open; write: enrol and remove.",
+    help="read allows to list, export, and use operations not opened by VITRINE_OPEN; write allows "
+    "to enrol, import, remove, and reload models.",
 )
 def key(name: str, scopes: str) -> None:
-    """Make an API key for NAME. It is shown once; the server keeps its hash only."""
+    """Make an API key for NAME. It is shown only now; the server stores nothing but its hash."""
     secret, entry = make_key(name, scopes)
-    click.echo(f"key, for {name} alone:  {secret}")
-    click.echo(f"add to VITRINE_API_KEYS (entries are split by spaces):  {entry}")
+    click.echo(f"key, to be given to {name} only:  {secret}")
+    click.echo(f"entry to add to VITRINE_API_KEYS (entries are separated by spaces):  {entry}")
 
 
 @main.command("settings")
 @json_option
 def settings_command(as_json: bool) -> None:
-    """List every setting: its value, where that comes from, and what it means."""
+    """List every setting: its value, where the value comes from, and what it means."""
     rows = list_settings()
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -85,30 +86,31 @@ def settings_command(as_json: bool) -> None:
 
 @main.command("re-embed")
 @click.argument("model")
-@click.option("--yes", is_flag=True, help="Go on without being asked.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def re_embed_command(model: str, yes: bool) -> None:
-    """Move the gallery of faces to MODEL, from the pictures that were kept.
+    """Move the gallery of faces to MODEL, by embedding the kept pictures again.
 
-    It answers with the old model until all is done. Pictures that were not kept are lost.
+    The gallery answers with the old model until all pictures are embedded. Pictures that were not
+    kept are lost.
     """
     served = ServedModel(Artifact.open(model))
     if served.manifest.task != "embedding":
-        raise click.UsageError(f"{model} gives classes, not embeddings.")
+        raise click.UsageError(f"{model} gives classes, not embeddings; name an embedding model.")
     database = Gallery.from_settings(read_settings()).database
     intended = plan(database, served.artifact.hash)
     if not intended.needed:
-        click.echo(f"nothing to do: the gallery is empty, or of {model} already.")
+        click.echo(f"nothing to do: the gallery is empty, or already holds embeddings of {model}.")
         return
     click.echo(
-        f"{intended.pictures - intended.lost} of {intended.pictures} pictures were kept and are "
-        f"embedded anew. LOST are {intended.lost} that were not kept, and with them all pictures "
-        f"of {intended.people} people."
+        f"{intended.pictures - intended.lost} of {intended.pictures} pictures were kept, and will "
+        f"be embedded again. Pictures LOST because they were not kept: {intended.lost}; people who "
+        f"lose all their pictures: {intended.people}."
     )
     if not yes:
-        click.confirm("Go on?", abort=True)
+        click.confirm("Continue?", abort=True)
     with click.progressbar(length=intended.pictures - intended.lost) as bar:
         lost = re_embed(database, served, bar.update)
-    click.echo(f"the gallery is of {model} now; {lost} pictures were lost.")
+    click.echo(f"the gallery now holds embeddings of {model}; pictures lost: {lost}.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How a server starts, takes up new artifacts, and stops, over all of its workers.
+"""How the workers of a server start, load new artifacts, and stop.
 
-Workers agree through small files in a folder of the server's own: worker 1 writes `started` once
-its models are loaded; `generation` tells when new artifacts were last asked for; each worker writes
-the generation it has loaded to `worker-INDEX`.
+The workers coordinate through small files in the server's folder. Worker 1 creates `started` once
+its models are loaded; `generation` holds the time at which a reload was last requested; and each
+worker writes the generation that it has loaded to `worker-INDEX`.
 """
 
 import asyncio
@@ -19,24 +19,26 @@ from types import FrameType
 from serving.http.middleware import Middleware
 from serving.problems import RequestError
 
-POLL = 0.2
-"""Seconds between two looks."""
-MAX_PAUSE = 30.0
-"""Seconds until what could not be loaded is tried again; twice as long each time, up to this."""
-ENDING = (signal.SIGTERM, signal.SIGINT)
-"""Signals that ask a worker to end."""
-STOPPING = RequestError("server-stopping", "the server is stopping; what it took on it answers.")
+POLL_SECONDS = 0.2
+"""Time between two checks of these files, in seconds."""
+MAX_RETRY_SECONDS = 30.0
+"""Maximum time until a failed load is retried, in seconds; it doubles with each failure."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask a worker to stop."""
+STOPPING = RequestError(
+    "server-stopping", "the server is stopping; try again once it has restarted."
+)
 
 log = logging.getLogger("bentoml.vitrine")
 
 
-class Siblings:
-    """What the workers of one server tell each other.
+class WorkerGroup:
+    """The workers of one server, as seen by one of them.
 
     Args:
-        folder: of this server alone.
-        index: of this worker, from 1.
-        workers: how many there are.
+        folder: a folder that only this server uses.
+        index: index of this worker, from 1.
+        workers: number of workers.
     """
 
     def __init__(self, folder: Path, index: int, workers: int) -> None:
@@ -46,32 +48,35 @@ class Siblings:
 
     @property
     def first(self) -> bool:
-        """Whether this worker is the one to answer while none has its models."""
+        """Whether this is the worker that answers until the first models are loaded."""
         return self._index == 1 and not self._started.exists()
 
     def wait_for_first(self) -> None:
-        """Until worker 1 has its models: it must be the last to say that the server is starting."""
-        while self._index != 1 and not self._started.exists():
-            time.sleep(POLL)
+        """Wait until worker 1 has loaded its models.
 
-    def loaded(self, generation: int) -> None:
-        """Tell that this worker has the artifacts of a generation."""
+        No other worker may answer while worker 1 still answers that the server is starting.
+        """
+        while self._index != 1 and not self._started.exists():
+            time.sleep(POLL_SECONDS)
+
+    def report_loaded(self, generation: int) -> None:
+        """Record that this worker has loaded the artifacts of a generation."""
         _write(self._folder / f"worker-{self._index}", generation)
         if self._index == 1:
             self._started.touch()
 
-    def generation(self) -> int:
-        """Which artifacts are asked for."""
+    def requested_generation(self) -> int:
+        """Return the generation that was requested last; 0 if there was no request."""
         return _read(self._folder / "generation")
 
-    def next_generation(self) -> int:
-        """Ask all workers to load what is there now."""
+    def request_generation(self) -> int:
+        """Request that all workers load the present artifacts, and return the generation."""
         generation = time.time_ns()
         _write(self._folder / "generation", generation)
         return generation
 
     def all_have(self, generation: int) -> bool:
-        """Whether every worker has loaded a generation, or a later one."""
+        """Whether every worker has loaded this generation or a later one."""
         numbers = range(1, self._workers + 1)
         return all(_read(self._folder / f"worker-{i}") >= generation for i in numbers)
 
@@ -81,85 +86,87 @@ class Siblings:
 
 
 class Lifecycle:
-    """Starts and stops a worker.
+    """Starts, reloads and stops a worker.
 
     Args:
-        siblings: as above.
-        middleware: that is let in and held off.
-        load: loads the artifacts, warms them up and puts them in place; called in any thread.
+        workers: the workers of the server.
+        middleware: refuses requests until the models are loaded, and once the worker is stopping.
+        load: loads the artifacts, warms them up and starts to serve them; called in any thread.
     """
 
     def __init__(
-        self, siblings: Siblings, middleware: Middleware, load: Callable[[], None]
+        self, workers: WorkerGroup, middleware: Middleware, load: Callable[[], None]
     ) -> None:
-        self.siblings = siblings
+        self.workers = workers
         self._middleware = middleware
         self._load = load
-        self._has = -1
+        self._loaded_generation = -1
 
     def start(self) -> None:
-        """Load, and keep to what is asked for from then on.
+        """Load the artifacts, and from then on reload them when that is requested.
 
-        The first worker of a server loads while it answers that it is starting; all others are
-        connected to only when they have their models.
+        The first worker of a server answers that the server is starting while it loads. The others
+        accept connections only once they have loaded.
         """
-        if not self.siblings.first:
-            with _ended_at_once():
-                self._catch_up()
-                self.siblings.wait_for_first()
-        _at_the_end(self._middleware)
-        threading.Thread(target=self._follow, name="vitrine-artifacts", daemon=True).start()
+        if not self.workers.first:
+            with _default_signal_handlers():
+                self._load_if_requested()
+                self.workers.wait_for_first()
+        _drain_on_stop_signals(self._middleware)
+        threading.Thread(
+            target=self._keep_up_to_date, name="vitrine-artifacts", daemon=True
+        ).start()
 
     async def reload(self) -> None:
-        """Have all workers load what is there now; returns when all answer with it."""
-        generation = self.siblings.next_generation()
-        while not self.siblings.all_have(generation):  # noqa: ASYNC110 - they are processes
-            await asyncio.sleep(POLL)
+        """Have all workers load the present artifacts; returns once all of them have."""
+        generation = self.workers.request_generation()
+        while not self.workers.all_have(generation):  # noqa: ASYNC110 - the workers are processes
+            await asyncio.sleep(POLL_SECONDS)
 
-    def _follow(self) -> None:
-        pause = POLL
+    def _keep_up_to_date(self) -> None:
+        pause = POLL_SECONDS
         while True:
             try:
-                self._catch_up()
-                pause = POLL
+                self._load_if_requested()
+                pause = POLL_SECONDS
             except Exception:
-                pause = min(2 * pause, MAX_PAUSE)
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
                 log.exception("the artifacts could not be loaded")
-                if self._has < 0:
+                if self._loaded_generation < 0:
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
             time.sleep(pause)
 
-    def _catch_up(self) -> None:
-        generation = self.siblings.generation()
-        if generation == self._has:
+    def _load_if_requested(self) -> None:
+        generation = self.workers.requested_generation()
+        if generation == self._loaded_generation:
             return
         self._load()
-        if self._has < 0 and self._middleware.closed is not STOPPING:
+        if self._loaded_generation < 0 and self._middleware.closed is not STOPPING:
             self._middleware.closed = None
-        self._has = generation
-        self.siblings.loaded(generation)
+        self._loaded_generation = generation
+        self.workers.report_loaded(generation)
 
 
 @contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """A worker that nobody is connected to has nothing to finish: SIGTERM need not wait for it."""
-    before = [signal.signal(number, signal.SIG_DFL) for number in ENDING]
+def _default_signal_handlers() -> Iterator[None]:
+    """Let a worker that accepts no connections yet be ended by signals at once."""
+    before = [signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS]
     try:
         yield
     finally:
-        for number, handler in zip(ENDING, before, strict=True):
+        for number, handler in zip(STOP_SIGNALS, before, strict=True):
             signal.signal(number, handler)
 
 
-def _at_the_end(middleware: Middleware) -> None:
-    """On SIGTERM refuse what is new and finish what was taken on; only then let uvicorn end."""
+def _drain_on_stop_signals(middleware: Middleware) -> None:
+    """On a stop signal, refuse new requests and finish the others before uvicorn stops."""
     loop = asyncio.get_running_loop()
-    ends = {number: signal.getsignal(number) for number in ENDING}
+    ends = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     async def drain(number: int) -> None:
-        while middleware.in_flight:  # noqa: ASYNC110 - counted where an event would cost as much
-            await asyncio.sleep(POLL / 4)
+        while middleware.in_flight:  # noqa: ASYNC110 - cheaper than an event per request
+            await asyncio.sleep(POLL_SECONDS / 4)
         end = ends[signal.Signals(number)]
         if callable(end):
             end(number, None)

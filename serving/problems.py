@@ -1,4 +1,4 @@
-"""Everything a request can be refused for, in one table (RFC 9457 problem details)."""
+"""All reasons to refuse a request, in one table (RFC 9457 problem details)."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Kind(NamedTuple):
-    """What all problems of one code have in common."""
+    """What all problems with one code have in common."""
 
     status: int
     title: str
@@ -47,7 +47,7 @@ KINDS = {
     "bad-gallery-file": Kind(422, "The file cannot be imported into the gallery"),
     "gallery-unavailable": Kind(503, "The gallery's database does not answer"),
     "model-unavailable": Kind(503, "The model could not be loaded"),
-    "overloaded": Kind(429, "The server has as much to do as it takes on"),
+    "overloaded": Kind(429, "The server is overloaded"),
     "request-too-slow": Kind(408, "The request did not arrive in time"),
     "answer-too-late": Kind(503, "The answer was not ready in time"),
     "server-starting": Kind(503, "The server is starting"),
@@ -56,16 +56,16 @@ KINDS = {
     "method-not-allowed": Kind(405, "The address does not take this method"),
     "internal-error": Kind(500, "The server failed"),
 }
-"""Every code with its HTTP status and title."""
+"""HTTP status and title of each problem code."""
 
 
 class RequestError(VitrineError):
-    """A request that is refused, with the reason.
+    """The refusal of a request, with the reason.
 
     Args:
-        code: key of `KINDS`.
-        reason: one line: what was wrong, what is accepted, what to do.
-        picture: index of the picture at fault within the request, where one is.
+        code: a key of `KINDS`.
+        reason: one line that says what was wrong, what is accepted, and what to do.
+        picture: index in the request of the picture at fault; None if no single picture is.
 
     Raises:
         KeyError: the code is not in the table.
@@ -80,20 +80,20 @@ class RequestError(VitrineError):
 
     @property
     def detail(self) -> str:
-        """The reason, with the picture it is about."""
+        """The reason, preceded by the index of the picture at fault."""
         return self.reason if self.picture is None else f"picture {self.picture}: {self.reason}"
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """HTTP status of the problem."""
         return self.kind.status
 
     def at(self, picture: int) -> "RequestError":
-        """The same, about the picture with that index (from 0)."""
+        """Return the same problem for the picture with that index (from 0)."""
         return RequestError(self.code, self.reason, picture)
 
     def content(self) -> dict[str, Any]:
-        """Members of the problem document."""
+        """Return the members of the problem document."""
         members: dict[str, Any] = {
             "type": f"urn:vitrine:problem:{self.code}",
             "title": self.kind.title,

@@ -1,4 +1,4 @@
-"""The answers, as typed models: what handlers serialise, the client parses and OpenAPI shows."""
+"""The answers, as pydantic models that the server serialises and the client parses."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Answer(BaseModel):
-    """Base of all answers: immutable."""
+    """Base class of all answers, which are immutable."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -28,7 +28,7 @@ class Stamp(Answer):
 
 
 class ModelInfo(Answer):
-    """What is known about a model that is served."""
+    """Description of a served model."""
 
     name: str
     task: Literal["classification", "embedding"]
@@ -37,25 +37,25 @@ class ModelInfo(Answer):
     provider: str = Field(
         description="CUDAExecutionProvider, CPUExecutionProvider, OpenVINO bf16 or OpenVINO f32"
     )
-    route: str | None = Field(description="route that it can serve besides its own name")
+    route: str | None = Field(description="route that it can serve, in addition to its own name")
     classes: tuple[str, ...]
     outputs: tuple[str, ...] = Field(description="outputs of the graph")
     input: InputPolicy
-    temperature: float = Field(description="logits are divided by it before softmax")
+    temperature: float = Field(description="the logits are divided by it before the softmax")
     verification: Verification | None = Field(
-        description="of an embedding: metric, and thresholds by target false-match rate"
+        description="of an embedding model: metric, and thresholds by target false-match rate"
     )
     dataset: DatasetRecord | None
     parameters: Parameters | None
     metrics: tuple[Metric, ...]
     quantization: Quantization | None = Field(
-        description="accuracy and speed in float32 and in 8-bit integers, and whether the second "
-        "are served; null where it was not tried"
+        description="accuracy and speed in float32 and in 8-bit integers, and whether the latter "
+        "are served; null if quantization was not tried"
     )
 
 
 class UnavailableModel(Answer):
-    """An artifact that is there, but cannot be served."""
+    """An artifact that exists but cannot be served."""
 
     name: str
     reason: str
@@ -67,29 +67,31 @@ class ModelList(Answer):
     models: tuple[ModelInfo, ...]
     unavailable: tuple[UnavailableModel, ...]
     defaults: dict[str, str] = Field(
-        description="by route: the model that answers where no ?model= is given"
+        description="for each route, the model that answers if ?model= is not given"
     )
 
 
 class Size(Answer):
-    """Of a picture, in pixels."""
+    """Size of a picture, in pixels."""
 
     width: int
     height: int
 
 
 class Prediction(Answer):
-    """One class and how likely the model finds it."""
+    """One class and its probability."""
 
     label: str = Field(alias="class")
-    probability: Share = Field(description="calibrated: softmax of logits / temperature")
+    probability: Share = Field(
+        description="calibrated probability: softmax of logits / temperature"
+    )
 
 
 class ClassifiedPicture(Answer):
-    """The answer to one picture."""
+    """The answer for one picture."""
 
-    size: Size = Field(description="as sent, turned upright")
-    shown: Size = Field(description="as the network saw it")
+    size: Size = Field(description="size as sent, turned upright")
+    shown: Size = Field(description="size as the network saw it")
     treatment: str = Field(examples=["shown as it is", "rescaled 1024x768 -> 74x55"])
     top: tuple[Prediction, ...] = Field(description="most probable class first")
 
@@ -118,37 +120,45 @@ class Layer(Answer):
     channels: int
     zeros: Share = Field(description="share of exact zeros over channels, positions and pictures")
     channel_zeros: tuple[Share, ...] = Field(
-        description="the same by channel; exactly 1 is a channel that is dead on every picture"
+        description="the same share for each channel; exactly 1 means that the channel is zero on "
+        "every picture"
     )
     small: Share | None = Field(
-        description="share of values nearer to zero than epsilon; null where zeros are exact"
+        description="share of values nearer to zero than epsilon; null for activations that are "
+        "exactly zero on a range of inputs"
     )
 
 
 class Inspection(Answer):
-    """Answer to `inspect`: activation layers in the order in which the network computes them.
+    """Answer to `inspect`: activations in the order in which the network computes them.
 
-    Each picture counts alike, whatever its size.
+    Each picture has the same weight, whatever its size.
     """
 
     model: Stamp
     provider: str
-    pictures: int = Field(description="number of pictures the shares are over")
-    epsilon: float = Field(description="values nearer to zero count as small in smooth layers")
+    pictures: int = Field(description="number of pictures over which the shares are averaged")
+    epsilon: float = Field(description="values nearer to zero than this count as small")
     layers: tuple[Layer, ...]
 
 
 class Drift(Answer):
-    """Answer to `drift`: how far the last answers lie from what the model was validated on."""
+    """Answer to `drift`: how far the recent answers are from those on the reference pictures."""
 
     model: Stamp
-    data: str | None = Field(default=None, description="pictures that it is compared with")
-    answers: int = Field(default=0, description="pictures that the distances are over")
+    data: str | None = Field(
+        default=None, description="the reference pictures, with which the recent ones are compared"
+    )
+    answers: int = Field(default=0, description="number of recent pictures")
     workers: int = Field(
-        default=0, description="that have answered, of each of which the last thousand or so count"
+        default=0,
+        description="number of workers that have answered; about the last thousand pictures of "
+        "each are counted",
     )
     distances: tuple[Distance, ...] = ()
-    missing: str | None = Field(default=None, description="why there are no distances")
+    missing: str | None = Field(
+        default=None, description="why there are no distances; null if there are"
+    )
     reference: Reference | None = Field(default=None, description="only with moments=true")
     moments: Moments | None = Field(default=None, description="only with moments=true")
 
@@ -156,39 +166,42 @@ class Drift(Answer):
 class Point(Answer):
     """A place on the map of an atlas."""
 
-    x: Share = Field(description="from the left")
-    y: Share = Field(description="from the top")
+    x: Share = Field(description="distance from the left edge, as a share of the width")
+    y: Share = Field(description="distance from the top edge, as a share of the height")
 
 
 class AtlasPicture(Point):
-    """One picture of an atlas."""
+    """One picture of an atlas, and its place on the map."""
 
-    label: str = Field(description="its class; empty where that is not known")
-    predicted: str = Field(description="the class that the model finds likeliest")
+    label: str = Field(description="class of the picture; empty if it is not known")
+    predicted: str = Field(description="the class that the model finds most probable")
 
 
 class Atlas(Answer):
-    """Pictures of a model on a map, among which others find their neighbours."""
+    """The atlas of a model: pictures on a map, among which others find their neighbours."""
 
     model: Stamp
-    data: str = Field(description="which pictures")
-    side: int = Field(description="of a picture on the sheet, which shows all in this order, px")
-    columns: int = Field(description="pictures in a row of the sheet")
+    data: str = Field(description="where the pictures are from")
+    side: int = Field(
+        description="side of a picture on the sheet, in pixels; the sheet shows all pictures in "
+        "this order"
+    )
+    columns: int = Field(description="number of pictures in a row of the sheet")
     pictures: tuple[AtlasPicture, ...]
 
 
 class Neighbour(Answer):
-    """A picture of the atlas, and how far its features lie."""
+    """A picture of the atlas, and the distance of its features."""
 
-    number: int = Field(description="of the picture in the atlas, from 0")
+    number: int = Field(description="index of the picture in the atlas, from 0")
     label: str
-    distance: float = Field(description="Euclidean, between features")
+    distance: float = Field(description="Euclidean distance between the features")
 
 
 class Neighbourhood(Answer):
-    """Where one picture lies."""
+    """The neighbours of one picture, and its place on the map."""
 
-    place: Point = Field(description="median of the places of its ten nearest pictures")
+    place: Point = Field(description="median of the places of the ten nearest pictures")
     nearest: tuple[Neighbour, ...] = Field(description="nearest first")
 
 

@@ -24,8 +24,8 @@ from serving.inference.admission import Budget
 from serving.inference.in_flight import InFlight
 from serving.inference.models import ROUTES, Models
 from serving.inference.scheduler import Scheduler
-from serving.inspection.recent_answers import Windows
-from serving.lifecycle import Lifecycle, Siblings
+from serving.inspection.recent_answers import RecentAnswers
+from serving.lifecycle import Lifecycle, WorkerGroup
 from serving.observability import metrics, tracing
 from serving.observability.logs import configure as configure_logs
 from serving.problems import RequestError
@@ -57,7 +57,7 @@ class Worker:
         answer = Answerer(pool, scheduler)
         self.app = create_app(pool, answer)
         self.app.state.models = Models({}, {})
-        self.app.state.windows = Windows(metrics.FOLDER, index)
+        self.app.state.recent_answers = RecentAnswers(metrics.FOLDER, index)
         self.app.state.keeps_pictures = settings.keep_pictures == "1"
         self.middleware = Middleware(
             FastPath(self.app, answer),
@@ -83,21 +83,21 @@ class Worker:
             VitrineError: a setting is not valid.
         """
         configure_logs()
-        metrics.forget_the_dead()
+        metrics.remove_dead_workers()
         access = Access.from_settings(self.settings)
         if access.closed:
             self.middleware.check = access.check_address
-        siblings = Siblings(metrics.FOLDER, self.index, self.settings.workers)
+        workers = WorkerGroup(metrics.FOLDER, self.index, self.settings.workers)
         state = self.app.state
         state.access = access
         state.gallery = Gallery.from_settings(self.settings, threads=THREADS)
-        state.lifecycle = Lifecycle(siblings, self.middleware, lambda: self._load(url))
+        state.lifecycle = Lifecycle(workers, self.middleware, lambda: self._load(url))
         state.lifecycle.start()
 
     def end(self) -> None:
         """Remove this worker's in-flight counts, and send the traces that are left."""
-        metrics.forget_this()
-        tracing.end()
+        metrics.remove_this_worker()
+        tracing.shutdown()
 
     def _load(self, url: str) -> None:
         """Load the artifacts that have changed, and have their models answer from now on."""
@@ -137,7 +137,7 @@ def _load_gallery(models: Models, gallery: Gallery) -> None:
     if not models.of_route("faces"):
         return
     try:
-        model = face_model(models, hash_=gallery.lookup.model())
+        model = face_model(models, hash_=gallery.reader.model())
         gallery.load(model.artifact.hash, verification(model).metric)
     except RequestError as error:  # the other routes can answer all the same
         log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all

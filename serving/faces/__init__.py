@@ -1,5 +1,6 @@
-"""Faces: verify two, and identify one among those enrolled in the gallery.
+"""Faces: verify that two are of one person, and identify one among those enrolled in the gallery.
 
-`database` and `store` hold the gallery in SQL, which is the truth; `index` is one worker's FAISS
-cache of it, and `gallery` keeps the two together. `crops` is where a picture becomes faces.
+`database`, `reader` and `writer` keep the gallery in SQL, which is authoritative. `index` is one
+worker's FAISS cache of it, and `gallery` keeps that cache up to date. `crops` finds the face in a
+picture.
 """

@@ -1,4 +1,4 @@
-"""From a picture to the one face of it that is embedded, or the reason why there is none."""
+"""Finds the one face of a picture that is embedded, or the reason why there is none."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,22 +13,24 @@ from artifacts.runtime import Picture
 from serving.faces.schemas import Several
 from serving.problems import RequestError
 
-# On people of CelebA, at FMR 1e-3, the share of pairs of one person that do not match is 0.31 with
-# faces as they are (90 px); with one of the two 40, 28 or 20 px large it is 0.39, 0.50 or 0.73, and
-# blurred to a sharpness of 3.4, 2.6 or 1.9 it is 0.45, 0.56 or 0.81. Strangers match no more often.
+# Measured on people of CelebA at FMR 1e-3: of the pairs of one person, 0.31 do not match if the
+# faces are left as they are (90 px). If one of the two is scaled to 40, 28 or 20 px, 0.39, 0.50 or
+# 0.73 do not; if one is blurred to a sharpness of 3.4, 2.6 or 1.9, 0.45, 0.56 or 0.81 do not. Pairs
+# of strangers match no more often in any of these cases.
 MIN_SIDE = 32
-"""Smaller faces are refused, px."""
+"""Minimum side of a face, in pixels; smaller faces are refused."""
 MIN_SHARPNESS = 3.0
-"""Faces less sharp are refused, grey levels."""
+"""Minimum sharpness of a face, in grey levels; more blurred faces are refused."""
 MAX_ROLL = 60.0
-"""Faces turned further than this in the picture's plane are refused, degrees."""
+"""Maximum rotation of a face in the picture's plane, in degrees; others are refused."""
 TURNED_SIDE = 512
-"""Longer side to which a picture without a face is shrunk, to look for one that is turned, px."""
+"""If no upright face is found, a copy of the picture whose longer side has this many pixels is
+searched for a face that is turned."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in pixels of the upright picture; (left, top) is its first pixel."""
+    """A rectangle in pixels of the upright picture; (left, top) is its top left pixel."""
 
     left: int
     top: int
@@ -37,28 +39,28 @@ class Box:
 
 
 class Quality(NamedTuple):
-    """What can be measured of a found face."""
+    """What is measured of a face that was found."""
 
     probability: float
-    """That it is one, says the detector, 0..1."""
+    """Probability that it is a face, according to the detector, 0..1."""
     side: float
-    """Of the square with the area of its box, px."""
+    """Side of the square that has the area of the face's box, in pixels."""
     sharpness: float
-    """As `artifacts.faces.alignment.sharpness`."""
+    """Sharpness in grey levels; see `artifacts.faces.alignment.sharpness`."""
     roll: float
-    """How far it is turned, degrees clockwise."""
+    """Rotation in the picture's plane, in degrees clockwise."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """What a picture was taken for.
+    """The face chosen in a picture, or the reason why there is none.
 
     Attributes:
-        crop: uint8 H x W x 3 RGB, aligned; None where there is a problem.
-        box: where the face is; None where none was chosen.
+        crop: the aligned face, uint8 H x W x 3 RGB; None if there is a problem.
+        box: where the face is; None if no face was chosen.
         found: boxes of all faces, the largest first.
-        quality: None for crops that were sent as such, or where no face was chosen.
-        problem: why the picture has no face to embed; None where it has.
+        quality: None if the picture was sent as an aligned crop, or no face was chosen.
+        problem: why no face of the picture can be embedded; None if one can.
     """
 
     crop: Picture | None
@@ -69,12 +71,13 @@ class Face:
 
 
 def find_face(picture: Picture, *, aligned: bool, several: Several = "largest") -> Face:
-    """The face of a picture.
+    """Find the face of a picture, and check that it is good enough to embed.
 
     Args:
         picture: uint8 H x W x 3 RGB, upright.
-        aligned: the picture is the crop of one face already, as the model expects it.
-        several: of several faces take the largest, or none.
+        aligned: whether the picture already is the aligned crop of one face that the model expects;
+            it is then used as it is, without any check.
+        several: if there are several faces, whether to take the largest or to refuse the picture.
     """
     height, width = picture.shape[:2]
     if aligned:
@@ -83,11 +86,11 @@ def find_face(picture: Picture, *, aligned: bool, several: Several = "largest") 
     faces = detector().find(picture)
     boxes = tuple(_box(face, width, height) for face in faces)
     if not faces:
-        return Face(None, None, problem=_nothing(picture))
+        return Face(None, None, problem=_no_face_problem(picture))
     if len(faces) > 1 and several == "error":
         reason = (
-            f"{len(faces)} faces were found; send a picture of one, or take the largest with "
-            "several=largest."
+            f"{len(faces)} faces were found; send a picture of one face, or send "
+            "several=largest to use the largest."
         )
         return Face(None, None, boxes, problem=RequestError("several-faces", reason))
     crop = align(picture, faces[0].landmarks)
@@ -97,59 +100,59 @@ def find_face(picture: Picture, *, aligned: bool, several: Several = "largest") 
         sharpness=sharpness(crop),
         roll=roll(faces[0].landmarks),
     )
-    problem = _turned() if detector().quarters(crop) else _problem(quality)
+    problem = _not_upright_problem() if detector().quarters(crop) else _quality_problem(quality)
     return Face(None if problem else crop, boxes[0], boxes, quality, problem)
 
 
 @cache
 def detector() -> Detector:
-    """The detector of this process, made when it is first needed."""
+    """Return the detector of this process, which is created when it is first needed."""
     return Detector(threads=1)
 
 
-def _problem(quality: Quality) -> RequestError | None:
-    """Why a face of this quality is not embedded, if it is not."""
+def _quality_problem(quality: Quality) -> RequestError | None:
+    """Return why a face of this quality is refused, or None if it is not."""
     if abs(quality.roll) > MAX_ROLL:
-        return _turned()
+        return _not_upright_problem()
     if quality.side < MIN_SIDE:
         return RequestError(
             "face-too-small",
-            f"the face is {quality.side:.0f} px large, at least {MIN_SIDE} are needed; send a "
-            "larger picture of it.",
+            f"the face measures {quality.side:.0f} px, and at least {MIN_SIDE} px are needed; send "
+            "a larger picture of it.",
         )
     if quality.sharpness < MIN_SHARPNESS:
         return RequestError(
             "face-blurred",
-            f"the face is too blurred (sharpness {quality.sharpness:.1f}, at least "
-            f"{MIN_SHARPNESS:g} is needed); send a sharper picture.",
+            f"the face is too blurred: its sharpness is {quality.sharpness:.1f}, and at least "
+            f"{MIN_SHARPNESS:g} is needed; send a sharper picture.",
         )
     return None
 
 
-def _nothing(picture: Picture) -> RequestError:
-    """The refusal of a picture without an upright face; it may have one that is not."""
+def _no_face_problem(picture: Picture) -> RequestError:
+    """Return the refusal of a picture without an upright face, which may have a turned one."""
     small = Image.fromarray(picture)
     small.thumbnail((TURNED_SIDE, TURNED_SIDE))
     turns = (np.ascontiguousarray(np.rot90(np.asarray(small), quarters)) for quarters in (2, 1, 3))
     if any(detector().find(turned) for turned in turns):
-        return _turned()
+        return _not_upright_problem()
     return RequestError(
         "no-face",
-        "no face was found; send a picture in which one looks at the camera and is at least a "
-        "fiftieth of the longer side.",
+        "no face was found; send a picture in which a face looks at the camera and takes up at "
+        "least a fiftieth of the longer side.",
     )
 
 
-def _turned() -> RequestError:
+def _not_upright_problem() -> RequestError:
     return RequestError(
         "face-not-upright",
-        "the face is turned too far in the picture's plane; turn the picture so that it is upright "
-        f"(within {MAX_ROLL:g} degrees).",
+        "the face is turned too far in the picture's plane; rotate the picture so that the face is "
+        f"upright to within {MAX_ROLL:g} degrees.",
     )
 
 
 def _box(face: Found, width: int, height: int) -> Box:
-    """Its box within the picture."""
+    """The box of a face, rounded to pixels and clipped to the picture."""
     left, top, right, bottom = (
         int(np.clip(round(float(edge)), 0, limit))
         for edge, limit in zip(face.box, (width - 1, height - 1, width, height), strict=True)

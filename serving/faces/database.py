@@ -1,8 +1,8 @@
-"""The database behind the gallery, and the two ways to touch it.
+"""The database behind the gallery, with a transaction for reading and one for changes.
 
-SQLite and PostgreSQL run the same statements. A *read* sees one snapshot. A *change* begins by
-taking the lock on the gallery's one row, so changes happen one after the other, across workers and
-servers, and their numbers are in the order in which they were committed.
+SQLite and PostgreSQL run the same statements. A *read* sees one snapshot. A *change* first locks
+the only row of the table `gallery`. Changes therefore run one after the other, across all workers
+and servers, and are numbered in the order in which they are committed.
 """
 
 import logging
@@ -18,26 +18,27 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from artifacts import VitrineError
-from serving.faces.tables import VERSION, gallery, metadata
+from serving.faces.tables import SCHEMA_VERSION, gallery, metadata
 from serving.problems import RequestError
 
 WAIT_SECONDS = 30
-"""How long a change waits for the one before it, and erasure for readers to finish."""
-PREPARE = 0x56495452494E45
-"""Name of the PostgreSQL advisory lock under which tables are made."""
+"""Maximum time that SQLite waits for the change before, and that erasure waits for readers, in
+seconds."""
+TABLES_LOCK = 0x56495452494E45
+"""Key of the PostgreSQL advisory lock that is held while tables are created."""
 
 log = logging.getLogger("vitrine.gallery")
 
 
 class Database:
-    """One connection pool; tables are made where there are none.
+    """A pool of connections to the gallery's database; its tables are created if they are missing.
 
     Args:
         url: `postgresql://user:password@host/name`, `sqlite:///file`, or the path of a file.
 
     Raises:
-        VitrineError: no such kind of database, its driver is missing, or its tables are of
-            another version.
+        VitrineError: the kind of database is not supported, its driver is not installed, or its
+            tables have another version.
         RequestError: the database does not answer.
     """
 
@@ -48,7 +49,8 @@ class Database:
             self._engine = _sqlite(self.url) if self.sqlite else _postgresql(self.url)
         except ModuleNotFoundError as error:
             raise VitrineError(
-                f"PostgreSQL needs {error.name}; install it: pip install 'vitrine[postgresql]'."
+                f"PostgreSQL needs the package {error.name}, which is not installed; run "
+                "`pip install 'vitrine[postgresql]'`."
             ) from None
         self._changes = self._engine.execution_options(immediate=True)
         self._snapshots = (
@@ -56,43 +58,43 @@ class Database:
             if self.sqlite
             else self._engine.execution_options(isolation_level="REPEATABLE READ")
         )
-        with self._refusals():
-            self._prepare()
+        with self._translated_errors():
+            self._create_tables()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees the database as it is now, and takes no lock.
+        """Open a transaction that sees one snapshot of the database and takes no lock.
 
         Raises:
             RequestError: the database does not answer.
         """
-        with self._refusals(), self._snapshots.connect() as connection, connection.begin():
+        with self._translated_errors(), self._snapshots.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def change(self) -> Iterator["Change"]:
-        """A transaction that has the gallery to itself; committed to disk when it is left.
+        """Open a transaction that locks the gallery; leaving the context commits it to disk.
 
         Raises:
-            RequestError: the database does not answer, or the change before it took too long.
+            RequestError: the database does not answer, or an earlier change took too long.
         """
-        with self._refusals(), self._changes.begin() as connection:
+        with self._translated_errors(), self._changes.begin() as connection:
             change = Change(connection)
             yield change
             change.finish()
 
     def erase_traces(self) -> bool:
-        """Empty SQLite's write-ahead log, in which pages live on that were overwritten since.
+        """Empty SQLite's write-ahead log, which still contains pages that have been overwritten.
 
         Returns:
             Whether no byte of what was deleted is left in the database's files. False on
-            PostgreSQL, and where a reader was in the way for `WAIT_SECONDS`.
+            PostgreSQL, and if a reader kept the log in use for `WAIT_SECONDS`.
         """
         if not self.sqlite:
             return False
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
-            with self._refusals(), self._engine.connect() as connection:
+            with self._translated_errors(), self._engine.connect() as connection:
                 raw = connection.connection.cursor()
                 busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if not busy:
@@ -101,40 +103,48 @@ class Database:
         return False
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
-    def _prepare(self) -> None:
+    def _create_tables(self) -> None:
         with self._changes.begin() as connection:
             if not self.sqlite:  # two workers may start at once
-                connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": PREPARE})
+                connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": TABLES_LOCK})
             metadata.create_all(connection)
             version = connection.scalar(select(gallery.c.version))
             if version is None:
-                connection.execute(insert(gallery).values(id=1, version=VERSION, head=0))
-        if version not in {None, VERSION}:
+                connection.execute(insert(gallery).values(id=1, version=SCHEMA_VERSION, head=0))
+        if version not in {None, SCHEMA_VERSION}:
             raise VitrineError(
-                f"the gallery in {self.url!r} is of version {version}; this code reads {VERSION}. "
-                "Export it with the Vitrine release that wrote it, and import it here."
+                f"the gallery in {self.url!r} has version {version}; this release reads version "
+                f"{SCHEMA_VERSION}. Export it with the Vitrine release that wrote it, and import "
+                "the file here."
             )
         self.erase_traces()
 
     @contextmanager
-    def _refusals(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (DBAPIError, SQLAlchemyError) as error:
-            # what the driver says may name host and user, which are no client's business
+            # The driver's message may name host and user, which clients must not see.
             reason = getattr(error, "orig", error)
             log.error("the gallery's database failed: %s", reason)  # noqa: TRY400 - it says it all
             raise RequestError(
                 "gallery-unavailable",
-                "the gallery's database failed; the server's log says how. Try again.",
+                "the gallery's database failed; the server's log has the reason. Try again.",
             ) from error
 
 
 class Change:
-    """The changing transaction: hands out numbers, and notes who did what."""
+    """A transaction that changes the gallery: it numbers each change and makes rows for the log.
+
+    Attributes:
+        connection: inside the transaction.
+        at: when it began, UTC.
+        head: number of the newest change.
+        model: hash of the gallery's model; None if there is none yet.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -144,27 +154,27 @@ class Change:
         )
         self.head, self.model = connection.execute(lock).one()
 
-    def number(self) -> int:
-        """The next number."""
+    def next_number(self) -> int:
+        """Return the number of the next change."""
         self.head += 1
         return int(self.head)
 
-    def note(self, number: int, actor: str, action: str, **about: Any) -> dict[str, Any]:
-        """Row of the change log with that number."""
+    def log_row(self, number: int, actor: str, action: str, **about: Any) -> dict[str, Any]:
+        """Return the row of the change log with that number."""
         blank = {"person": None, "picture": None, "removed": None}
         about = {**blank, **about}
         return {"number": number, "at": self.at, "actor": actor, "action": action, **about}
 
     def finish(self) -> None:
-        """Write down the newest number and the model."""
+        """Store the newest number and the model."""
         self.connection.execute(update(gallery).values(head=self.head, model=self.model))
 
 
 def parse_url(given: str) -> URL:
-    """A database's URL, from a URL or the path of an SQLite file.
+    """Return the URL of a database, given as a URL or as the path of an SQLite file.
 
     Raises:
-        VitrineError: it is neither, or of another kind of database.
+        VitrineError: it is neither, or is of another kind of database.
     """
     if "://" not in given:
         return URL.create("sqlite", database=given)
@@ -192,10 +202,10 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def settings(raw: Any, _: Any) -> None:
-        raw.isolation_level = None  # the driver begins no transaction of its own
+        raw.isolation_level = None  # keeps the driver from beginning transactions of its own
         raw.execute(f"PRAGMA busy_timeout = {WAIT_SECONDS * 1000}")
-        _patiently(lambda: raw.execute("PRAGMA journal_mode = WAL"))
-        raw.execute("PRAGMA synchronous = FULL")  # a commit is on disk when it is acknowledged
+        _retry_while_locked(lambda: raw.execute("PRAGMA journal_mode = WAL"))
+        raw.execute("PRAGMA synchronous = FULL")  # a commit is on disk before it is acknowledged
         raw.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
         raw.execute("PRAGMA foreign_keys = ON")
 
@@ -207,8 +217,11 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _patiently(switch: Callable[[], object]) -> None:
-    """Switch a new file to WAL although another worker does so now: SQLite does not wait there."""
+def _retry_while_locked(switch: Callable[[], object]) -> None:
+    """Switch a new file to WAL while another worker may be doing the same.
+
+    SQLite does not apply its busy timeout to this statement.
+    """
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The gallery as one worker sees it: SQL, and the index that catches up with it."""
+"""The gallery as one worker sees it: the database, and an index that is kept up to date with it."""
 
 import logging
 import threading
@@ -8,21 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.faces.database import Database
-from serving.faces.index import QUERIES, Index, Metric, Nearest, distances, training_size
-from serving.faces.lookup import Lookup
-from serving.faces.store import Store, another_model
+from serving.faces.index import RECALL_QUERIES, GroundTruth, Index, Metric, distances, training_size
+from serving.faces.reader import GalleryReader
+from serving.faces.writer import GalleryWriter, model_mismatch
 from serving.settings import Settings
 
-PAGE = 10_000
-"""Embeddings that are read in one go."""
-GROWTH = 4
-"""An approximate index is built anew when the gallery has grown by this factor."""
+PAGE_SIZE = 10_000
+"""Number of embeddings that are read with one query."""
+REBUILD_GROWTH = 4
+"""An approximate index is rebuilt once the gallery has grown by this factor."""
 
 log = logging.getLogger("bentoml.vitrine")
 
 
 class Neighbour(NamedTuple):
-    """An enrolled person, by their nearest picture."""
+    """An enrolled person, with the picture of theirs that is nearest to the query."""
 
     person: str
     picture: str
@@ -30,11 +30,11 @@ class Neighbour(NamedTuple):
 
 
 class Gallery:
-    """People enrolled in a database, searched by this process.
+    """The people enrolled in a database, and this process's index to search them.
 
     Args:
-        url: as `Database` takes it. It is opened when first needed.
-        threads: that FAISS may use.
+        url: URL or path of the database, as `Database` takes it; it is opened when first needed.
+        threads: number of threads that FAISS may use.
         exact: number of embeddings up to which the search is exact.
     """
 
@@ -44,7 +44,7 @@ class Gallery:
         self.exact = exact
         self._opening = threading.Lock()
         self._database: Database | None = None
-        self._lock = threading.Lock()  # one search at a time: threads are for inside of it
+        self._lock = threading.Lock()  # one search at a time; `threads` speed up each
         self._index: Index | None = None
         self._building = threading.Lock()
 
@@ -55,35 +55,41 @@ class Gallery:
 
     @property
     def database(self) -> Database:
-        """The database, opened; as `Database` raises."""
+        """The database, which is opened on first use.
+
+        Raises:
+            VitrineError: see `Database`.
+            RequestError: the database does not answer.
+        """
         with self._opening:
             if self._database is None:
                 self._database = Database(self.url)
             return self._database
 
     @property
-    def store(self) -> Store:
-        """What changes the gallery."""
-        return Store(self.database)
+    def writer(self) -> GalleryWriter:
+        """The changes that can be made to the gallery."""
+        return GalleryWriter(self.database)
 
     @property
-    def lookup(self) -> Lookup:
-        """What is looked up in SQL."""
-        return Lookup(self.database)
+    def reader(self) -> GalleryReader:
+        """The queries that can be made to the gallery."""
+        return GalleryReader(self.database)
 
     def search(
         self, embedding: npt.NDArray[np.float32], model: str, metric: Metric, count: int
     ) -> list[Neighbour]:
-        """The `count` people nearest to an embedding, nearest first, each by their best picture.
+        """Return the `count` people nearest to an embedding, nearest first.
 
-        Everything that was committed before the call is seen. Distances are computed anew from
-        the database: the index only chooses whom to compare.
+        The distance of a person is that of their nearest picture. Every change that was committed
+        before the call is taken into account. The index only chooses candidates: their distances
+        are computed from the embeddings in the database.
 
         Args:
             embedding: D float32.
-            model: hash of the model it is of.
-            metric: of that model.
-            count: people wanted, at least 1.
+            model: hash of the model that gave the embedding.
+            metric: metric of that model.
+            count: number of people to return, at least 1.
 
         Raises:
             RequestError: the gallery holds embeddings of another model.
@@ -91,83 +97,91 @@ class Gallery:
         wanted = 2 * count + 8
         while True:
             with self._lock:
-                index = self._caught_up(model, metric)
+                index = self._current_index(model, metric)
                 found = index.search(embedding[None], wanted)[0]  # (wanted,)
                 size = len(index)
-            best = self._people(embedding, model, metric, found[found >= 0].tolist())
+            best = self._nearest_people(embedding, model, metric, found[found >= 0].tolist())
             if len(best) >= count or wanted >= size:
                 self._build_if_large()
                 return best[:count]
             wanted *= 4
 
     def load(self, model: str, metric: Metric) -> None:
-        """Bring the index up to date, as before a search, and build an approximate one if due."""
-        if self.lookup.model() != model:
+        """Bring the index up to date; a large gallery gets an approximate index.
+
+        Does nothing unless the gallery holds embeddings of this model.
+        """
+        if self.reader.model() != model:
             return
         with self._lock:
-            if self._index is None and self.lookup.state()[3] > self.exact:
+            if self._index is None and self.reader.state()[3] > self.exact:
                 self._index = self._build(model, metric)
-            self._caught_up(model, metric)
+            self._current_index(model, metric)
 
     def search_kind(self) -> tuple[Literal["exact", "approximate"], float | None]:
-        """How is searched, and the recall@1 that an approximate index had when built."""
+        """Return the kind of search, and the measured recall@1 of an approximate index."""
         if self._index is None or not self._index.approximate:
             return "exact", None
         return "approximate", self._index.recall
 
-    def _people(
+    def _nearest_people(
         self, embedding: npt.NDArray[np.float32], model: str, metric: Metric, numbers: list[int]
     ) -> list[Neighbour]:
-        """Owners of pictures, each once, by exact distance."""
-        owners = self.lookup.owners(numbers, model)
-        if not owners:
+        """Return the people on these pictures, each once, sorted by exact distance."""
+        pictures = self.reader.enrolled(numbers, model)
+        if not pictures:
             return []
-        away = distances(embedding, np.stack([owner.vector for owner in owners]), metric)
+        away = distances(embedding, np.stack([picture.vector for picture in pictures]), metric)
         best: dict[str, Neighbour] = {}
         for i in np.argsort(away, kind="stable").tolist():
-            owner = owners[i]
-            neighbour = Neighbour(owner.person, owner.picture, float(away[i]))
-            best.setdefault(owner.person, neighbour)
+            picture = pictures[i]
+            neighbour = Neighbour(picture.person, picture.id, float(away[i]))
+            best.setdefault(picture.person, neighbour)
         return list(best.values())
 
-    def _caught_up(self, model: str, metric: Metric) -> Index:
-        """The index, with every change in it that was committed before the call."""
+    def _current_index(self, model: str, metric: Metric) -> Index:
+        """Return the index, after applying every change that was committed before the call."""
         index = self._index
         if index is None or index.model != model:
             index = Index(model, metric, self.threads)
-        self._follow(index)  # a refusal leaves the old one where it is
+        self._apply_changes(index)  # if this raises, the old index stays in place
         self._index = index
         return index
 
-    def _follow(self, index: Index, watch: Nearest | None = None) -> None:
-        """Apply to an index what changed since it was last here."""
+    def _apply_changes(self, index: Index, truth: GroundTruth | None = None) -> None:
+        """Apply to an index the changes since it was last updated.
+
+        Args:
+            index: the index to update.
+            truth: if given, it is shown every embedding that is added.
+        """
         while True:
-            page = self.lookup.page(index.seen, PAGE)
+            page = self.reader.page(index.last_change, PAGE_SIZE)
             if page.model not in {None, index.model}:
-                raise another_model(page.model, index.model)
+                raise model_mismatch(page.model, index.model)
             index.remove(page.removed)
             index.add(page.numbers, page.vectors)
-            index.seen = page.upto
-            if watch is not None:
-                watch.see(page.numbers, page.vectors)
+            index.last_change = page.upto
+            if truth is not None:
+                truth.update(page.numbers, page.vectors)
             if page.upto == page.head:
                 return
 
     def _build(self, model: str, metric: Metric) -> Index:
-        """An approximate index of the whole gallery, with its recall measured."""
-        size = self.lookup.state()[3]
-        _, training = self.lookup.sample(training_size(size), seed=0)
+        """Build an approximate index of the whole gallery, and measure its recall."""
+        size = self.reader.state()[3]
+        _, training = self.reader.sample(training_size(size), seed=0)
         index = Index(model, metric, self.threads, training, size)
-        watch = Nearest(*self.lookup.sample(QUERIES, seed=1), metric)
-        self._follow(index, watch)
-        index.tune(watch)
+        truth = GroundTruth(*self.reader.sample(RECALL_QUERIES, seed=1), metric)
+        self._apply_changes(index, truth)
+        index.tune(truth)
         log.info("approximate search of %d faces: recall@1 %.3f", len(index), index.recall)
         return index
 
     def _build_if_large(self) -> None:
-        """Build an approximate index aside, where one is due; searches go on meanwhile."""
+        """Build an approximate index in another thread, if one is due; searches continue."""
         index = self._index
-        if index is None or len(index) <= max(self.exact, GROWTH * index.built_for):
+        if index is None or len(index) <= max(self.exact, REBUILD_GROWTH * index.built_for):
             return
         if not self._building.acquire(blocking=False):
             return
@@ -179,7 +193,9 @@ class Gallery:
                     if self._index is index:
                         self._index = built
             except Exception:
-                log.exception("no approximate index could be built; search stays as it is")
+                log.exception(
+                    "an approximate index could not be built; the present index stays in use"
+                )
             finally:
                 self._building.release()
 

@@ -1,7 +1,7 @@
-"""One worker's FAISS index over embeddings: a cache, which can be thrown away at any time.
+"""One worker's FAISS index over embeddings: a cache, which can be discarded at any time.
 
-Both metrics are searched as squared Euclidean distance: of unit vectors it is twice the cosine
-distance, so cosine needs its vectors normalised and nothing else.
+Both metrics are searched by squared Euclidean distance. Between unit vectors it is twice the cosine
+distance, so for cosine it is enough to normalise the vectors.
 """
 
 from typing import Any, Literal
@@ -10,30 +10,31 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from serving.faces.lookup import Numbers, Vectors
+from serving.faces.reader import Numbers, Vectors
 
 Metric = Literal["euclidean", "cosine"]
 
-RECALL = 0.99
-"""Recall@1 that an approximate index must reach on its own gallery; it looks longer until then."""
+MIN_RECALL = 0.99
+"""Recall@1 that an approximate index should reach on its own gallery; `Index.tune` has it search
+more cells until it does."""
 TRAINING_PER_CELL = 40
-"""Embeddings that place one cell; FAISS warns below 39."""
-TRAINING_ROUNDS = 6
-"""Of k-means; more change recall by less than the number of cells looked into does."""
-QUERIES = 256
-"""Embeddings of the gallery that recall is measured with."""
+"""Number of training embeddings for each cell; FAISS warns below 39."""
+KMEANS_ITERATIONS = 6
+"""Iterations of k-means. More of them change recall by less than searching more cells does."""
+RECALL_QUERIES = 256
+"""Number of embeddings of the gallery with which recall is measured."""
 
 
 class Index:
-    """Numbers of pictures by distance of their embeddings. Not safe to use from two threads.
+    """Finds the numbers of the pictures whose embeddings are nearest. It is not thread-safe.
 
     Args:
         model: hash of the model whose embeddings it holds.
-        metric: of that model.
-        threads: that FAISS may use.
-        training: N x D embeddings from all over the gallery, to build an approximate index
-            (inverted lists, float16); None for an exact one.
-        size: number of embeddings that are expected.
+        metric: metric of that model.
+        threads: number of threads that FAISS may use.
+        training: a sample of the gallery's embeddings, N x D, with which an approximate index
+            (inverted lists, float16) is trained; None for an exact index.
+        size: expected number of embeddings.
     """
 
     def __init__(
@@ -50,65 +51,65 @@ class Index:
         self.approximate = training is not None
         self.built_for = size
         self.recall: float | None = None
-        self.seen = 0  # number of the last change that is in it
+        self.last_change = 0  # number of the last change that was applied
         self._faiss: Any = None
         if training is not None:
             self._limit_threads()
-            self._faiss = _inverted_lists(unit(training, metric), size)
+            self._faiss = _inverted_lists(prepared(training, metric), size)
 
     def __len__(self) -> int:
         return 0 if self._faiss is None else int(self._faiss.ntotal)
 
     def add(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Add embeddings (N x D) under their pictures' numbers (N), all new to the index."""
+        """Add embeddings (N x D) under the numbers of their pictures (N), all new to the index."""
         if len(numbers) == 0:
             return
         if self._faiss is None:
             self._faiss = faiss.IndexIDMap2(faiss.IndexFlatL2(vectors.shape[1]))
         self._limit_threads()
-        self._faiss.add_with_ids(unit(vectors, self.metric), numbers)
+        self._faiss.add_with_ids(prepared(vectors, self.metric), numbers)
 
     def remove(self, numbers: Numbers) -> None:
-        """Remove what lies under these numbers; numbers that are not there do no harm."""
+        """Remove the embeddings with these numbers; unknown numbers are ignored."""
         if self._faiss is not None and len(numbers):
             self._limit_threads()
             self._faiss.remove_ids(numbers)
 
     def search(self, query: npt.NDArray[np.float32], count: int) -> Numbers:
-        """Numbers of the `count` nearest pictures to each query (Q x D), nearest first.
+        """Return the numbers of the `count` pictures nearest to each query (Q x D), nearest first.
 
         Returns:
-            int64 Q x min(count, size of the index); -1 where an approximate search found less.
+            int64 Q x min(count, size of the index); -1 if an approximate search found fewer.
         """
         if not len(self):
             return np.empty((len(query), 0), np.int64)
         self._limit_threads()
-        _, numbers = self._faiss.search(unit(query, self.metric), min(count, len(self)))
+        _, numbers = self._faiss.search(prepared(query, self.metric), min(count, len(self)))
         found: Numbers = numbers
         return found
 
-    def tune(self, watch: "Nearest") -> None:
-        """Look into more cells until the recall is reached, and note what it came to."""
+    def tune(self, truth: "GroundTruth") -> None:
+        """Search more cells until `MIN_RECALL` is reached, and store the measured recall."""
         while True:
-            found = self.search(watch.vectors, 2)  # (Q, 2)
-            others = np.where(found[:, 0] == watch.numbers, found[:, -1], found[:, 0])
-            self.recall = float((others == watch.nearest).mean())
-            if self.recall >= RECALL or self._faiss.nprobe >= self._faiss.nlist:
+            found = self.search(truth.vectors, 2)  # (Q, 2)
+            others = np.where(found[:, 0] == truth.numbers, found[:, -1], found[:, 0])
+            self.recall = float((others == truth.nearest).mean())
+            if self.recall >= MIN_RECALL or self._faiss.nprobe >= self._faiss.nlist:
                 return
             self._faiss.nprobe = min(2 * self._faiss.nprobe, self._faiss.nlist)
 
     def _limit_threads(self) -> None:
-        """FAISS counts its threads by calling thread: what one sets, another does not see."""
+        """Set the number of threads, which FAISS keeps separately for each calling thread."""
         faiss.omp_set_num_threads(self.threads)
 
 
-class Nearest:
-    """Exact nearest neighbours of some pictures, found while the gallery passes by in pages.
+class GroundTruth:
+    """The exact nearest neighbours of some pictures, against which recall is measured.
 
     Args:
-        numbers: Q pictures of the gallery.
+        numbers: numbers of Q pictures of the gallery.
         vectors: their embeddings, Q x D.
-        metric: of the model.
+        metric: metric of the model.
     """
 
     def __init__(self, numbers: Numbers, vectors: Vectors, metric: Metric) -> None:
@@ -116,14 +117,16 @@ class Nearest:
         self.vectors = vectors
         self.metric: Metric = metric
         self._best = np.full(len(numbers), np.inf, np.float32)
-        self.nearest = np.full(len(numbers), -1, np.int64)  # Q; a picture is not its own
+        self.nearest = np.full(len(numbers), -1, np.int64)  # Q; a picture is not its own neighbour
 
-    def see(self, numbers: Numbers, vectors: Vectors) -> None:
-        """Compare with a page: N numbers and N x D embeddings."""
+    def update(self, numbers: Numbers, vectors: Vectors) -> None:
+        """Compare the queries with N further pictures: their numbers and embeddings (N x D)."""
         if len(numbers) == 0:
             return
         distances, rows = faiss.knn(
-            unit(self.vectors, self.metric), unit(vectors, self.metric), min(2, len(numbers))
+            prepared(self.vectors, self.metric),
+            prepared(vectors, self.metric),
+            min(2, len(numbers)),
         )
         for distance, row in zip(distances.T, rows.T, strict=True):
             found = numbers[row]
@@ -132,8 +135,8 @@ class Nearest:
             self.nearest = np.where(better, found, self.nearest)
 
 
-def unit(vectors: Vectors, metric: Metric) -> Vectors:
-    """What is indexed for a metric: N x D, of length 1 for cosine."""
+def prepared(vectors: Vectors, metric: Metric) -> Vectors:
+    """Return vectors (N x D) as they are indexed for a metric: of length 1 for cosine."""
     if metric == "euclidean":
         return np.ascontiguousarray(vectors, np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -142,15 +145,15 @@ def unit(vectors: Vectors, metric: Metric) -> Vectors:
 
 
 def distances(query: Vectors, others: Vectors, metric: Metric) -> npt.NDArray[np.float64]:
-    """Exact distance of one embedding to others.
+    """Return the exact distances of one embedding to others.
 
     Args:
-        query: D.
-        others: N x D.
+        query: the embedding, D.
+        others: the other embeddings, N x D.
         metric: euclidean, or cosine (1 - cosine of the angle).
 
     Returns:
-        N distances.
+        float64 N.
     """
     a, b = query.astype(np.float64), others.astype(np.float64)
     if metric == "euclidean":
@@ -161,13 +164,13 @@ def distances(query: Vectors, others: Vectors, metric: Metric) -> npt.NDArray[np
     return 1.0 - cosines
 
 
-def usable(vector: npt.NDArray[np.float32], metric: Metric) -> bool:
-    """Whether an embedding (D) has a distance to others: finite, and of some length for cosine."""
+def is_comparable(vector: npt.NDArray[np.float32], metric: Metric) -> bool:
+    """Whether an embedding (D) has a distance to others: it is finite and, for cosine, not zero."""
     return bool(np.isfinite(vector).all() and (metric == "euclidean" or np.any(vector)))
 
 
 def _inverted_lists(training: Vectors, size: int) -> Any:
-    """An empty inverted-file index with float16 vectors, its cells placed by k-means."""
+    """Return an empty inverted-file index of float16 vectors, with its cells found by k-means."""
     dimension = training.shape[1]
     cells = max(1, min(_power_of_two(2 * np.sqrt(size)), len(training) // TRAINING_PER_CELL))
     index = faiss.IndexIVFScalarQuantizer(
@@ -176,9 +179,9 @@ def _inverted_lists(training: Vectors, size: int) -> Any:
         cells,
         faiss.ScalarQuantizer.QT_fp16,
         faiss.METRIC_L2,
-        False,  # vectors themselves, not their difference to the cell's centre
+        False,  # store the vectors, not their differences from the cell's centre
     )
-    index.cp.niter = TRAINING_ROUNDS
+    index.cp.niter = KMEANS_ITERATIONS
     index.train(training)
     index.nprobe = 4
     return index
@@ -189,5 +192,5 @@ def _power_of_two(number: float) -> int:
 
 
 def training_size(size: int) -> int:
-    """How many embeddings to train an approximate index for `size` of them with."""
+    """Return how many embeddings to train an approximate index with, for a gallery of `size`."""
     return min(size, TRAINING_PER_CELL * _power_of_two(2 * np.sqrt(size)))

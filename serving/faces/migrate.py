@@ -1,7 +1,7 @@
-"""Moves the gallery to another model's embeddings, from the pictures that were kept.
+"""Moves the gallery to another model, by embedding the kept pictures again.
 
-The gallery answers with the old embeddings until the very end. Interrupted, it goes on where it
-was; the switch itself is one change.
+The gallery answers with the old embeddings until the migration is complete; the switch is a single
+change. An interrupted migration can be started again and continues from where it stopped.
 """
 
 from collections.abc import Callable
@@ -10,82 +10,84 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, delete, func, insert, select
 
 from serving.faces.database import Change, Database
-from serving.faces.operations import check_usable, embed, vectors_of
-from serving.faces.store import remove_pictures
+from serving.faces.operations import check_comparable, embed, vectors_of
 from serving.faces.tables import changes, embeddings, gallery, people, pictures
+from serving.faces.writer import remove_pictures
 from serving.inference.models import ServedModel
 from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
 
 BATCH = 64
-"""Pictures that are embedded between two commits."""
+"""Number of pictures that are embedded between two commits."""
 ACTOR = "python -m serving re-embed"
 
 
 class Plan(NamedTuple):
-    """What a migration will do."""
+    """What a migration would do."""
 
     needed: bool
-    """False where the gallery holds this model's embeddings already, or nothing."""
+    """False if the gallery is empty, or already holds embeddings of this model."""
     pictures: int
+    """Number of pictures in the gallery."""
     lost: int
-    """Pictures that were not kept: nothing can be made of them."""
+    """Number of pictures that were not kept, and so cannot be embedded again."""
     people: int
-    """People with no other pictures: nobody will find them any more."""
+    """Number of people all of whose pictures are lost: they cannot be found any more."""
 
 
 def plan(database: Database, model: str) -> Plan:
-    """What moving to the model of that hash means."""
+    """Return what moving the gallery to the model with that hash would do."""
     kept = pictures.c.content.is_not(None)
-    each = select(pictures.c.person).group_by(pictures.c.person)
-    alone = each.having(func.count(pictures.c.content) == 0).subquery()
+    by_person = select(pictures.c.person).group_by(pictures.c.person)
+    lost_people = by_person.having(func.count(pictures.c.content) == 0).subquery()
     with database.read() as connection:
         now = connection.scalar(select(gallery.c.model))
         total = connection.scalar(select(func.count()).select_from(pictures)) or 0
-        there = connection.scalar(select(func.count()).select_from(pictures).where(kept)) or 0
-        nobody = connection.scalar(select(func.count()).select_from(alone)) or 0
-    return Plan(now != model and total > 0, total, total - there, nobody)
+        kept_count = connection.scalar(select(func.count()).select_from(pictures).where(kept)) or 0
+        people_lost = connection.scalar(select(func.count()).select_from(lost_people)) or 0
+    return Plan(now != model and total > 0, total, total - kept_count, people_lost)
 
 
-def re_embed(database: Database, model: ServedModel, tell: Callable[[int], object]) -> int:
-    """Embed what was kept with another model, then switch to it and forget the old embeddings.
+def re_embed(database: Database, model: ServedModel, progress: Callable[[int], object]) -> int:
+    """Embed the kept pictures with another model, switch to it, and delete the old embeddings.
 
     Args:
-        database: of the gallery.
-        model: whose embeddings it shall hold.
-        tell: called with the number of pictures embedded, after each batch.
+        database: where the gallery is.
+        model: the model to move to.
+        progress: called with the number of pictures embedded, after each batch.
 
     Returns:
-        Number of pictures that were lost, as planned or enrolled since.
+        Number of pictures that were lost: those of the plan, and any enrolled since without being
+        kept.
 
     Raises:
-        RequestError: a kept picture cannot be embedded; nothing has changed then.
+        RequestError: a kept picture cannot be embedded; the gallery then stays with its old model.
     """
     while True:
         with database.read() as connection:
-            rows = _missing(connection, model)
+            rows = _pictures_to_embed(connection, model)
         if not rows:
             break
-        values = _embedded(rows, model)
-        with database.change() as change:  # some may have been removed meanwhile
+        values = _embed_rows(rows, model)
+        with database.change() as change:  # some of them may have been removed meanwhile
             _insert(change, values)
-        tell(len(rows))
+        progress(len(rows))
     hash_ = model.artifact.hash
     with database.change() as change:
-        while rows := _missing(change.connection, model):  # enrolled since
-            _insert(change, _embedded(rows, model))
+        while rows := _pictures_to_embed(change.connection, model):  # pictures enrolled since
+            _insert(change, _embed_rows(rows, model))
         done = select(embeddings.c.picture).where(embeddings.c.model == hash_)
         lost = remove_pictures(change, pictures.c.number.not_in(done), ACTOR, "lose picture")
         change.connection.execute(delete(embeddings).where(embeddings.c.model != hash_))
         change.model = hash_
-        note = change.note(change.number(), ACTOR, "re-embed")
+        note = change.log_row(change.next_number(), ACTOR, "re-embed")
         change.connection.execute(insert(changes), note)
     database.erase_traces()
     return len(lost.pictures)
 
 
-def _missing(connection: Connection, model: ServedModel) -> list[Any]:
-    """Some kept pictures without an embedding of the model."""
+def _pictures_to_embed(connection: Connection, model: ServedModel) -> list[Any]:
+    """Return the next kept pictures without an embedding of the model, at most `BATCH`."""
     of_model = and_(
         embeddings.c.picture == pictures.c.number, embeddings.c.model == model.artifact.hash
     )
@@ -100,13 +102,13 @@ def _missing(connection: Connection, model: ServedModel) -> list[Any]:
     return list(connection.execute(query))
 
 
-def _embedded(rows: list[Any], model: ServedModel) -> list[dict[str, Any]]:
+def _embed_rows(rows: list[Any], model: ServedModel) -> list[dict[str, Any]]:
     values = []
     for row in rows:
         try:
             decoded = read_pictures([row.content], model.manifest.input)
             faces = embed(model, decoded, aligned=row.aligned)
-            check_usable(model, faces)
+            check_comparable(model, faces)
         except RequestError as error:
             raise RequestError(
                 error.code, f"picture {row.id} of {row.name!r}: {error.reason} Remove it first."

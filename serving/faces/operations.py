@@ -1,4 +1,4 @@
-"""What can be asked about faces, from decoded pictures on; no HTTP in it."""
+"""Operations on faces, starting from decoded pictures. There is no HTTP here."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from artifacts.runtime import Picture
 from artifacts.verification.decision import Threshold, Verification
 from serving.faces.crops import Face, find_face
 from serving.faces.gallery import Gallery
-from serving.faces.index import distances, usable
+from serving.faces.index import distances, is_comparable
 from serving.faces.schemas import (
     Candidate,
     FaceBox,
@@ -32,26 +32,30 @@ from serving.schemas import Size
 
 DEFAULT_FMR = 1e-3
 NOT_CALIBRATED = (
-    "the model has no thresholds: nobody measured at which distance how many strangers match"
+    "the model has no thresholds: how many strangers match at which distance was never measured"
 )
-NOT_COMPARABLE = "the model gives this picture an embedding that has no distance to others"
+NOT_COMPARABLE = "the embedding of this picture has no distance to others"
 
 
 class EmbeddedFace(NamedTuple):
-    """One face of one picture."""
+    """The face of one picture, and its embedding."""
 
     found: FoundFace
     vector: npt.NDArray[np.float32] | None
-    """D; None where there is a problem."""
+    """Float32 D; None if there is a problem."""
     problem: RequestError | None = None
-    """Why the picture has no face to embed."""
+    """Why no face of the picture can be embedded; None if one can."""
 
 
 def face_model(models: Models, name: str | None = None, hash_: str | None = None) -> ServedModel:
-    """The model that answers about faces: the one asked for, else that of a hash, else the best.
+    """Return the model that answers about faces.
+
+    It is the model called `name` if that is given, else the one with the given hash if that is
+    served, else the best.
 
     Raises:
-        RequestError: none serves faces, `name` is not one of them, or gives no embeddings.
+        RequestError: no model serves faces, `name` is not one of them, or the model gives no
+            embeddings.
     """
     of_hash = [m for m in models.of_route("faces") if m.artifact.hash == hash_]
     model = of_hash[0] if of_hash and name is None else models.choose("faces", name)
@@ -63,23 +67,24 @@ def face_model(models: Models, name: str | None = None, hash_: str | None = None
 
 
 def verification(model: ServedModel) -> Verification:
-    """How embeddings of the model are compared."""
+    """Return how embeddings of the model are compared."""
     return model.manifest.verification or Verification()
 
 
 def dimension(model: ServedModel) -> int:
-    """Length of the model's embeddings, which the graph may leave open."""
+    """Return the length of the model's embeddings, by running it: the graph may not state it."""
     output = OUTPUTS["embedding"]
     side = max(64, model.manifest.input.accepted_side[0])
     return int(model.runtime.run([np.zeros((side, side, 3), np.uint8)], [output])[output].shape[1])
 
 
 def threshold_of(model: ServedModel, fmr: float | None) -> Threshold | None:
-    """The model's threshold for a target false-match rate; None where it was not calibrated.
+    """Return the model's threshold for a target false-match rate; None if it was not calibrated.
 
     Args:
         model: an embedding model.
-        fmr: one of the calibrated targets; None takes 1e-3, or the strictest where that is not one.
+        fmr: one of the calibrated targets; None means 1e-3 or, if that is not one of them, the
+            strictest.
 
     Raises:
         RequestError: the model was calibrated, but not for this target.
@@ -92,7 +97,8 @@ def threshold_of(model: ServedModel, fmr: float | None) -> Threshold | None:
     if fmr not in thresholds:
         choices = ", ".join(f"{target:g}" for target in sorted(thresholds))
         raise RequestError(
-            "bad-parameter", f"fmr = {fmr:g}: {model.name!r} is calibrated for {choices}."
+            "bad-parameter",
+            f"fmr = {fmr:g}: {model.name!r} is calibrated for {choices}; send one of them.",
         )
     return thresholds[fmr]
 
@@ -104,7 +110,14 @@ def embed(
     aligned: bool,
     several: Several = "largest",
 ) -> list[EmbeddedFace]:
-    """Embed the one face of each picture (uint8 H x W x 3, of any mix of sizes), if it has one."""
+    """Embed the face of each picture, if it has one.
+
+    Args:
+        model: an embedding model.
+        pictures: uint8 H x W x 3 RGB, of any mix of sizes.
+        aligned: see `find_face`.
+        several: see `find_face`.
+    """
     faces = [find_face(picture, aligned=aligned, several=several) for picture in pictures]
     crops = [face.crop for face in faces if face.crop is not None]
     output = OUTPUTS["embedding"]
@@ -113,17 +126,17 @@ def embed(
     vectors = iter(rows)
     return [
         EmbeddedFace(
-            _found(picture, face), None if face.crop is None else next(vectors), face.problem
+            _found_face(picture, face), None if face.crop is None else next(vectors), face.problem
         )
         for picture, face in zip(pictures, faces, strict=True)
     ]
 
 
 def vectors_of(faces: Sequence[EmbeddedFace]) -> list[npt.NDArray[np.float32]]:
-    """The embeddings, where every picture has one.
+    """Return the embeddings of all pictures.
 
     Raises:
-        RequestError: naming the first picture without a face to embed, and why.
+        RequestError: a picture has none; the first such picture and the reason are named.
     """
     vectors: list[npt.NDArray[np.float32]] = []
     for index, face in enumerate(faces):
@@ -134,23 +147,23 @@ def vectors_of(faces: Sequence[EmbeddedFace]) -> list[npt.NDArray[np.float32]]:
     return vectors
 
 
-def check_usable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:
-    """Let only embeddings into the gallery that can be compared.
+def check_comparable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:
+    """Check that every picture has an embedding that can be compared with others.
 
     Raises:
-        RequestError: naming the first picture whose embedding cannot, or that has none.
+        RequestError: one does not; the first such picture is named.
     """
     for index, vector in enumerate(vectors_of(faces)):
-        if not usable(vector, verification(model).metric):
-            raise RequestError("no-embedding", f"{NOT_COMPARABLE}; send another.", index)
+        if not is_comparable(vector, verification(model).metric):
+            raise RequestError("no-embedding", f"{NOT_COMPARABLE}; send another picture.", index)
 
 
 def verify(
     model: ServedModel, first: EmbeddedFace, second: EmbeddedFace, threshold: Threshold | None
 ) -> Verified:
-    """Whether two faces are of one person, at a threshold."""
+    """Decide at a threshold whether two faces are of one person."""
     metric = verification(model).metric
-    distance, result, reason = None, "cannot_say", _why_not(first, second, metric)
+    distance, result, reason = None, "cannot_say", _not_comparable_reason(first, second, metric)
     if first.vector is not None and second.vector is not None and reason is None:
         distance = float(distances(first.vector, second.vector[None], metric)[0])
         reason = NOT_CALIBRATED
@@ -178,7 +191,7 @@ def identify(
     threshold: Threshold | None,
     top: int,
 ) -> Identified:
-    """The `top` nearest people enrolled for each face.
+    """Find the `top` enrolled people nearest to each face.
 
     Raises:
         RequestError: the gallery holds another model's embeddings, or its database fails.
@@ -199,7 +212,7 @@ def _identify(
     model: ServedModel, gallery: Gallery, face: EmbeddedFace, threshold: Threshold | None, top: int
 ) -> IdentifiedPicture:
     metric = verification(model).metric
-    if face.vector is None or not usable(face.vector, metric):
+    if face.vector is None or not is_comparable(face.vector, metric):
         reason = face.problem.reason if face.problem else NOT_COMPARABLE
         return IdentifiedPicture(face=face.found, result="cannot_say", reason=reason, people=())
     limit = -1.0 if threshold is None else threshold.distance
@@ -217,17 +230,17 @@ def _identify(
     )
 
 
-def _why_not(first: EmbeddedFace, second: EmbeddedFace, metric: Metric) -> str | None:
-    """Why two pictures cannot be compared; None where they can."""
+def _not_comparable_reason(first: EmbeddedFace, second: EmbeddedFace, metric: Metric) -> str | None:
+    """Return why two pictures cannot be compared; None if they can."""
     for name, face in (("first", first), ("second", second)):
         if face.problem is not None:
             return f"{name} picture: {face.problem.reason}"
-        if face.vector is None or not usable(face.vector, metric):
+        if face.vector is None or not is_comparable(face.vector, metric):
             return f"{name} picture: {NOT_COMPARABLE}"
     return None
 
 
-def _found(picture: Picture, face: Face) -> FoundFace:
+def _found_face(picture: Picture, face: Face) -> FoundFace:
     height, width = picture.shape[:2]
     return FoundFace(
         size=Size(width=width, height=height),

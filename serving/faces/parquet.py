@@ -1,4 +1,4 @@
-"""The gallery as one Parquet file: to back up, to move, to look at with other tools."""
+"""The gallery as one Parquet file, for backups, for moving it, and for other tools."""
 
 from collections.abc import Iterator
 from io import RawIOBase
@@ -11,19 +11,19 @@ from sqlalchemy import select
 
 from serving.faces.database import Change
 from serving.faces.gallery import Gallery
-from serving.faces.index import usable
-from serving.faces.lookup import PARAMETERS
+from serving.faces.index import is_comparable
 from serving.faces.names import check_person, is_picture_id
 from serving.faces.operations import dimension, verification
+from serving.faces.reader import MAX_SQL_PARAMETERS
 from serving.faces.schemas import Imported
-from serving.faces.store import NewPicture, add_pictures, another_model, bind_model
 from serving.faces.tables import embeddings, gallery, people, pictures
+from serving.faces.writer import NewPicture, add_pictures, bind_model, model_mismatch
 from serving.inference.models import ServedModel
 from serving.problems import RequestError
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
-ROWS = 2_000
-"""Pictures in a row group, read and written at a time."""
+ROW_GROUP_SIZE = 2_000
+"""Number of pictures in a row group; so many are read or written at a time."""
 SCHEMA = pa.schema(
     [
         pa.field("person", pa.string(), nullable=False),
@@ -35,12 +35,12 @@ SCHEMA = pa.schema(
         pa.field("embedding", pa.list_(pa.float32()), nullable=False),
     ]
 )
-"""A row for each picture. `content`: the picture as sent, where pictures are kept."""
+"""One row for each picture. `content` is the picture as sent, or null if pictures are not kept."""
 
 
 def write(source: Gallery) -> Iterator[bytes]:
-    """Yield the file, piece by piece. A change made meanwhile may be in it or not."""
-    sink = _Pieces()
+    """Yield the file in pieces. A change that is made meanwhile may be in it or not."""
+    sink = _ChunkSink()
     after = 0
     with pq.ParquetWriter(sink, SCHEMA) as writer:
         while rows := _rows(source, after):
@@ -57,35 +57,38 @@ def write(source: Gallery) -> Iterator[bytes]:
 
 
 def read(target: Gallery, file: BinaryIO, model: ServedModel, actor: str) -> Imported:
-    """Add the pictures of a file; those whose id is in the gallery already are left as they are.
+    """Add the pictures of a file; pictures whose id is already in the gallery are left unchanged.
 
-    All of it is one change: it is in the gallery whole, or not at all.
+    The import is one transaction: either all pictures are added, or none.
 
     Args:
-        target: where they go.
-        file: Parquet as `write` makes it.
-        model: the gallery's; rows of another are refused.
+        target: the gallery to add to.
+        file: a Parquet file as `write` makes it.
+        model: the gallery's model; rows of another model are refused.
         actor: who asked for it, for the change log.
 
     Raises:
-        RequestError: not such a file, rows that cannot be in a gallery, or another model's.
+        RequestError: the file is not an export, has rows that a gallery cannot hold, or is of
+            another model.
     """
     size = dimension(model)
     try:
         parquet = pq.ParquetFile(file)
         if not parquet.schema_arrow.remove_metadata().equals(SCHEMA):
-            raise _bad(f"its columns are not {', '.join(SCHEMA.names)} with the types of an export")
+            raise _bad_file(
+                f"its columns are not {', '.join(SCHEMA.names)} with the types of an export"
+            )
         with target.database.change() as change:
             bind_model(change, model.artifact.hash)
             added = present = 0
-            for batch in parquet.iter_batches(ROWS):
+            for batch in parquet.iter_batches(ROW_GROUP_SIZE):
                 rows = batch.to_pylist()
-                _check(rows, model, size)
-                new = _new(change, rows)
+                _check_rows(rows, model, size)
+                new = _not_enrolled(change, rows)
                 add_pictures(change, new, model.artifact.hash, actor, "import")
                 added, present = added + len(new), present + len(rows) - len(new)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _bad(f"it cannot be read ({str(error).splitlines()[0]})") from None
+        raise _bad_file(f"it cannot be read ({str(error).splitlines()[0]})") from None
     return Imported(added=added, present=present, change=change.head)
 
 
@@ -106,31 +109,33 @@ def _rows(source: Gallery, after: int) -> list[Any]:
         .join(gallery, gallery.c.model == embeddings.c.model)
         .where(pictures.c.number > after)
         .order_by(pictures.c.number)
-        .limit(ROWS)
+        .limit(ROW_GROUP_SIZE)
     )
     with source.database.read() as connection:
         return list(connection.execute(query))
 
 
-def _check(rows: list[dict[str, Any]], model: ServedModel, size: int) -> None:
+def _check_rows(rows: list[dict[str, Any]], model: ServedModel, size: int) -> None:
     metric = verification(model).metric
     for row in rows:
         check_person(row["person"])
         if not is_picture_id(row["picture"]):
-            raise _bad(f"picture {row['picture']!r} is not 32 hexadecimal digits")
+            raise _bad_file(f"picture {row['picture']!r} is not 32 hexadecimal digits")
         if row["model"] != model.artifact.hash:
-            raise another_model(model.artifact.hash, row["model"])
+            raise model_mismatch(model.artifact.hash, row["model"])
         vector = np.array(row["embedding"], np.float32)
-        if vector.shape != (size,) or not usable(vector, metric):
-            raise _bad(f"an embedding is not {size} finite numbers, or all of them are 0")
+        if vector.shape != (size,) or not is_comparable(vector, metric):
+            raise _bad_file(
+                f"an embedding is not {size} finite numbers, or has no distance to others"
+            )
 
 
-def _new(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture]:
-    """The rows whose pictures are not in the gallery yet, each picture once."""
+def _not_enrolled(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture]:
+    """Return the pictures of the rows that are not in the gallery yet, each once."""
     by_id = {row["picture"]: row for row in rows}
     ids = list(by_id)
-    for i in range(0, len(ids), PARAMETERS):
-        known = select(pictures.c.id).where(pictures.c.id.in_(ids[i : i + PARAMETERS]))
+    for i in range(0, len(ids), MAX_SQL_PARAMETERS):
+        known = select(pictures.c.id).where(pictures.c.id.in_(ids[i : i + MAX_SQL_PARAMETERS]))
         for name in change.connection.scalars(known):
             del by_id[name]
     return [
@@ -146,8 +151,8 @@ def _new(change: Change, rows: list[dict[str, Any]]) -> list[NewPicture]:
     ]
 
 
-class _Pieces(RawIOBase):
-    """A file to write to, whose content is taken away as it comes."""
+class _ChunkSink(RawIOBase):
+    """A writable file whose content is taken out while it is being written."""
 
     def __init__(self) -> None:
         self._waiting: list[bytes] = []
@@ -166,11 +171,14 @@ class _Pieces(RawIOBase):
         return self._position
 
     def take(self) -> bytes:
-        """What was written since this was last asked."""
+        """Return what was written since the last call."""
         content = b"".join(self._waiting)
         self._waiting.clear()
         return content
 
 
-def _bad(reason: str) -> RequestError:
-    return RequestError("bad-gallery-file", f"the file is no gallery: {reason}.")
+def _bad_file(reason: str) -> RequestError:
+    return RequestError(
+        "bad-gallery-file",
+        f"the file is not an exported gallery: {reason}. /v1/faces/export makes one.",
+    )

@@ -1,4 +1,4 @@
-"""The answers about faces, as typed models."""
+"""The answers about faces, as pydantic models."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,7 +10,7 @@ from serving.schemas import Answer, Share, Size, Stamp
 
 Metric = Literal["euclidean", "cosine"]
 Several = Literal["largest", "error"]
-"""What is done about several faces in a picture."""
+"""What to do if a picture shows several faces: use the largest, or refuse the picture."""
 
 
 class FaceBox(Answer):
@@ -23,30 +23,34 @@ class FaceBox(Answer):
 
 
 class FaceQuality(Answer):
-    """What was measured of a found face."""
+    """What was measured of a face that was found."""
 
-    probability: Share = Field(description="that it is a face, says the detector")
-    side: float = Field(description="of the square with the area of its box, px")
+    probability: Share = Field(
+        description="probability that it is a face, according to the detector"
+    )
+    side: float = Field(
+        description="side of the square that has the area of the face's box, in pixels"
+    )
     sharpness: float = Field(
         description="standard deviation of the Laplacian over the aligned face, in grey levels"
     )
-    roll: float = Field(description="degrees by which it is turned clockwise")
+    roll: float = Field(description="rotation in the picture's plane, in degrees clockwise")
 
 
 class FoundFace(Answer):
-    """The face that a picture was taken for."""
+    """The face that was chosen in a picture."""
 
-    size: Size = Field(description="of the picture, turned upright")
+    size: Size = Field(description="size of the picture, turned upright")
     box: FaceBox | None = Field(
-        description="of the face; the whole picture where it was sent with aligned=true, null "
-        "where no face was chosen"
+        description="where the face is; the whole picture if it was sent with aligned=true, null "
+        "if no face was chosen"
     )
     found: tuple[FaceBox, ...] = Field(description="all faces of the picture, the largest first")
-    quality: FaceQuality | None = Field(description="null where nothing was looked for or chosen")
+    quality: FaceQuality | None = Field(description="null if no face was looked for or chosen")
     problem: (
         Literal["no-face", "several-faces", "face-too-small", "face-blurred", "face-not-upright"]
         | None
-    ) = Field(description="why the picture has no face to embed; null where it has")
+    ) = Field(description="why no face of the picture can be embedded; null if one can")
 
 
 class Verified(Answer):
@@ -55,12 +59,13 @@ class Verified(Answer):
     model: Stamp
     provider: str
     result: Literal["match", "no_match", "cannot_say"]
-    reason: str | None = Field(description="why nothing can be said; null where something is")
-    distance: float | None = Field(description="null where an embedding cannot be compared")
+    reason: str | None = Field(description="why the result is cannot_say; null otherwise")
+    distance: float | None = Field(description="null if an embedding is missing or not comparable")
     metric: Metric
     threshold: Threshold | None = Field(
-        description="a match lies within its distance; its false-match rate (FMR) was measured on "
-        "people the model never saw; null for a model that was not calibrated"
+        description="two faces match if their distance is at most the threshold's; its false-match "
+        "rate (FMR) was measured on people that the model never saw; null if the model was not "
+        "calibrated"
     )
     first: FoundFace
     second: FoundFace
@@ -77,7 +82,7 @@ class Embedded(Answer):
 
 
 class Candidate(Answer):
-    """An enrolled person, by their picture that is nearest."""
+    """An enrolled person, with the picture of theirs that is nearest."""
 
     person: str
     picture: str
@@ -90,10 +95,12 @@ class IdentifiedPicture(Answer):
 
     face: FoundFace
     result: Literal["known", "unknown", "cannot_say"] = Field(
-        description="unknown: nobody enrolled is within the threshold"
+        description="unknown means that nobody enrolled is within the threshold"
     )
-    reason: str | None = Field(description="why nothing can be said; null where something is")
-    people: tuple[Candidate, ...] = Field(description="nearest first, whether within or not")
+    reason: str | None = Field(description="why the result is cannot_say; null otherwise")
+    people: tuple[Candidate, ...] = Field(
+        description="nearest first, whether within the threshold or not"
+    )
 
 
 class Search(Answer):
@@ -101,8 +108,8 @@ class Search(Answer):
 
     kind: Literal["exact", "approximate"]
     recall: Share | None = Field(
-        description="of an approximate search: how often it finds the nearest picture that an "
-        "exact one finds, measured when its index was built"
+        description="share of approximate searches that find the nearest picture, measured when "
+        "the index was built; null for an exact search"
     )
 
 
@@ -113,25 +120,28 @@ class Identified(Answer):
     provider: str
     metric: Metric
     threshold: Threshold | None = Field(
-        description="its FMR holds for one comparison; among N people who are all strangers, one "
-        "is within it with a probability of up to 1 - (1 - FMR)^N"
+        description="its FMR holds for one comparison; among N people who are all strangers, "
+        "somebody is within the threshold with a probability of up to 1 - (1 - FMR)^N; null if the "
+        "model was not calibrated"
     )
     search: Search
     pictures: tuple[IdentifiedPicture, ...]
 
 
 class EnrolledPictures(Answer):
-    """Answer to an enrolment; from then on, every worker and server finds these pictures."""
+    """Answer to an enrolment; from now on, every worker and server finds these pictures."""
 
     person: str
-    pictures: tuple[str, ...] = Field(description="ids, in the order sent")
+    pictures: tuple[str, ...] = Field(description="ids of the pictures, in the order sent")
     change: int = Field(description="number of the last change in the change log")
-    replayed: bool = Field(description="an earlier request with this Idempotency-Key did it")
+    replayed: bool = Field(
+        description="whether an earlier request with this Idempotency-Key enrolled them"
+    )
     model: Stamp
 
 
 class PersonSummary(Answer):
-    """One person in the list."""
+    """One person in the list of people."""
 
     person: str
     created: datetime
@@ -139,7 +149,7 @@ class PersonSummary(Answer):
 
 
 class PersonList(Answer):
-    """A page of the people enrolled, in the order in which they were."""
+    """A page of the enrolled people, in the order in which they were added."""
 
     people: tuple[PersonSummary, ...]
     next: int | None = Field(description="give it as `after` for the next page; null at the end")
@@ -150,8 +160,8 @@ class PictureInfo(Answer):
 
     id: str
     created: datetime
-    aligned: bool = Field(description="it was sent as the crop of a face")
-    kept: bool = Field(description="the picture itself is kept, not only its embedding")
+    aligned: bool = Field(description="whether it was sent as the aligned crop of a face")
+    kept: bool = Field(description="whether the picture itself is kept, besides its embedding")
 
 
 class Person(Answer):
@@ -163,17 +173,17 @@ class Person(Answer):
 
 
 class Receipt(Answer):
-    """What was removed, and what is left of it."""
+    """What was removed, and what remains."""
 
     person: str
     pictures: tuple[str, ...] = Field(description="ids of the pictures removed")
     embeddings: int = Field(description="number of embeddings removed")
     kept_pictures: int = Field(description="number of pictures removed that had been kept")
-    answers: int = Field(description="answers to enrolments that were remembered for repetition")
+    answers: int = Field(description="number of stored answers to enrolments that were deleted")
     at: datetime
     change: int = Field(description="number of the last change in the change log")
-    erased: bool = Field(description="no byte of it is left in the database's files")
-    remains: tuple[str, ...] = Field(description="what is still there, and for how long")
+    erased: bool = Field(description="whether no byte of it is left in the database's files")
+    remains: tuple[str, ...] = Field(description="what remains, and for how long")
 
 
 class ChangeInfo(Answer):
@@ -181,7 +191,7 @@ class ChangeInfo(Answer):
 
     number: int
     at: datetime
-    actor: str = Field(description="name of the key; `local` where no keys are set")
+    actor: str = Field(description="name of the API key; `local` if the server has no keys")
     action: str
     person: str | None
     picture: str | None
@@ -195,19 +205,21 @@ class ChangeList(Answer):
 
 
 class GalleryInfo(Answer):
-    """The gallery at large."""
+    """The gallery as a whole."""
 
-    model: str | None = Field(description="hash of the model whose embeddings it holds")
+    model: str | None = Field(description="hash of the model that gave its embeddings")
     people: int
     pictures: int
     change: int = Field(description="number of the newest change")
-    keeps_pictures: bool = Field(description="whether pictures enrolled now are kept")
+    keeps_pictures: bool = Field(
+        description="whether pictures that are enrolled from now on are kept"
+    )
     search: Search
 
 
 class Imported(Answer):
-    """What an import brought."""
+    """Answer to an import."""
 
-    added: int = Field(description="pictures that are new in the gallery")
-    present: int = Field(description="pictures that were there already")
+    added: int = Field(description="number of pictures that were added")
+    present: int = Field(description="number of pictures that were in the gallery already")
     change: int

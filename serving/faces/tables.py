@@ -19,49 +19,51 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-VERSION = 1
-"""Of the tables; another version's are refused."""
+SCHEMA_VERSION = 1
+"""Version of these tables; a database with another version is refused."""
 
 
-class Moment(TypeDecorator[datetime]):
-    """A point in time, UTC; SQLite forgets the zone, so it is put back."""
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time in UTC. SQLite does not store the time zone, so it is added when a value is read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """As it is read."""
+        """Return the value with its time zone."""
         return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
 
 
-Number = BigInteger().with_variant(Integer(), "sqlite")
-"""A change's number; on SQLite the type that makes a primary key the row's own place."""
+ChangeNumber = BigInteger().with_variant(Integer(), "sqlite")
+"""The type of a change's number; on SQLite, it makes a primary key an alias of the rowid."""
 
 metadata = MetaData()
 gallery = Table(
     "gallery",
     metadata,
-    Column("id", Integer, primary_key=True),  # 1: there is one row
+    Column("id", Integer, primary_key=True),  # always 1: the table has one row
     Column("version", Integer, nullable=False),
-    Column("head", Number, nullable=False),  # number of the newest change
+    Column("head", ChangeNumber, nullable=False),  # number of the newest change
     Column("model", String(64)),  # hash of the model whose embeddings are searched
 )
 people = Table(
     "people",
     metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),  # of the change that made it
+    Column(
+        "number", ChangeNumber, primary_key=True, autoincrement=False
+    ),  # of the change that made it
     Column("name", Text, nullable=False, unique=True),
-    Column("created", Moment, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
 )
 pictures = Table(
     "pictures",
     metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),  # of its enrolment
+    Column("number", ChangeNumber, primary_key=True, autoincrement=False),  # of its enrolment
     Column("id", String(32), nullable=False, unique=True),
     Column("person", ForeignKey("people.number"), nullable=False, index=True),
-    Column("created", Moment, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
     Column("aligned", Boolean, nullable=False),
-    Column("content", LargeBinary),  # the picture as sent, where pictures are kept
+    Column("content", LargeBinary),  # the picture as sent; null if pictures are not kept
 )
 embeddings = Table(
     "embeddings",
@@ -75,19 +77,21 @@ requests = Table(
     metadata,
     Column("actor", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("created", Moment, nullable=False, index=True),
-    Column("person", Number, index=True),  # these three are emptied when the person is removed
+    Column("created", UtcDateTime, nullable=False, index=True),
+    Column(
+        "person", ChangeNumber, index=True
+    ),  # these three are emptied when the person is removed
     Column("fingerprint", String(64)),
     Column("answer", Text),
 )
 changes = Table(
     "changes",
     metadata,
-    Column("number", Number, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
+    Column("number", ChangeNumber, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("person", Text),
     Column("picture", String(32)),
-    Column("removed", Number),  # number of the picture that left the gallery
+    Column("removed", ChangeNumber),  # number of the picture that left the gallery
 )

@@ -1,5 +1,5 @@
-"""The HTTP surface: everything that knows what a request is.
+"""The HTTP interface: everything that handles requests.
 
-A request passes `middleware`, `access` and `body`, reaches one of `routes`, and is answered through
-`intake`, which takes its pictures in and has the model answer.
+A request passes through `middleware` to one of `routes`, which checks its key with `access`. Its
+pictures are read by `body` and `intake`, which then has the model answer.
 """

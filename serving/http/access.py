@@ -1,4 +1,4 @@
-"""Who may do what: API keys, of which the server knows hashes only."""
+"""Access control by API keys, of which the server stores only hashes."""
 
 import hashlib
 import hmac
@@ -18,18 +18,20 @@ from serving.settings import Settings
 Scope = Literal["read", "write"]
 SCOPES: tuple[Scope, ...] = ("read", "write")
 LOCAL = "local"
-"""Who acts where no keys are set."""
+"""Name of the caller, in the change log, if no keys are set."""
 EVERYBODY = "everybody"
-"""Who acts on an open operation without a key."""
-bearer = HTTPBearer(auto_error=False, description="not needed where no API keys are set")
-"""Describes the keys in the OpenAPI document; `Access.check` is what enforces them."""
+"""Name of a caller who uses an open operation without a key."""
+bearer = HTTPBearer(auto_error=False, description="not needed if the server has no API keys")
+"""Describes the keys in the OpenAPI document; `Access.check` enforces them."""
 
-ENTRY = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<scopes>[a-z+]+):(?P<hash>[0-9a-f]{64})")
+ENTRY_PATTERN = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<scopes>[a-z+]+):(?P<hash>[0-9a-f]{64})"
+)
 
 
 @dataclass(frozen=True)
-class Key:
-    """One key: its owner's name, what it allows, and sha256 of the key itself."""
+class ApiKey:
+    """One key: the name of its owner, its scopes, and the sha256 of the key itself."""
 
     name: str
     scopes: frozenset[str]
@@ -38,33 +40,35 @@ class Key:
 
 @dataclass(frozen=True)
 class Access:
-    """The keys of a server and the operations that need none.
+    """The keys of a server, and the operations and addresses to which they apply.
 
-    Without any key, everything is open to this machine and closed to all others.
+    If there are no keys, operations that need one are open to this machine and closed to others.
     """
 
-    keys: tuple[Key, ...] = ()
+    keys: tuple[ApiKey, ...] = ()
     opened: frozenset[str] = frozenset()
     closed: tuple[str, ...] = ()
-    """Addresses that need a key with the scope `read`, with all below them."""
+    """Addresses that, with everything below them, need a key with the scope `read`."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """The keys and open operations of `VITRINE_API_KEYS`, `VITRINE_OPEN` and `VITRINE_CLOSED`.
+        """Read `VITRINE_API_KEYS`, `VITRINE_OPEN` and `VITRINE_CLOSED`.
 
         Raises:
             VitrineError: an entry is not valid, or the settings contradict each other.
         """
-        keys = tuple(_key(entry, place) for place, entry in enumerate(settings.api_keys, 1))
+        keys = tuple(_parse_entry(entry, place) for place, entry in enumerate(settings.api_keys, 1))
         names = [key.name for key in keys]
         if len(set(names)) != len(names):
-            raise VitrineError("VITRINE_API_KEYS has two keys of one name; give each its own.")
+            raise VitrineError("VITRINE_API_KEYS has two keys with the same name; rename one.")
         if settings.closed and not keys:
-            raise VitrineError("VITRINE_CLOSED needs VITRINE_API_KEYS: no key could open them.")
+            raise VitrineError(
+                "VITRINE_CLOSED needs VITRINE_API_KEYS: without keys, nobody has access."
+            )
         return cls(keys, frozenset(settings.open), settings.closed)
 
     def check_address(self, request: Request) -> None:
-        """Let a request pass, or not, by its address alone.
+        """Check that a request to a closed address has a key.
 
         Raises:
             RequestError: the address is closed, and no key with the scope `read` was sent.
@@ -74,28 +78,30 @@ class Access:
             self.check(request, "read")
 
     def check(self, request: Request, scope: Scope, operation: str | None = None) -> str:
-        """Let a request pass, or not.
+        """Check that a request is allowed.
 
         Args:
-            request: with `Authorization: Bearer KEY` where keys are set.
-            scope: that the key must have.
-            operation: one of `serving.settings.OPENABLE`, where the request asks for one.
+            request: has a header `Authorization: Bearer KEY` if keys are set.
+            scope: the scope that the key must have.
+            operation: one of `serving.settings.OPENABLE`, if the request is for one of them.
 
         Returns:
-            Name of the key's owner, for the change log.
+            Name of the caller, for the change log.
 
         Raises:
-            RequestError: no key or a wrong one, not allowed to it, or from another machine while
-                no keys are set.
+            RequestError: the key is missing, unknown or lacks the scope; or no keys are set, and
+                the request is from another machine or from the page of another site.
         """
         if not self.keys:
-            if is_loopback(request.client.host if request.client else "") and _own(request):
+            if is_loopback(request.client.host if request.client else "") and _from_own_page(
+                request
+            ):
                 return LOCAL
             raise RequestError(
                 "this-machine-only",
-                "no API keys are set on this server, so faces answer to its own machine alone, by "
-                "the machine's own name, and to no page from elsewhere; set "
-                "VITRINE_API_KEYS (`python -m serving key NAME` makes one).",
+                "this server has no API keys, so this address accepts only requests from the "
+                "server's machine to localhost, and none from pages of other sites; set "
+                "VITRINE_API_KEYS (`python -m serving key NAME` makes a key).",
             )
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         key = self._find(given.strip()) if kind.lower() == "bearer" else None
@@ -105,16 +111,17 @@ class Access:
             return EVERYBODY
         if key is None:
             raise RequestError(
-                "no-key", f"a key with scope {scope!r} is needed: `Authorization: Bearer KEY`."
+                "no-key",
+                f"a key with the scope {scope!r} is needed; send `Authorization: Bearer KEY`.",
             )
         raise RequestError(
             "scope-missing",
-            f"the key of {key.name!r} allows {' and '.join(sorted(key.scopes))}; this needs "
-            f"{scope!r}.",
+            f"the key of {key.name!r} has the scope {' and '.join(sorted(key.scopes))}; this "
+            f"needs {scope!r}.",
         )
 
-    def _find(self, given: str) -> Key | None:
-        """The key, compared with every entry and in constant time, so that time tells nothing."""
+    def _find(self, given: str) -> ApiKey | None:
+        """Find a key; all entries are compared, in constant time, so that timing leaks nothing."""
         digest = hash_key(given)
         found = None
         for key in self.keys:
@@ -124,29 +131,30 @@ class Access:
 
 
 def make_key(name: str, scopes: str) -> tuple[str, str]:
-    """A new key, and its entry for `VITRINE_API_KEYS`.
+    """Make a new key, and its entry for `VITRINE_API_KEYS`.
 
-    256 random bits cannot be guessed, so a plain hash protects them: slow ones are for passwords.
+    A key has 256 random bits and cannot be guessed, so sha256 protects it well enough; slow hashes
+    are for passwords.
 
     Raises:
-        VitrineError: the name is not one.
+        VitrineError: the name is not valid.
     """
     key = secrets.token_urlsafe(32)
     entry = f"{name}:{scopes}:{hash_key(key)}"
-    if not ENTRY.fullmatch(entry):
+    if not ENTRY_PATTERN.fullmatch(entry):
         raise VitrineError(
-            f"{name!r} is no name for a key; 1 to 64 of A-Z, a-z, 0-9, '.', '_', '-'."
+            f"{name!r} is not a name for a key; use 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'."
         )
     return key, entry
 
 
 def hash_key(key: str) -> str:
-    """sha256 of a key, in hex."""
+    """Return the sha256 of a key, in hexadecimal."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, unreachable from others."""
+    """Whether a host is this machine's loopback interface, which others cannot reach."""
     if host == "localhost":
         return True
     try:
@@ -155,11 +163,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _own(request: Request) -> bool:
-    """Whether a request from this machine is its user's, not made by a page from elsewhere.
+def _from_own_page(request: Request) -> bool:
+    """Whether a request was not made by a page of another site in this machine's browser.
 
-    Browsers tell which site a page is from (W3C Fetch Metadata); a page whose own name was made to
-    point here is told by that name.
+    Browsers state the relation to the site of the page (W3C Fetch Metadata). A page whose own host
+    name was made to resolve to this machine (DNS rebinding) is recognised by that name.
     """
     site = request.headers.get("sec-fetch-site", "none")
     host = request.headers.get("host")
@@ -167,12 +175,12 @@ def _own(request: Request) -> bool:
     return site in {"none", "same-origin"} and is_loopback(name)
 
 
-def _key(entry: str, place: int) -> Key:
-    match = ENTRY.fullmatch(entry)
+def _parse_entry(entry: str, place: int) -> ApiKey:
+    match = ENTRY_PATTERN.fullmatch(entry)
     scopes = set(match["scopes"].split("+")) if match else set()
     if match is None or not scopes <= set(SCOPES):
-        raise VitrineError(  # the entry itself may be a key that was put there by mistake
+        raise VitrineError(  # the entry is not quoted: it may be a key put there by mistake
             f"entry {place} of VITRINE_API_KEYS is not NAME:SCOPES:SHA256 with scopes read, write "
-            "or read+write; `python -m serving key NAME` makes one."
+            "or read+write; `python -m serving key NAME` makes a valid one."
         )
-    return Key(match["name"], frozenset(scopes), match["hash"])
+    return ApiKey(match["name"], frozenset(scopes), match["hash"])

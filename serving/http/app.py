@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from serving.faces.names import check_path
-from serving.http.intake import Answerer, models_of, windows_of
+from serving.http.intake import Answerer, models_of, recent_answers_of
 from serving.http.middleware import context_of
 from serving.http.pages import add_pages
 from serving.http.responses import PROBLEMS, problem_response
@@ -25,8 +25,8 @@ from serving.problems import RequestError
 def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
     """Make the application.
 
-    Its `state` must be filled before the first request: `models`, `windows` (the memory of recent
-    answers), and what `serving.http.routes.faces` needs.
+    Its `state` must be filled before the first request: `models`, `recent_answers`, and what
+    `serving.http.routes.faces` needs.
 
     Args:
         pool: threads that decode pictures and look into models; its size bounds both.
@@ -56,8 +56,8 @@ def _add_metrics(app: FastAPI) -> None:
     def metrics_page(request: Request) -> Response:
         if models_of(request).of_route("faces"):
             with suppress(RequestError):  # if the database is down, the last count stands
-                metrics.gallery.set(request.app.state.gallery.lookup.state()[3])
-        drift = windows_of(request).gauges(models_of(request))
+                metrics.gallery.set(request.app.state.gallery.reader.state()[3])
+        drift = recent_answers_of(request).gauges(models_of(request))
         return Response(metrics.text(drift), media_type=metrics.MEDIA_TYPE)
 
 

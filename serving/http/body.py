@@ -1,4 +1,4 @@
-"""Reads the pictures out of a request body, bounded in memory."""
+"""Reads the pictures in a request's body, within a limit of memory."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,13 +15,16 @@ from serving.problems import RequestError
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-FIELD = "image"
+PICTURE_FIELD = "image"
 MAX_PARTS = 1000
-"""Parts of a form. Each costs time to take apart, and a body has room for millions."""
+"""Maximum number of parts of a form. Each takes time to parse, and a body has room for millions."""
 
 
 def picture_body(fields: Sequence[str]) -> dict[str, Any]:
-    """OpenAPI description of a body with pictures in form fields; with one field, in many ways."""
+    """Return the OpenAPI description of a body with pictures in these form fields.
+
+    If there is one field, it may be repeated, and the body may also be a single picture.
+    """
     binary = {"type": "string", "format": "binary"}
     several = {"type": "array", "minItems": 1, "items": binary}
     alone = len(fields) == 1
@@ -34,7 +37,7 @@ def picture_body(fields: Sequence[str]) -> dict[str, Any]:
     if alone:
         content |= {f"image/{name.lower()}": {"schema": binary} for name in FORMATS}
     description = (
-        "One or many pictures as form fields, or one picture as the body."
+        "One or more pictures as form fields, or one picture as the body."
         if alone
         else "Two pictures as form fields."
     )
@@ -43,10 +46,10 @@ def picture_body(fields: Sequence[str]) -> dict[str, Any]:
 
 
 async def read_contents(request: Request) -> list[bytes]:
-    """The encoded pictures of a request: all its form fields `image`, or its whole body.
+    """Return the encoded pictures of a request: all form fields `image`, or the whole body.
 
     Raises:
-        RequestError: too large, not readable as the form it says it is, or without a picture.
+        RequestError: the body is too large, is a form that cannot be read, or has no picture.
     """
     body = await read_body(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
@@ -54,52 +57,63 @@ async def read_contents(request: Request) -> list[bytes]:
         if not body:
             raise RequestError(
                 "no-picture",
-                "the body is empty; send a picture as the body, or as form field 'image'.",
+                "the body is empty; send a picture as the body or as the form field 'image'.",
             )
         return [body]
-    return pictures_of(form_parts(body, options.get(b"boundary", b"")), FIELD)
+    return pictures_of(form_parts(body, options.get(b"boundary", b"")), PICTURE_FIELD)
 
 
 async def read_pair(request: Request) -> list[bytes]:
-    """The encoded pictures in the form fields `first` and `second`.
+    """Return the encoded pictures in the form fields `first` and `second`.
 
     Raises:
-        RequestError: too large, no form, or not one picture in each of the two.
+        RequestError: the body is too large, is not a form that can be read, or does not have
+            exactly one picture in each of the two fields.
     """
     body = await read_body(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
-        raise RequestError("no-picture", "send two pictures, as form fields 'first' and 'second'.")
+        raise RequestError(
+            "no-picture",
+            "the body is not a form; send two pictures as form fields 'first' and 'second'.",
+        )
     parts = form_parts(body, options.get(b"boundary", b""))
     pair = []
     for field in ("first", "second"):
         contents = pictures_of(parts, field)
         if len(contents) > 1:
-            raise RequestError("bad-form", f"the form has {len(contents)} fields {field!r}.")
+            raise RequestError(
+                "bad-form", f"the form has {len(contents)} fields {field!r}; send one."
+            )
         pair += contents
     return pair
 
 
 async def read_to_file(request: Request, file: BinaryIO, limit: int) -> None:
-    """Write the body to a file, stopping as soon as it is too large; no room is kept for it.
+    """Write the body to a file, and stop as soon as it is too large.
+
+    What is written no longer counts against the request's share of the admission budget.
 
     Raises:
-        RequestError: more than `limit` bytes.
+        RequestError: the body has more than `limit` bytes.
     """
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise RequestError("body-too-large", f"the body has more than {limit // 1_000_000} MB.")
+            raise RequestError(
+                "body-too-large",
+                f"the body has more than {limit // 1_000_000} MB, which is the limit.",
+            )
         file.write(chunk)
         context_of(request).place.give_bytes(len(chunk))
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the body, stopping as soon as it is too large.
+    """Read the body, and stop as soon as it is too large.
 
     Raises:
-        RequestError: more than `MAX_BODY_BYTES`, announced or sent.
+        RequestError: the body has more than `MAX_BODY_BYTES`, by its Content-Length or as received.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
@@ -115,10 +129,10 @@ async def read_body(request: Request) -> bytes:
 
 
 def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
-    """Names and contents of the parts of a multipart form, in order.
+    """Return the names and contents of the parts of a multipart form, in order.
 
     Raises:
-        RequestError: not a form, or one of too many parts.
+        RequestError: the form cannot be read, or has too many parts.
     """
     reader = _FormReader()
     try:
@@ -129,13 +143,14 @@ def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
         raise RequestError("bad-form", f"the multipart form cannot be read: {error}") from None
     if not reader.complete:
         raise RequestError(
-            "bad-form", "the multipart form ends early; its last boundary is missing."
+            "bad-form",
+            "the multipart form is incomplete: its last boundary is missing; send the whole form.",
         )
     return [(name, b"".join(data)) for name, data in reader.parts]
 
 
 def pictures_of(parts: Sequence[tuple[bytes, bytes]], field: str) -> list[bytes]:
-    """Contents of the parts that have the name `field`.
+    """Return the contents of the parts with the name `field`.
 
     Raises:
         RequestError: there are none.
@@ -174,7 +189,7 @@ class _FormReader:
         if len(self.parts) == MAX_PARTS:
             raise RequestError(
                 "too-many-parts",
-                f"the form has more than {MAX_PARTS} parts; send fewer pictures in a request.",
+                f"the form has more than {MAX_PARTS} parts; send fewer pictures in one request.",
             )
         self._name, self._chunks = b"", []
 
@@ -186,7 +201,7 @@ class _FormReader:
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
-            self._name = _name_in(self._value)
+            self._name = _part_name(self._value)
         self._header = self._value = b""
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -199,9 +214,9 @@ class _FormReader:
         self.complete = True
 
 
-@lru_cache(maxsize=64)  # a client calls its pictures the same in all requests
-def _name_in(disposition: bytes) -> bytes:
-    """The name of a part, by its Content-Disposition (RFC 7578, 4.2)."""
+@lru_cache(maxsize=64)  # a client uses the same names in all of its requests
+def _part_name(disposition: bytes) -> bytes:
+    """Return the name of a part from its Content-Disposition (RFC 7578, section 4.2)."""
     _, options = parse_options_header(disposition)
     return options.get(b"name", b"")
 

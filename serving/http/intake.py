@@ -15,7 +15,7 @@ from serving.http.body import read_contents
 from serving.http.middleware import context_of
 from serving.inference.models import Models, ServedModel
 from serving.inference.scheduler import Scheduler
-from serving.inspection.recent_answers import Windows
+from serving.inspection.recent_answers import RecentAnswers
 from serving.observability import metrics, tracing
 from serving.pictures.cancellation import run
 from serving.pictures.decode import decode_pictures
@@ -63,10 +63,10 @@ class Answerer:
         size = sum(map(len, contents))
         inline = sum(opened.scanned) <= MAX_INLINE_PIXELS and size <= MAX_INLINE_BYTES
         sizes, prepared = decode() if inline else await run_in(self._pool, decode)
-        windows = windows_of(request)
-        names = windows.outputs(model, output)
+        recent = recent_answers_of(request)
+        names = recent.outputs(model, output)
         outputs = await self._scheduler.run(model.runtime, prepared, names)
-        windows.add(model, sizes, outputs)
+        recent.add(model, sizes, outputs)
         return sizes, outputs[output]
 
 
@@ -105,7 +105,7 @@ def models_of(request: Request) -> Models:
     return models
 
 
-def windows_of(request: Request) -> Windows:
-    """The server's memory of its recent answers."""
-    windows: Windows = request.app.state.windows
-    return windows
+def recent_answers_of(request: Request) -> RecentAnswers:
+    """The recent answers of this server, from which drift is computed."""
+    recent: RecentAnswers = request.app.state.recent_answers
+    return recent

@@ -1,4 +1,4 @@
-"""The pages for browsers: the playground at `/` and the description of the API at `/docs`."""
+"""The pages for browsers: the playground at `/`, and the documentation of the API at `/docs`."""
 
 import os
 from pathlib import Path
@@ -14,20 +14,21 @@ import serving
 
 PLAYGROUND = Path(serving.__file__).parent / "playground"
 SAMPLE = Path(serving.__file__).parent / "sample.jpg"
-# BentoML ships these for its own page: no network is needed to show ours.
+# BentoML ships these files for its own page; with them, `/docs` works without internet access.
 SWAGGER_ASSETS = Path(bentoml.__file__).parent / "_internal/server/static_content"
 
 HEADERS = {
-    # nothing from elsewhere, nothing inline, and in nobody's frame; pictures chosen are blobs
+    # Nothing is loaded from other hosts, nothing is inline, and no other page may frame this one.
+    # Pictures that the user chooses are shown through blob: addresses.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
     "frame-ancestors 'none'",
-    "Cache-Control": "no-cache",  # asked again each time, and answered 304 while it is the same
+    "Cache-Control": "no-cache",  # the browser asks each time, and gets 304 if nothing changed
 }
 
 
 class _Assets(StaticFiles):
-    """The playground's files, with its headers."""
+    """The playground's files, served with `HEADERS`."""
 
     def file_response(
         self,
@@ -42,7 +43,7 @@ class _Assets(StaticFiles):
 
 
 def add_pages(app: FastAPI) -> None:
-    """Add the pages and what they are made of to the application."""
+    """Add the pages and their files to the application."""
 
     @app.get("/", include_in_schema=False)
     async def playground() -> FileResponse:

@@ -1,1 +1,1 @@
-"""Looks inside served models: zeros after activations, feature maps, neighbours, drift."""
+"""Inspection of served models: zeros after activations, feature maps, neighbours, drift."""

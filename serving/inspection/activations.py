@@ -1,4 +1,4 @@
-"""Finds the activations of a graph, those that are several operators among them."""
+"""Finds the activations of a graph, including those that consist of several operators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,24 +13,25 @@ ACTIVATIONS = frozenset(
         *("Sigmoid", "HardSigmoid", "Tanh", "Softsign", "Gelu", "HardSwish", "Swish", "Mish"),
     }
 )
-"""Operators that are activations by themselves."""
+"""Operators that are activations on their own."""
 
 Consumers = Mapping[str, Sequence[onnx.NodeProto]]
+"""The nodes that read each tensor."""
 
 
 @dataclass(frozen=True)
 class Activation:
-    """Where an activation ends in a graph."""
+    """An activation of a graph, and the tensor that it computes."""
 
     name: str
-    """Of the node it begins with, or of the tensor where that tells no two apart."""
+    """Name of its first node, or of its output tensor if that name is missing or not unique."""
     operator: str
     tensor: str
-    """What it gives; in a quantized graph as the next layers get it, rounded."""
+    """Name of its output; in a quantized graph, of the rounded output that the next layers read."""
 
 
 def find_activations(graph: onnx.GraphProto) -> tuple[Activation, ...]:
-    """The activations of a graph without local functions, in its order."""
+    """Return the activations of a graph without local functions, in the order of the graph."""
     consumers = _consumers(graph)
     found = _ends(graph, consumers)
     names = [node.name for node, _ in found.values()]
@@ -55,7 +56,7 @@ def _consumers(graph: onnx.GraphProto) -> Consumers:
 
 
 def _rounded(tensor: str, consumers: Consumers) -> str:
-    """What QuantizeLinear and DequantizeLinear make of a tensor, if nothing else uses it."""
+    """Return the dequantized form of a tensor that is only quantized, else the tensor itself."""
     rounding = consumers.get(tensor, [])
     if [node.op_type for node in rounding] != ["QuantizeLinear"]:
         return tensor
@@ -66,7 +67,7 @@ def _rounded(tensor: str, consumers: Consumers) -> str:
 
 
 def _ends(graph: onnx.GraphProto, consumers: Consumers) -> dict[str, tuple[onnx.NodeProto, str]]:
-    """Name of the tensor that an activation gives -> (node to name it by, operator)."""
+    """Map the output of each activation to its first node and the name of the operator."""
     constants = _scalars(graph)
     found: dict[str, tuple[onnx.NodeProto, str]] = {}
     for node in graph.node:
@@ -83,7 +84,7 @@ def _ends(graph: onnx.GraphProto, consumers: Consumers) -> dict[str, tuple[onnx.
 
 
 def _silu(node: onnx.NodeProto, consumers: Consumers) -> onnx.NodeProto | None:
-    """The Mul of x * sigmoid(x), if `node` is that sigmoid."""
+    """Return the Mul of x * sigmoid(x) if `node` is that sigmoid."""
     followers = consumers.get(node.output[0], [])
     if (
         len(followers) == 1
@@ -99,7 +100,7 @@ def _gelu(
     consumers: Consumers,
     constants: dict[str, float],
 ) -> onnx.NodeProto | None:
-    """The last Mul of x/2 * (1 + erf(...)), or with tanh, if `node` is that erf or tanh."""
+    """Return the last Mul of x/2 * (1 + erf(...)) if `node` is that erf, or a tanh in its place."""
     end = node
     for operator in ("Add", "Mul", "Mul"):
         followers = consumers.get(end.output[0], [])
@@ -112,14 +113,14 @@ def _gelu(
 
 
 def _clips_at_zero(node: onnx.NodeProto, constants: dict[str, float]) -> bool:
-    """Whether a Clip is a ReLU with a ceiling, as ReLU6 is; other clips are arithmetic."""
-    attributes = {a.name: a.f for a in node.attribute}  # where opsets below 11 keep the limits
+    """Whether a Clip is a ReLU with an upper limit, such as ReLU6; others are no activations."""
+    attributes = {a.name: a.f for a in node.attribute}  # opsets below 11 store the limits here
     least = constants.get(node.input[1]) if len(node.input) > 1 else attributes.get("min")
     return least == 0.0
 
 
 def _scalars(graph: onnx.GraphProto) -> dict[str, float]:
-    """Values of the graph's constants of one element."""
+    """Return the values of the graph's constants that have one element."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         for attribute in node.attribute:

@@ -1,4 +1,4 @@
-"""Feature maps of the served graph: what an activation gives, value by value."""
+"""Feature maps of the served graph: the output of an activation."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +11,19 @@ from artifacts.runtime import Picture
 from serving.inspection.activations import find_activations
 from serving.problems import RequestError
 
-NAMED = 10
+MAX_LISTED = 10
+"""Maximum number of layers that an error message lists."""
 
 
-class Maps:
-    """An artifact's graph whose activations can be read.
+class FeatureMaps:
+    """An artifact's graph with all activations as outputs.
 
-    A session of its own: a tensor that may be read cannot share its memory, nor be fused away.
+    It has a session of its own, because ONNX Runtime can neither fuse away tensors that are outputs
+    nor reuse their memory.
 
     Args:
-        artifact: verified.
-        threads: ONNX Runtime threads within one call; 0 takes one per core.
+        artifact: a verified artifact.
+        threads: number of ONNX Runtime threads within one call; 0 means one per core.
 
     Raises:
         ArtifactError: the graph's file has changed since it was verified.
@@ -39,23 +41,25 @@ class Maps:
         self.runtime = Runtime(model.SerializeToString(), artifact.manifest.input, threads)
 
     def read(self, picture: Picture, layer: str) -> npt.NDArray[np.float32]:
-        """What one activation gives for one picture.
+        """Return the output of one activation for one picture.
 
         Args:
             picture: uint8 H x W x 3, of any size.
-            layer: its name, as `inspect` gives it.
+            layer: name of the activation, as `inspect` lists it.
 
         Returns:
-            C x H x W of convolutions; T x C of transformers' tokens; C behind pooling.
+            float32: C x H x W after a convolution, T x C for the tokens of a transformer, C after
+            pooling.
 
         Raises:
             RequestError: there is no such layer.
         """
         if layer not in self._tensors:
             names = list(self._tensors)
-            shown = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+            shown = ", ".join(names[:MAX_LISTED]) + (", …" if len(names) > MAX_LISTED else "")
             raise RequestError(
-                "bad-parameter", f"layer = {layer!r}: there is none; inspect names them: {shown}."
+                "bad-parameter",
+                f"layer = {layer!r}: there is no such layer; inspect lists them: {shown}.",
             )
         tensor = self._tensors[layer]
         maps: npt.NDArray[np.float32] = self.runtime.run([picture], [tensor])[tensor][0]

@@ -1,4 +1,4 @@
-"""Looks inside a served model: zeros after each activation, and feature maps.
+"""Inspects a served model: zeros after each activation, and feature maps.
 
 There is no HTTP here: the server's handlers and the in-process client both call these functions.
 """
@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from artifacts.runtime import Picture
 from serving.inference.models import ServedModel
-from serving.inspection.feature_maps import Maps
+from serving.inspection.feature_maps import FeatureMaps
 from serving.inspection.per_model import PerModel
 from serving.inspection.sparsity import EPSILON, Probe
 from serving.problems import RequestError
 from serving.schemas import Inspection
 
 probe_of = PerModel(lambda model: Probe(model.artifact, model.threads))
-"""The graph of a served model with its activations tapped."""
-maps_of = PerModel(lambda model: Maps(model.artifact, model.threads))
+"""The graph of a served model with outputs that count zeros."""
+maps_of = PerModel(lambda model: FeatureMaps(model.artifact, model.threads))
 """The graph of a served model with its activations as outputs."""
 
 
@@ -26,8 +26,8 @@ def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
     """Count the exact zeros after every activation.
 
     Args:
-        model: any.
-        pictures: uint8 H x W x 3, of any mix of sizes; each counts alike.
+        model: any served model.
+        pictures: uint8 H x W x 3, of any mix of sizes; each has the same weight.
     """
     probe = probe_of(model)
     return Inspection(
@@ -42,18 +42,19 @@ def inspect(model: ServedModel, pictures: Sequence[Picture]) -> Inspection:
 def feature_map(
     model: ServedModel, pictures: Sequence[Picture], layer: str
 ) -> npt.NDArray[np.float32]:
-    """What one activation gives for one picture, as `Maps.read` returns it.
+    """Return the output of one activation for one picture; see `FeatureMaps.read`.
 
     Args:
-        model: any.
+        model: any served model.
         pictures: exactly one, uint8 H x W x 3.
-        layer: as `inspect` names it.
+        layer: name of the activation, as `inspect` lists it.
 
     Raises:
-        RequestError: more than one picture, or no such layer.
+        RequestError: there is not exactly one picture, or no such layer.
     """
     if len(pictures) != 1:
         raise RequestError(
-            "bad-parameter", f"{len(pictures)} pictures were given; maps are of one at a time."
+            "bad-parameter",
+            f"{len(pictures)} pictures were given; maps are made of one at a time: send one.",
         )
     return maps_of(model).read(pictures[0], layer)

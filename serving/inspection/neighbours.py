@@ -1,4 +1,4 @@
-"""A picture among those of a model's atlas: its neighbours, and its place on their map."""
+"""The neighbours of a picture in a model's atlas, and its place on the atlas's map."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from serving.inspection.per_model import PerModel
 from serving.problems import RequestError
 
 stored_atlas = PerModel(lambda model: Atlas.read(model.artifact))
-"""The atlas in the artifact of a served model, or None where it has none."""
+"""The atlas in the artifact of a served model; None if it has no atlas."""
 
 
 def atlas_of(model: ServedModel) -> Atlas:
@@ -27,17 +27,17 @@ def atlas_of(model: ServedModel) -> Atlas:
     if atlas is None:
         raise RequestError(
             "no-atlas",
-            f"{name} has no pictures to compare with; `python -m analysis atlas --model {name} "
-            "--dataset NAME:SPLIT` gives it some.",
+            f"{name} has no atlas to compare pictures with; `python -m analysis atlas --model "
+            f"{name} --dataset NAME:SPLIT` makes one.",
         )
     return atlas
 
 
 def describe_atlas(model: ServedModel) -> schemas.Atlas:
-    """The pictures of a model's atlas.
+    """Describe the pictures of a model's atlas.
 
     Raises:
-        RequestError: as `atlas_of`.
+        RequestError: see `atlas_of`.
     """
     atlas = atlas_of(model)
     rows = zip(atlas.labels, atlas.predicted, atlas.places.tolist(), strict=True)
@@ -54,15 +54,16 @@ def describe_atlas(model: ServedModel) -> schemas.Atlas:
 
 
 def nearest(model: ServedModel, vectors: npt.NDArray[np.float32], top: int) -> schemas.Neighbours:
-    """The `top` nearest pictures of the atlas to each of M, and where these lie on the map.
+    """Return the `top` pictures of the atlas nearest to each of M pictures, and their places.
 
     Args:
-        model: one with an atlas.
-        vectors: M x D, what `operations.features_output` gives.
-        top: at least 1; all if there are fewer.
+        model: a model with an atlas.
+        vectors: features of the M pictures, float32 M x D: the output that
+            `serving.inference.results.features_output` names.
+        top: number of pictures, at least 1; all are returned if there are fewer.
 
     Raises:
-        RequestError: as `atlas_of`.
+        RequestError: see `atlas_of`.
     """
     atlas = atlas_of(model)
     numbers, apart = atlas.nearest(vectors, top)

@@ -1,7 +1,7 @@
-"""What a server remembers of its last answers: sums and counts, never a picture.
+"""Statistics of a server's recent answers: sums and counts, never a picture.
 
-Each worker adds to a file of its own in the server's folder, which every worker reads: sums add up,
-so a distance is over the answers of all workers, whichever is asked.
+Each worker adds to a file of its own in the server's folder. Every worker reads all of these files
+and adds up the sums, so a distance covers the answers of all workers, whichever is asked.
 """
 
 import asyncio
@@ -19,20 +19,23 @@ from serving.inference.models import Models, ServedModel
 from serving.schemas import Drift
 
 BLOCKS = 10
-BLOCK = 100
-"""Pictures, after which the oldest of a worker's blocks is forgotten and a new one begun: it
-remembers the last thousand or so."""
-TOGETHER = 32
-"""Pictures whose answers are added up at once: one at a time took a tenth of a request's work."""
-LATEST = 0.1
-"""Seconds that answers wait for others at most."""
+"""Number of blocks of answers that a worker keeps for each model."""
+BLOCK_SIZE = 100
+"""Number of pictures after which a new block replaces the oldest. A worker thus remembers about the
+last thousand."""
+MAX_WAITING = 32
+"""Number of pictures whose answers are added up together. Doing so one at a time took a tenth of
+the work of a request."""
+MAX_WAIT_SECONDS = 0.1
+"""Maximum time until an answer is added up, in seconds."""
 
 Ring = npt.NDArray[np.float64]
-"""BLOCKS x (1 + numbers of `Sums`); the first of a row numbers the blocks, from 1 on."""
+"""float64 BLOCKS x (1 + size of `Sums`). A row starts with the number of its block, from 1; unused
+rows are 0."""
 
 
-class _Window:
-    """The answers of one model at this worker: a ring in a file, and what is not in it yet."""
+class _ModelAnswers:
+    """The recent answers of one model at this worker: a ring buffer in a file, and its queue."""
 
     def __init__(self, model: ServedModel, reference: Reference, file: Path) -> None:
         self._temperature = model.manifest.temperature
@@ -43,22 +46,22 @@ class _Window:
 
     @property
     def waiting(self) -> int:
-        """Pictures that are not in the ring yet."""
+        """Number of pictures that are not in the ring buffer yet."""
         return len(self._sizes)
 
     def add(self, sizes: Sequence[tuple[int, int]], outputs: Outputs) -> None:
-        """Remember answers, at first outside the ring."""
+        """Queue answers for the ring buffer."""
         self._sizes += sizes
         self._outputs.append(outputs)
 
     def fold(self) -> None:
-        """Add to the ring what waits."""
+        """Add the queued answers to the ring buffer."""
         if not self._sizes:
             return
         sizes, answers = self._sizes, self._outputs
         self._sizes, self._outputs = [], []
         outputs = {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
-        # nothing finite would come after what is not
+        # a value that is not finite would make all later sums useless
         finite = np.all([np.isfinite(rows).all(axis=1) for rows in outputs.values()], axis=0)
         kept = {name: rows[finite] for name, rows in outputs.items()}
         more = self._sums.of(
@@ -66,7 +69,7 @@ class _Window:
             *read_outputs(kept, self._temperature),
         )
         row = self._ring[self._ring[:, 0].argmax()]
-        if row[0] == 0 or row[1] >= BLOCK:
+        if row[0] == 0 or row[1] >= BLOCK_SIZE:
             number = row[0] + 1
             row = self._ring[self._ring[:, 0].argmin()]
             row[:] = 0
@@ -74,57 +77,57 @@ class _Window:
         row[1:] += more
 
 
-class Windows:
-    """The last answers of all models at one worker.
+class RecentAnswers:
+    """The recent answers of all models at one worker.
 
     Args:
-        folder: that the workers of one server share, and nobody else.
-        worker: index of this one.
+        folder: a folder that only the workers of this server share.
+        worker: index of this worker.
     """
 
     def __init__(self, folder: Path, worker: int) -> None:
         self._folder = folder
         self._worker = worker
-        self._windows: WeakKeyDictionary[ServedModel, _Window] = WeakKeyDictionary()
+        self._models: WeakKeyDictionary[ServedModel, _ModelAnswers] = WeakKeyDictionary()
 
     def outputs(self, model: ServedModel, wanted: str) -> tuple[str, ...]:
-        """Outputs to ask a model for: the one wanted, and those that tell of drift."""
+        """Return the outputs to run: the one wanted, and those from which drift is computed."""
         if model.reference is None:
             return (wanted,)
         return tuple(dict.fromkeys((wanted, *answer_outputs(model.runtime))))
 
     def add(self, model: ServedModel, sizes: Sequence[tuple[int, int]], outputs: Outputs) -> None:
-        """Remember answers; those of a model without reference are not.
+        """Add answers; those of a model without a reference are ignored.
 
         Args:
-            model: that answered.
+            model: the model that answered.
             sizes: (width, height) of the pictures as sent.
-            outputs: as `outputs` names them.
+            outputs: values of the outputs that the method `outputs` names.
         """
         if model.reference is None:
             return
-        window = self._windows.get(model)
-        if window is None:
-            file = self._folder / f"{_key(model)}-{self._worker}.drift"
-            window = self._windows[model] = _Window(model, model.reference, file)
-        if not window.waiting:
-            asyncio.get_running_loop().call_later(LATEST, window.fold)
-        window.add(sizes, outputs)
-        if window.waiting >= TOGETHER:
-            window.fold()
+        answers = self._models.get(model)
+        if answers is None:
+            file = self._folder / f"{_file_stem(model)}-{self._worker}.drift"
+            answers = self._models[model] = _ModelAnswers(model, model.reference, file)
+        if not answers.waiting:
+            asyncio.get_running_loop().call_later(MAX_WAIT_SECONDS, answers.fold)
+        answers.add(sizes, outputs)
+        if answers.waiting >= MAX_WAITING:
+            answers.fold()
 
     def read(self, model: ServedModel) -> Drift:
-        """How far the last answers of all workers, but for those that wait yet, have moved.
+        """Return the distances of all workers' recent answers from the model's reference.
 
-        They are compared with the model's reference. From any thread.
+        Answers that are still queued are not counted. It may be called from any thread.
         """
         if model.reference is None:
             return no_answers(model)
         sums = Sums(model.reference)
         values = np.zeros(sums.size)
-        files = list(self._folder.glob(f"{_key(model)}-*.drift"))
+        files = list(self._folder.glob(f"{_file_stem(model)}-*.drift"))
         for file in files:
-            # where its worker is writing just now, some answers may be half in
+            # if a worker is just writing to its file, some answers may be counted in part
             values += _ring(file, sums)[:, 1:].sum(axis=0)
         moments = sums.moments(values)
         if moments.pictures < LEAST_ANSWERS:
@@ -140,14 +143,14 @@ class Windows:
         )
 
     def gauges(self, models: Models) -> Iterator[tuple[str, str, float]]:
-        """(model, quantity, distance) of all that can be told, for the metrics."""
+        """Yield (model, quantity, distance) for every known distance, for the metrics."""
         for name, model in models.served.items():
             for distance in self.read(model).distances:
                 yield name, distance.quantity, distance.value
 
 
 def no_answers(model: ServedModel, answers: int = 0) -> Drift:
-    """What is said of a model without reference, or with fewer answers than a distance needs."""
+    """Return the drift of a model without a reference, or with too few answers for a distance."""
     reference = model.reference
     few = f"{answers} answers so far; {LEAST_ANSWERS} are needed."
     none = "the artifact has no reference; `python -m training reference NAME` measures it."
@@ -160,13 +163,16 @@ def no_answers(model: ServedModel, answers: int = 0) -> Drift:
     )
 
 
-def _key(model: ServedModel) -> str:
-    """Of sums that may be added up: the same graph, settings and reference."""
+def _file_stem(model: ServedModel) -> str:
+    """Return a name for files whose sums may be added: same graph, settings and reference."""
     return f"{model.manifest.name}-{model.manifest.digest[:16]}"
 
 
 def _ring(file: Path, sums: Sums) -> Ring:
-    """The ring in a file, shared with whoever has it open; made whole where it is missing."""
+    """Map the ring buffer in a file into memory, which all workers share.
+
+    A missing file is created complete, so that no other worker sees a part of it.
+    """
     shape = (BLOCKS, 1 + sums.size)
     if not file.exists():
         new = file.with_suffix(".new")

@@ -1,9 +1,9 @@
-"""Counts exact zeros inside the served graph: graph surgery, so that no feature map leaves it.
+"""Counts exact zeros inside the served graph, by adding outputs to it.
 
-Every activation's output gets a branch that ends in a small extra output: the share of values that
-are not zero, per picture and channel. One that is hardly ever exactly zero, such as GELU, gets
-another: the share of values nearer to zero than `EPSILON`. The graph itself stays as it is, and so
-do its answers.
+Every activation gets a branch that ends in a small extra output: the share of values that are not
+zero, per picture and channel. The feature maps themselves never leave the graph. An activation that
+is hardly ever exactly zero, such as GELU, gets another output: the share of values nearer to zero
+than `EPSILON`. The rest of the graph stays as it is, and so do its answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,43 +21,45 @@ from serving.schemas import Layer
 
 WITH_ZEROS = frozenset({"Relu", "ThresholdedRelu", "Clip", "HardSigmoid", "HardSwish"})
 """Activations that are exactly zero on a whole range of inputs."""
-NEVER_NEGATIVE = frozenset({"Relu", "Clip", "HardSigmoid", "Sigmoid", "Softplus"})
+NON_NEGATIVE = frozenset({"Relu", "Clip", "HardSigmoid", "Sigmoid", "Softplus"})
+"""Activations whose values are never negative."""
 EPSILON = 0.01
 """Values of the other activations count as small if they are nearer to zero than this."""
 
 REDUCE_AXES_AS_INPUT = 18
-"""Opset from which ReduceMean takes its axes as an input."""
+"""First opset in which ReduceMean takes its axes as an input."""
 
 
 Branch = tuple[list[onnx.NodeProto], list[TensorProto]]
-"""Nodes, and the constants they read."""
+"""Nodes, and the constants that they read."""
 
 
 @dataclass(frozen=True)
 class Tap:
-    """An activation, and the extra outputs that watch it, N x C each."""
+    """An activation, and the extra outputs that describe it, each float32 N x C."""
 
     activation: Activation
     nonzero: str
-    """Output: share of values that are not zero."""
+    """Name of the output with the share of values that are not zero."""
     small: str | None
-    """Output: share of values within `EPSILON`; None where exact zeros say enough."""
+    """Name of the output with the share of values nearer to zero than `EPSILON`; None if the
+    activation is exactly zero on a range of inputs."""
 
     @property
     def outputs(self) -> list[str]:
-        """All its outputs."""
+        """Names of its outputs."""
         return [self.nonzero] if self.small is None else [self.nonzero, self.small]
 
 
 class Probe:
-    """An artifact's graph with all activations tapped, and its session.
+    """An artifact's graph with outputs for all activations, and its session.
 
     Args:
-        artifact: verified.
-        threads: ONNX Runtime threads within one call; 0 takes one per core.
+        artifact: a verified artifact.
+        threads: number of ONNX Runtime threads within one call; 0 means one per core.
 
     Raises:
-        ArtifactError: the rank of an activation cannot be told from the graph, or its file has
+        ArtifactError: the rank of an activation cannot be inferred from the graph, or its file has
             changed since it was verified.
     """
 
@@ -67,9 +69,10 @@ class Probe:
         self.runtime = Runtime(model.SerializeToString(), artifact.manifest.input, threads)
 
     def layers(self, pictures: Sequence[Picture]) -> tuple[Layer, ...]:
-        """Shares of zeros and small values by layer, over pictures uint8 H x W x 3 of mixed sizes.
+        """Return the shares of zeros and of small values for each activation.
 
-        Each picture counts alike, whatever its size.
+        Args:
+            pictures: uint8 H x W x 3, of any mix of sizes; each has the same weight.
         """
         if not self.taps:
             return ()
@@ -81,13 +84,13 @@ class Probe:
 
 
 def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap, ...]]:
-    """Add outputs N x C after each activation: the shares that `Tap` names.
+    """Add the outputs that `Tap` describes after each activation.
 
     Returns:
-        A new model, all outputs of `model` kept, and what was tapped, in graph order.
+        A new model that keeps all outputs of `model`, and the taps in the order of the graph.
 
     Raises:
-        ArtifactError: the rank of an activation cannot be told from the graph.
+        ArtifactError: the rank of an activation cannot be inferred from the graph.
     """
     model = inline_local_functions(model)
     ranks = _ranks(model)
@@ -107,7 +110,9 @@ def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap,
         if tensor not in taps:
             continue
         if tensor not in ranks:
-            raise ArtifactError(f"the shape of {tensor!r} in the graph is unknown; cannot look in.")
+            raise ArtifactError(
+                f"the rank of {tensor!r} in the graph is unknown, so its zeros cannot be counted."
+            )
         for branch, constants in _branches(taps[tensor], ranks[tensor], opset):
             nodes.extend(branch)
             model.graph.initializer.extend(constants)
@@ -122,10 +127,10 @@ def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap,
 
 
 def _branches(tap: Tap, rank: int, opset: int) -> Iterator[Branch]:
-    """Nodes from a tapped tensor N x C x ..., or N x T x C, to each of its outputs."""
+    """Yield the nodes from a tapped tensor (N x C x ... or N x T x C) to each of its outputs."""
     tensor = tap.activation.tensor
-    if tap.activation.operator in NEVER_NEGATIVE and rank > 3:  # noqa: PLR2004
-        yield _flags_by_one_operator(tensor, tap.nonzero)
+    if tap.activation.operator in NON_NEGATIVE and rank > 3:  # noqa: PLR2004
+        yield _share_without_cast(tensor, tap.nonzero)
     else:
         flags = f"{tap.nonzero}_flags"
         cast = helper.make_node("Cast", [tensor], [flags], to=TensorProto.BOOL)
@@ -142,10 +147,10 @@ def _branches(tap: Tap, rank: int, opset: int) -> Iterator[Branch]:
         yield [*compare, *nodes], [epsilon, *constants]
 
 
-def _flags_by_one_operator(tensor: str, output: str) -> Branch:
-    """Share of non-zeros of values that are never negative, at half the price of `_share`.
+def _share_without_cast(tensor: str, output: str) -> Branch:
+    """Return nodes for the share of non-zeros of non-negative values, at half `_share`'s cost.
 
-    As steep as float32 allows, a hard sigmoid is 0 at 0 and 1 at any normal number above.
+    A hard sigmoid with the largest slope of float32 is 0 at 0, and 1 at any normal positive number.
     """
     steep = float(np.finfo(np.float32).max)
     flags, means = f"{output}_flags", f"{output}_means"
@@ -157,13 +162,13 @@ def _flags_by_one_operator(tensor: str, output: str) -> Branch:
 
 
 def _share(flags: str, output: str, rank: int, opset: int) -> Branch:
-    """Nodes from flags N x C x ..., or N x T x C, to the share that is true: N x C."""
-    last = rank <= 2  # noqa: PLR2004 - N x C: nothing to average over
+    """Return nodes from flags (N x C x ... or N x T x C) to the share that is true, N x C."""
+    last = rank <= 2  # noqa: PLR2004 - N x C has nothing to average over
     numbers = output if last else f"{output}_numbers"
     cast = helper.make_node("Cast", [flags], [numbers], to=TensorProto.FLOAT)
     if last:
         return [cast], []
-    # transformers keep tokens in the middle: N x T x C
+    # the tokens of transformers are in the middle: N x T x C
     axes = [1] if rank == 3 else list(range(2, rank))  # noqa: PLR2004
     if opset < REDUCE_AXES_AS_INPUT:
         reduce = helper.make_node("ReduceMean", [numbers], [output], axes=axes, keepdims=0)
@@ -174,7 +179,7 @@ def _share(flags: str, output: str, rank: int, opset: int) -> Branch:
 
 
 def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    """Rank of every tensor whose shape ONNX can infer."""
+    """Return the rank of every tensor whose shape ONNX can infer."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     return {
         value.name: len(value.type.tensor_type.shape.dim)
@@ -184,7 +189,7 @@ def _ranks(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _layer(tap: Tap, nonzero: np.ndarray, small: np.ndarray | None) -> Layer:
-    # (N, C); a channel with one value off zero stays below 1: float64 resolves it
+    # (N, C), in float64: a channel with a single value that is not zero must stay below 1
     zeros = 1.0 - nonzero.astype(np.float64)
     by_channel = zeros.mean(axis=0)
     return Layer(

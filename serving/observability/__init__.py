@@ -1,1 +1,1 @@
-"""What an operator sees of a running server: metrics, traces and logs."""
+"""Observability of a running server: metrics, traces and logs."""

@@ -1,7 +1,7 @@
-"""The metrics at /metrics, for Prometheus, summed over all workers of a server.
+"""The Prometheus metrics at /metrics, summed over all workers of a server.
 
-Labels are routes, models and problem codes, of which there is a fixed number; never the addresses
-of requests, which clients can invent without end.
+Labels are routes, models and problem codes, of which there is a fixed number. The addresses of
+requests are never labels, because clients could invent any number of them.
 """
 
 import os
@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from serving.settings import run_folder
 
-# prometheus_client reads this variable while it is imported. BentoML would set it to a folder that
-# all servers of a user share and each of them empties, so this server uses one of its own.
+# prometheus_client reads this variable when it is imported. BentoML would set it to a folder that
+# all servers of a user share and that each of them empties, so this server uses its own folder.
 FOLDER = run_folder()
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)
 
@@ -21,57 +21,69 @@ from prometheus_client import multiprocess  # noqa: E402
 from prometheus_client.core import GaugeMetricFamily  # noqa: E402
 
 MEDIA_TYPE = prometheus.CONTENT_TYPE_LATEST
-TIMES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-requests = prometheus.Counter("vitrine_requests", "Requests answered.", ["route", "status"])
+requests = prometheus.Counter(
+    "vitrine_requests", "Number of requests answered.", ["route", "status"]
+)
 seconds = prometheus.Histogram(
-    "vitrine_request_seconds", "From headers to the end of the answer.", ["route"], buckets=TIMES
+    "vitrine_request_seconds",
+    "Time from a request's headers to the end of its answer.",
+    ["route"],
+    buckets=SECONDS_BUCKETS,
 )
 in_flight = prometheus.Gauge(
-    "vitrine_requests_under_way", "Requests not answered yet.", multiprocess_mode="livesum"
+    "vitrine_requests_under_way",
+    "Number of requests not answered yet.",
+    multiprocess_mode="livesum",
 )
 pixels = prometheus.Gauge(
     "vitrine_pixels_in_flight",
-    "Pixels of pictures that wait or are worked on.",
+    "Number of pixels of the pictures that are in flight.",
     multiprocess_mode="livesum",
 )
 waiting = prometheus.Histogram(
     "vitrine_queue_seconds",
-    "How long work waited for a thread, and the oldest picture of a batch for the model.",
+    "How long work waited for a thread, and the oldest picture of a batch for its model.",
     ["queue"],
-    buckets=TIMES,
+    buckets=SECONDS_BUCKETS,
 )
 thread_wait, batch_wait = waiting.labels("thread"), waiting.labels("batch")
 queued = prometheus.Gauge(
-    "vitrine_queued_pictures", "Pictures that wait for a batch.", multiprocess_mode="livesum"
+    "vitrine_queued_pictures",
+    "Number of pictures waiting for a batch.",
+    multiprocess_mode="livesum",
 )
 batches = prometheus.Histogram(
-    "vitrine_batch_pictures", "Pictures run in one batch.", ["model"], buckets=SIZES
+    "vitrine_batch_pictures",
+    "Number of pictures in one batch.",
+    ["model"],
+    buckets=BATCH_SIZE_BUCKETS,
 )
-pictures = prometheus.Counter("vitrine_pictures", "Pictures read for a model.", ["model"])
-refusals = prometheus.Counter("vitrine_refusals", "Requests refused.", ["code"])
+pictures = prometheus.Counter("vitrine_pictures", "Number of pictures read for a model.", ["model"])
+refusals = prometheus.Counter("vitrine_refusals", "Number of requests refused.", ["code"])
 gallery = prometheus.Gauge(
     "vitrine_gallery_pictures",
-    "Pictures enrolled in the gallery of faces.",
+    "Number of pictures enrolled in the gallery of faces.",
     multiprocess_mode="mostrecent",
 )
 
 
-class _Drift:
-    """The gauge of drift.
+class _DriftCollector:
+    """Collects the gauge of drift.
 
-    Its values are computed at each scrape, so that a model no longer served leaves none behind.
+    Its values are computed at each scrape, so that none are left of models no longer served.
     """
 
     def __init__(self, values: Iterable[tuple[str, str, float]]) -> None:
         self._values = values
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The current values, as `prometheus_client` collects them."""
+        """Yield the current values, for `prometheus_client`."""
         gauge = GaugeMetricFamily(
             "vitrine_drift",
-            "Distance of the last answers from what the model was validated on.",
+            "Distance of the recent answers from those on the model's reference pictures.",
             labels=["model", "quantity"],
         )
         for model, quantity, value in self._values:
@@ -80,18 +92,18 @@ class _Drift:
 
 
 def text(drift: Iterable[tuple[str, str, float]]) -> bytes:
-    """All metrics over all workers, in Prometheus's text format.
+    """Return the metrics of all workers, in Prometheus's text format.
 
     Args:
-        drift: (model, quantity, distance) of every model's drift.
+        drift: (model, quantity, distance) for each distance of each model.
     """
     registry = prometheus.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(_Drift(drift))
+    registry.register(_DriftCollector(drift))
     return prometheus.generate_latest(registry)
 
 
-def forget_the_dead() -> None:
+def remove_dead_workers() -> None:
     """Remove the in-flight counts of workers that were killed."""
     for file in FOLDER.glob("gauge_live*_*.db"):
         found = re.search(r"_(\d+)\.db$", file.name)
@@ -105,7 +117,7 @@ def forget_the_dead() -> None:
             continue
 
 
-def forget_this() -> None:
-    """Remove the in-flight counts of this worker, when it ends."""
+def remove_this_worker() -> None:
+    """Remove the in-flight counts of this worker, which is about to end."""
     with suppress(OSError):
         multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

@@ -1,7 +1,8 @@
-"""OpenTelemetry traces of requests, where its standard environment variables ask for them.
+"""OpenTelemetry traces of requests, if the standard environment variables enable them.
 
-A request is a span, a child of the caller's if it sends `traceparent` (W3C Trace Context); within
-it are `decode`, `queue` (for a thread, for a batch) and `inference`.
+Each request is a span, which is a child of the caller's span if the caller sends `traceparent` (W3C
+Trace Context). Within it are the spans `decode`, `queue` (waiting for a thread or a batch) and
+`inference`.
 """
 
 import os
@@ -21,16 +22,17 @@ _provider: Any = None
 
 
 def traced(app: "ASGIApp") -> "ASGIApp":
-    """The application with a span around each request; itself where nothing asks for traces.
+    """Return the application with a span around each request, or unchanged if tracing is off.
 
-    BentoML's own tracing knows none of these variables, and costs every request time even when off;
-    this is the middleware it uses.
+    BentoML's own tracing does not read these variables, and costs time in every request even when
+    it is off. This function uses the same middleware as BentoML.
 
     Raises:
-        VitrineError: what is asked for cannot be done.
+        VitrineError: the variables ask for an exporter or a protocol that is not supported, or
+            OpenTelemetry is not installed.
     """
-    global _provider  # noqa: PLW0603 - one for the process, as its metrics
-    if not _wanted():
+    global _provider  # noqa: PLW0603 - there is one per process
+    if not _traces_wanted():
         return app
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -40,15 +42,15 @@ def traced(app: "ASGIApp") -> "ASGIApp":
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise VitrineError(
-            "the environment asks for OpenTelemetry traces: `pip install 'vitrine[tracing]'`, or "
-            "set OTEL_TRACES_EXPORTER=none."
+            "the environment asks for OpenTelemetry traces, but OpenTelemetry is not installed; "
+            "run `pip install 'vitrine[tracing]'`, or set OTEL_TRACES_EXPORTER=none."
         ) from None
     resource = Resource.create({"service.name": "vitrine"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _provider = provider
     return OpenTelemetryMiddleware(
-        _named_by_route(app),
+        _with_route_names(app),
         excluded_urls="/metrics$",
         default_span_details=lambda scope: (scope["method"], {}),
         tracer_provider=provider,
@@ -57,7 +59,7 @@ def traced(app: "ASGIApp") -> "ASGIApp":
 
 
 def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
-    """A span of the current request, as long as the context lasts."""
+    """Return a context that is recorded as a span of the current request."""
     if _provider is None:
         return nullcontext()
     context: AbstractContextManager[Any] = _provider.get_tracer(__name__).start_as_current_span(
@@ -67,7 +69,7 @@ def span(name: str, **attributes: str | int) -> AbstractContextManager[Any]:
 
 
 def record(name: str, begun: float, ended: float, **attributes: str | int) -> None:
-    """A span of the current request that is over, between two readings of `perf_counter`."""
+    """Record a finished span of the current request, between two readings of `perf_counter`."""
     if _provider is None:
         return
     epoch = time.time() - time.perf_counter()
@@ -77,26 +79,29 @@ def record(name: str, begun: float, ended: float, **attributes: str | int) -> No
     )
 
 
-def end() -> None:
-    """Send what is left; uvicorn ends the process in a way that runs no exit handlers."""
+def shutdown() -> None:
+    """Send the remaining spans; exit handlers cannot, as uvicorn ends the process without them."""
     if _provider is not None:
         _provider.shutdown()
 
 
-def _wanted() -> bool:
+def _traces_wanted() -> bool:
     default = "otlp" if any(map(os.environ.get, ENDPOINTS)) else "none"
     exporter = os.environ.get("OTEL_TRACES_EXPORTER") or default
     if exporter not in {"otlp", "none"}:
-        raise VitrineError(f"OTEL_TRACES_EXPORTER={exporter}: otlp or none is expected.")
+        raise VitrineError(f"OTEL_TRACES_EXPORTER={exporter} is not supported; use otlp or none.")
     protocols = [os.environ[name] for name in PROTOCOLS if os.environ.get(name)]
     if exporter == "otlp" and protocols[:1] not in ([], ["http/protobuf"]):
-        raise VitrineError(f"traces are sent by http/protobuf, not by {protocols[0]}.")
+        raise VitrineError(f"the OTLP protocol {protocols[0]} is not supported; use http/protobuf.")
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return exporter == "otlp" and not disabled
 
 
-def _named_by_route(app: "ASGIApp") -> "ASGIApp":
-    """Name the span of a request by its route, known once it is answered; addresses have no end."""
+def _with_route_names(app: "ASGIApp") -> "ASGIApp":
+    """Name the span of each request after its route, which is known once the answer begins.
+
+    Addresses would not do as names, because clients can invent any number of them.
+    """
     from opentelemetry import trace
 
     async def named(scope: "Scope", receive: "Receive", send: "Send") -> None:

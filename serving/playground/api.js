@@ -1,6 +1,6 @@
-// Asks the server this page came from.
+// Sends requests to the server of this page.
 
-/** A refusal as the API states it (RFC 9457), or that there was no answer. */
+/** A refusal in the words of the API (RFC 9457), or the fact that no answer came. */
 export class Problem extends Error {
   constructor({ title, detail, code = "", status = 0 }) {
     super(detail);
@@ -8,12 +8,12 @@ export class Problem extends Error {
   }
 }
 
-let key = ""; // in the memory of this page alone
+let key = ""; // kept in the memory of this page only
 
-/** Send this API key with all that is asked from now on; none if it is empty. */
+/** Send this API key with all further requests; no key if it is empty. */
 export const useKey = (given) => (key = given.trim());
 
-/** The answer to a request; a refusal for want of a key is told to the page, too. */
+/** Return the answer to a request. If it needs a key, the page is notified by the event `keywanted`. */
 export async function ask(path, { headers = {}, ...options } = {}) {
   if (key) headers = { ...headers, Authorization: `Bearer ${key}` };
   let response;
@@ -21,27 +21,27 @@ export async function ask(path, { headers = {}, ...options } = {}) {
     response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ title: "The server does not answer", detail: "Check that it runs, then try again.", code: "no-answer" });
+    throw new Problem({ title: "The server does not answer", detail: "Check that it is running, then try again.", code: "no-answer" });
   }
   if ([401, 403].includes(response.status)) dispatchEvent(new Event("keywanted"));
   if (!response.ok) throw await problemOf(response);
   return response;
 }
 
-/** The answer as JSON. */
+/** Return the answer to a request, parsed as JSON. */
 export const askJson = async (path, options) => (await ask(path, options)).json();
 
-/** A multipart form of {field: file}. */
+/** Make a multipart form from {field: file}. */
 export function form(files) {
   const data = new FormData();
   for (const [field, file] of Object.entries(files)) data.append(field, file);
   return data;
 }
 
-/** The address of a person: browsers take `%2E%2E` for the folder above, too. */
+/** Return the address of a person. Browsers would resolve `..` as the parent folder, even if it is encoded. */
 export function personPath(person) {
   if (person === "." || person === "..") {
-    throw new Problem({ title: "Not an id of a person here", detail: `A browser cannot ask for ${person}; choose another id.`, code: "bad-person" });
+    throw new Problem({ title: "This id cannot be used here", detail: `A browser cannot request the address of a person called ${person}; choose another id.`, code: "bad-person" });
   }
   return `/v1/faces/people/${encodeURIComponent(person)}`;
 }

@@ -1,19 +1,19 @@
-// One picture among those that the model knows: its neighbours, and its place on their map.
+// The place of one picture in a model's atlas: its neighbours, and a map.
 
 import { ask, askJson, form, Problem } from "./api.js";
 import { make } from "./page.js";
 
-const [WIDTH, SMALL, LARGE] = [640, 22, 44]; // px of the map, and of pictures on it
-const known = new Map(); // by address of a model: what was asked once
+const [WIDTH, SMALL, LARGE] = [640, 22, 44]; // sides in px: the map, the known pictures on it, the user's picture
+const known = new Map(); // address of a model -> its atlas, which is requested once
 
-/** A model's atlas with its sheet, or the problem that it has none. */
+/** Request a model's atlas with its sheet; throws a Problem if it has none. */
 async function atlasOf(path) {
   const atlas = await askJson(`${path}/atlas`);
   const sheet = await ask(`${path}/atlas/sheet?of=${atlas.model.hash.slice(0, 8)}`);
   return { ...atlas, sheet: await createImageBitmap(await sheet.blob()) };
 }
 
-/** What the page shows of a picture's surroundings; a model without an atlas says how to make one. */
+/** Return the elements that show a picture's neighbours and map; without an atlas, a note on how to make one. */
 export async function surroundings(path, file, signal) {
   try {
     if (!known.has(path)) known.set(path, await atlasOf(path));
@@ -25,7 +25,7 @@ export async function surroundings(path, file, signal) {
   }
 }
 
-/** The picture, upright, or null where the browser does not read what the server does. */
+/** Decode the picture, upright; null if the browser does not support the format. */
 const bitmapOf = (file) => createImageBitmap(file).catch(() => null);
 
 function drawn(atlas, { place, nearest }, bitmap) {
@@ -39,13 +39,13 @@ function drawn(atlas, { place, nearest }, bitmap) {
     make("div", { className: "cells", id: "nearest" }, ...cells),
     mapOf(atlas, place, nearest, bitmap, labels),
     make("p", { className: "note" },
-      `The ten nearest of ${atlas.data}, with the Euclidean distance of features; and all of these on a map by t-SNE. What lies close is alike to the model; ` +
-      "distances between far groups mean nothing. Yours, large, lies at the median of the ten, which are framed."),
+      `The ten nearest pictures of ${atlas.data}, with the Euclidean distances of their features, and a t-SNE map of all its pictures. The model finds neighbours on the map similar; ` +
+      "distances between groups that are far apart have no meaning. Your picture is the large one, at the median of the ten nearest, which are framed."),
   ];
 }
 
 function mapOf(atlas, place, nearest, bitmap, labels) {
-  const label = `A map of ${atlas.pictures.length} pictures; yours lies ${labels.length ? `near ${[...new Set(labels)].join(", ")}` : "among the framed"}`;
+  const label = `A map of ${atlas.pictures.length} pictures; yours lies ${labels.length ? `near ${[...new Set(labels)].join(", ")}` : "among the framed ones"}`;
   const canvas = make("canvas", { width: WIDTH, height: WIDTH, id: "atlas", role: "img", ariaLabel: label });
   const context = canvas.getContext("2d");
   const colours = getComputedStyle(document.documentElement);

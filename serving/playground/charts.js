@@ -1,13 +1,13 @@
-// The drawings: bars of probabilities, the profile of zeros, the histogram of distances, feature maps.
+// The charts: bars of probabilities, the profile of zeros, the histogram of distances, and feature maps.
 
 import { make, svg } from "./page.js";
 
 export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
 
-/** px: what a drawing may take, so that its text keeps its size. */
+/** Return the width in px for a chart: at most `most`, so that its text is not scaled. */
 const room = (most) => Math.min(most, document.querySelector("main").clientWidth - 32);
 
-/** A table of classes with a bar each. */
+/** Make a table of classes, each with a bar. */
 export function classBars(top) {
   const rows = top.map(({ class: name, probability }) => {
     const fill = make("i");
@@ -17,7 +17,7 @@ export function classBars(top) {
   return make("table", { className: "bars" }, ...rows);
 }
 
-/** A bar of zeros for each activation, in the order of the network, before one of small values; `choose(name)` on a click. */
+/** Draw the share of zeros after each activation, in the order of the network, with that of small values behind it. A click calls `choose(name)`. */
 export function zerosProfile(layers, choose) {
   const [width, height, left, bottom] = [room(600), 170, 46, 18];
   const step = (width - left) / layers.length;
@@ -48,7 +48,7 @@ function describe(layers) {
   return `Share of zeros after ${layers.length} activations, from ${percent(Math.min(...shares))} to ${percent(Math.max(...shares))}`;
 }
 
-/** A distance among those of pairs, as far as known: up to the threshold is a match; other thresholds are dashed. */
+/** Draw a distance and the thresholds, over the histogram of the distances of pairs if there is one. */
 export function distanceChart({ distance, threshold, thresholds, histogram }) {
   const width = room(640);
   const [left, top, height] = [8, 32, histogram ? 150 : 46];
@@ -70,24 +70,24 @@ export function distanceChart({ distance, threshold, thresholds, histogram }) {
   chart.append(svg("circle", { cx: x(distance), cy: middle, r: 9, class: "distance" }));
   const anchor = distance < 0.1 * end ? "start" : distance > 0.9 * end ? "end" : "middle";
   chart.append(svg("text", { x: x(distance), y: 18, "text-anchor": anchor, class: "strong" }, `distance ${distance.toFixed(3)}`));
-  chart.append(svg("text", { x: left, y: top + height + 22 }, "0: alike"));
+  chart.append(svg("text", { x: left, y: top + height + 22 }, "0: identical"));
   return chart;
 }
 
-/** Bars of both kinds of pairs, as shares of their kind on one scale. */
+/** Draw the histograms of both kinds of pairs on one scale, as shares of their kind. */
 function pairBars({ width, same, different }, x, top, height) {
   const shares = (counts) => counts.map((count) => count / counts.reduce((a, b) => a + b));
   const kinds = { same: shares(same), different: shares(different) };
   const most = Math.max(...kinds.same, ...kinds.different);
   const bar = (share, i, kind) => {
     const tall = (share / most) * (height - 8);
-    const title = svg("title", {}, `${percent(share)} of pairs of ${kind === "same" ? "one person" : "two people"} lie from ${(i * width).toFixed(3)} to ${((i + 1) * width).toFixed(3)}`);
+    const title = svg("title", {}, `${percent(share)} of pairs of ${kind === "same" ? "one person" : "two people"} have a distance from ${(i * width).toFixed(3)} to ${((i + 1) * width).toFixed(3)}`);
     return svg("rect", { x: x(i * width), width: x(width) - x(0), y: top + height - tall, height: tall, class: `pairs ${kind}` }, title);
   };
   return Object.entries(kinds).flatMap(([kind, all]) => all.map((share, i) => bar(share, i, kind)));
 }
 
-/** The channels with the most going on, C x H x W, as grey pictures of one scale. */
+/** Draw the channels with the largest mean magnitude, of C x H x W, as grey pictures on one scale. */
 export function featureMaps({ shape, values }, most = 24) {
   const [channels, height, width] = shape;
   const size = height * width;

@@ -1,4 +1,4 @@
-// One picture: its classes, what it is like, the zeros inside the network, and its feature maps.
+// One picture: its classes, similar pictures, the zeros inside the network, and the feature maps.
 
 import { ask, askJson, form, parseNpy } from "./api.js";
 import { surroundings } from "./atlas.js";
@@ -31,13 +31,13 @@ export function setUpClassify({ models, defaults }) {
   showCard();
 
   function showCard() {
-    byId("classifier-card").replaceChildren(...(chosen() ? [modelCard(chosen())] : [make("p", {}, "No classifier is served here.")]));
+    byId("classifier-card").replaceChildren(...(chosen() ? [modelCard(chosen())] : [make("p", {}, "This server has no classifier.")]));
   }
 
   function answer() {
     if (!picture.file || !chosen()) return;
     for (const part of ["welcome", "classes", "around", "inside"]) byId(part).hidden = true;
-    runMaps(async () => byId("maps").replaceChildren()); // those on their way are of another picture
+    runMaps(async () => byId("maps").replaceChildren()); // maps still being requested are of another picture
     const path = address();
     const request = (signal) => ({ method: "POST", body: form({ image: picture.file }), signal });
     run(async (signal) => {
@@ -53,8 +53,8 @@ export function setUpClassify({ models, defaults }) {
   function showClasses({ model, provider, pictures: [{ size, shown, top }] }) {
     byId("classes-bars").replaceChildren(classBars(top));
     byId("classes-note").textContent =
-      `Calibrated by temperature ${chosen().temperature.toPrecision(3)}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px; ` +
-      `${model.name} ${model.hash.slice(0, 8)} on ${provider.replace("ExecutionProvider", "")}. It names one of its classes for any picture.`;
+      `The model ${model.name} (${model.hash.slice(0, 8)}) ran on ${provider.replace("ExecutionProvider", "")}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px. ` +
+      `The probabilities are calibrated with temperature ${chosen().temperature.toPrecision(3)}. The model knows only its own classes: it names one of them for any picture.`;
     byId("classes").hidden = false;
   }
 
@@ -64,8 +64,8 @@ export function setUpClassify({ models, defaults }) {
     if (!layers.length) return;
     const smooth = layers.some(({ small }) => small !== null);
     byId("profile-note").textContent = "Share of exact zeros after each activation, for this picture" +
-      (smooth ? `; paler: of values nearer to zero than ${found.epsilon}, since smooth activations are hardly ever exactly zero.` : ".") +
-      " Choose one to see its maps.";
+      (smooth ? `. The paler bars are the share of values nearer to zero than ${found.epsilon}, because smooth activations are hardly ever exactly zero.` : ".") +
+      " Choose an activation to see its feature maps.";
     byId("profile").replaceChildren(zerosProfile(layers, choose));
     byId("layer").replaceChildren(...layers.map((layer) => make("option", { value: layer.name }, `${layer.name} (${layer.operator})`)));
     choose(layers[0].name);
@@ -79,12 +79,12 @@ export function setUpClassify({ models, defaults }) {
   function showMaps() {
     const layer = layers.find(({ name }) => name === byId("layer").value);
     const dead = layer.channel_zeros.filter((share) => share === 1).length;
-    byId("layer-note").textContent = `${percent(layer.zeros)} zeros; ${dead} of ${layer.channels} channels are silent on this picture.`;
+    byId("layer-note").textContent = `${percent(layer.zeros)} of the values are zero; ${dead} of ${layer.channels} channels are zero everywhere in this picture.`;
     for (const bar of document.querySelectorAll(".chart .zeros")) bar.classList.toggle("chosen", bar.dataset.layer === layer.name);
     runMaps(async (signal) => {
       const response = await ask(`${address()}/maps?layer=${encodeURIComponent(layer.name)}`, { method: "POST", body: form({ image: picture.file }), signal });
       const array = parseNpy(await response.arrayBuffer());
-      const maps = array.shape.length === 3 ? featureMaps(array) : [make("p", { className: "note" }, `What it gives is no picture: shape ${array.shape.join("×")}.`)];
+      const maps = array.shape.length === 3 ? featureMaps(array) : [make("p", { className: "note" }, `The output of this activation is not a set of maps, and cannot be drawn: its shape is ${array.shape.join("×")}.`)];
       byId("maps").replaceChildren(...maps);
     });
   }
@@ -92,13 +92,13 @@ export function setUpClassify({ models, defaults }) {
   return { inputs: [picture], again: answer };
 }
 
-/** The models as options, by the data they learnt from, each with its accuracy. */
+/** Make an option for each model, with its accuracy, grouped by training data. */
 function groupedOptions(models) {
   const groups = new Map();
   for (const model of models) {
     const data = model.dataset?.name ?? "imported";
     const accuracy = model.metrics.find(({ name, split, size }) => name === "accuracy" && split === "test" && !size);
-    const text = model.name + (accuracy ? ` · ${percent(accuracy.value)} right` : "") + (model.synthetic ? " (synthetic)" : "");
+    const text = model.name + (accuracy ? ` · ${percent(accuracy.value)} accuracy` : "") + (model.synthetic ? " (synthetic)" : "");
     if (!groups.has(data)) groups.set(data, make("optgroup", { label: data }));
     groups.get(data).append(make("option", { value: model.name }, text));
   }

@@ -1,4 +1,4 @@
-// The gallery of faces: who is enrolled, enrol, erase, and who is this.
+// The gallery of faces: list, enrol, erase and identify people.
 
 import { askJson, form, personPath, Problem } from "./api.js";
 import { byId, make, pictureInput, taskRunner } from "./page.js";
@@ -20,9 +20,9 @@ export function setUpGallery() {
   async function list(signal) {
     const { people, pictures, search, keeps_pictures: kept } = await askJson("/v1/faces", { signal });
     byId("gallery-note").textContent =
-      `Enrolled: ${count(people, "person", "people")}, ${count(pictures, "picture", "pictures")}. The search is ${search.kind}. The pictures themselves are ${kept ? "kept" : "not kept"}.`;
+      `Enrolled: ${count(people, "person", "people")}, ${count(pictures, "picture", "pictures")}. The search is ${search.kind}. Enrolled pictures are ${kept ? "kept" : "not kept, only their embeddings"}.`;
     byId("people").replaceChildren();
-    byId("candidates").replaceChildren(); // they may be gone
+    byId("candidates").replaceChildren(); // these people may have been erased
     next = 0;
     await page(signal);
   }
@@ -44,7 +44,7 @@ export function setUpGallery() {
 
   function enrol(person) {
     run(async (signal) => {
-      if (!portrait.file) throw new Problem({ title: "No picture was chosen", detail: `Choose one of ${person}.` });
+      if (!portrait.file) throw new Problem({ title: "No picture was chosen", detail: `Choose a picture of ${person}.` });
       const headers = { "Idempotency-Key": randomKey() };
       const body = form({ image: portrait.file });
       await askJson(`${personPath(person)}/pictures`, { method: "PUT", body, headers, signal });
@@ -74,8 +74,8 @@ export function setUpGallery() {
   function showReceipt({ person, embeddings, kept_pictures: kept, at, change, erased, remains }) {
     byId("receipt").replaceChildren(
       make("h2", {}, "Receipt"),
-      make("p", {}, `${person}: ${count(embeddings, "embedding", "embeddings")} and ${count(kept, "kept picture", "kept pictures")} removed on ${new Date(at).toLocaleString()}, change ${change}.`),
-      make("p", {}, `${erased ? "No byte of them is left in the database's files." : "Traces of them are left."} What stays:`),
+      make("p", {}, `${person}: ${count(embeddings, "embedding", "embeddings")} and ${count(kept, "kept picture", "kept pictures")} were removed on ${new Date(at).toLocaleString()} (change ${change}).`),
+      make("p", {}, `${erased ? "No byte of them is left in the database's files." : "Traces of them are left in the database's files."} What remains:`),
       make("ul", {}, ...remains.map((what) => make("li", {}, what))),
     );
   }
@@ -86,7 +86,7 @@ export function setUpGallery() {
       const answer = await askJson("/v1/faces/identify?top=3", { method: "POST", body: form({ image: who.file }), signal });
       const [{ face, result, reason, people }] = answer.pictures;
       who.mark(face);
-      const verdicts = { known: people[0]?.person, unknown: "Nobody enrolled", cannot_say: "Cannot say" };
+      const verdicts = { known: people[0]?.person, unknown: "Nobody who is enrolled", cannot_say: "Cannot say" };
       const line = ({ person, distance, within }) => make("li", {}, `${person}: distance ${distance.toFixed(3)}, ${within ? "within" : "beyond"} the threshold`);
       byId("candidates").replaceChildren(make("p", { className: `verdict ${result}` }, verdicts[result]), make("p", {}, reason ?? ""), make("ul", {}, ...people.map(line)));
     });
@@ -97,5 +97,5 @@ export function setUpGallery() {
 
 const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
-/** 128 random bits; `randomUUID` is missing from pages without TLS. */
+/** Return 128 random bits in hexadecimal. Browsers offer `randomUUID` only in secure contexts. */
 const randomKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,4 +1,4 @@
-// Starts the page: models, tabs, the key, and what is pasted.
+// Starts the page: models, tabs, the API key, and pasted pictures.
 
 import { askJson, Problem, useKey } from "./api.js";
 import { setUpClassify } from "./classify.js";
@@ -9,7 +9,7 @@ import { setUpVerify } from "./verify.js";
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const panelOf = (tab) => tab.getAttribute("aria-controls");
 const current = () => panelOf(tabs.find((tab) => tab.getAttribute("aria-selected") === "true"));
-let panels = null; // by name: its inputs of pictures, and how to ask again
+let panels = null; // name of a panel -> its picture inputs, and a function that repeats its request
 
 function show(name, focus = false) {
   for (const tab of tabs) {
@@ -39,7 +39,7 @@ byId("access").addEventListener("submit", (event) => {
   else start();
 });
 
-// a picture dropped beside its place would be opened in the page's stead
+// otherwise the browser would open a picture that is dropped outside the drop areas
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 addEventListener("paste", ({ clipboardData }) => {
   const [file] = clipboardData.files;

@@ -1,17 +1,17 @@
-// What every part of the page is made of: elements, drop areas, problems, one task at a time.
+// What all panels use: elements, drop areas, problems, and a runner for one task at a time.
 
 import { ask, Problem } from "./api.js";
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element with properties and children; text is never taken for markup. */
+/** Make an element with properties and children; text is never interpreted as markup. */
 export function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
-/** The same in SVG, where what is set are attributes. */
+/** Make an SVG element with attributes and children. */
 export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -19,7 +19,7 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** State a problem in its place, as the API states it; none clears the place. */
+/** Show a problem in its place, in the words of the API; null clears the place. */
 export function showProblem(place, problem) {
   place.replaceChildren();
   if (!problem) return;
@@ -27,7 +27,7 @@ export function showProblem(place, problem) {
   place.append(make("div", { className: "problem" }, make("strong", {}, problem.title), make("div", {}, problem.detail), make("code", {}, facts)));
 }
 
-/** A runner of tasks of which the newest counts: it ends the one before, and states its problem. */
+/** Make a runner of tasks: a new task aborts the one before it, and its problem is shown. */
 export function taskRunner(panel, place) {
   let current = null;
   return async (task) => {
@@ -47,7 +47,7 @@ export function taskRunner(panel, place) {
   };
 }
 
-/** A place to drop, paste or choose one picture; `picked` is called with each. */
+/** Make an area to drop, paste or choose one picture; `picked` is called with each picture. */
 export function pictureInput(name, text, picked = () => {}) {
   const input = make("input", { type: "file", accept: "image/*", id: `file-${name}` });
   const boxes = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
@@ -68,7 +68,7 @@ export function pictureInput(name, text, picked = () => {}) {
     picked(file);
   }
 
-  /** Frame faces: the chosen one first. */
+  /** Frame the faces that were found, and highlight the chosen one. */
   function mark({ size, box, found }) {
     boxes.setAttribute("viewBox", `0 0 ${size.width} ${size.height}`);
     const same = (a, b) => b && a.left === b.left && a.top === b.top;
@@ -104,11 +104,11 @@ export function pictureInput(name, text, picked = () => {}) {
 
 const FIGURES = { accuracy: "Accuracy", ece: "Calibration error", eer: "Equal error rate" };
 
-/** What is known about a model, as a card. */
+/** Make a card with what is known about a model. */
 export function modelCard(model) {
   const number = (n) => n.toLocaleString("en");
   const policy = model.input;
-  const native = policy.fixed_size ? `squashed to ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
+  const native = policy.fixed_size ? `resized to ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
     : policy.native_side ? `rescaled to ${[...new Set(policy.native_side)].join(" to ")} px a side` : "shown as they are";
   const facts = {
     Task: model.task === "classification" ? `names one of ${model.classes.length} classes` : "embeds faces",
@@ -129,10 +129,10 @@ export function modelCard(model) {
   return make("div", {}, ...warning, list, wholeCard(model.name));
 }
 
-/** The card that is written from the manifest, asked for when it is opened. */
+/** Make the element with the full model card, which is requested when it is opened. */
 function wholeCard(name) {
   const text = make("pre", { tabIndex: 0 });
-  const details = make("details", {}, make("summary", {}, "The whole card"), text);
+  const details = make("details", {}, make("summary", {}, "Full model card"), text);
   details.addEventListener("toggle", async () => {
     if (!details.open || text.textContent) return;
     try {

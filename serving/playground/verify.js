@@ -1,4 +1,4 @@
-// Two faces: one decision, on the histogram of distances.
+// Two faces: the decision, shown on the histogram of distances.
 
 import { askJson, form } from "./api.js";
 import { distanceChart, percent } from "./charts.js";
@@ -13,12 +13,12 @@ export function setUpVerify({ models, defaults }) {
   const run = taskRunner(byId("decision"), byId("verify-problem"));
   const ready = () => (byId("compare").disabled = !(first.file && second.file && model));
   const first = pictureInput("first", "One face", ready);
-  const second = pictureInput("second", "Another", ready);
+  const second = pictureInput("second", "Another face", ready);
 
   document.querySelector("[data-pictures='first second']").append(first.element, second.element);
   const rate = (t) => `1 in ${Math.round(1 / t.target_fmr).toLocaleString("en")} (${t.target_fmr})`;
   byId("fmr").append(...thresholds.map((t) => make("option", { value: t.target_fmr, selected: t.target_fmr === 0.001 }, rate(t))));
-  byId("embedder-card").append(model ? modelCard(model) : make("p", {}, "No model of faces is served here."));
+  byId("embedder-card").append(model ? modelCard(model) : make("p", {}, "This server has no model for faces."));
   byId("verify-form").addEventListener("submit", (event) => {
     event.preventDefault();
     compare();
@@ -44,10 +44,10 @@ export function setUpVerify({ models, defaults }) {
       parts.push(distanceChart({ distance, threshold, thresholds, histogram: pairs?.histogram }));
       if (pairs?.histogram) parts.push(legend());
       parts.push(make("p", { className: "note" },
-        `Distance ${distance.toFixed(4)} (${metric}); a match is up to ${threshold.distance.toFixed(4)}. There ${percent(threshold.fmr, 3)} of pairs of strangers ` +
-        `matched (95 %: ${percent(low, 3)} to ${percent(high, 3)})` +
-        (threshold.fnmr === null ? "." : `, and ${percent(threshold.fnmr)} of pairs of one person did not.`) +
-        " Dashed: the thresholds of the other rates. Other cameras and people have other rates; this is no proof of identity."));
+        `The distance is ${distance.toFixed(4)} (${metric}); two faces match up to ${threshold.distance.toFixed(4)}. At this threshold, ${percent(threshold.fmr, 3)} of the pairs of two people ` +
+        `matched (95 % interval: ${percent(low, 3)} to ${percent(high, 3)})` +
+        (threshold.fnmr === null ? "." : `, and ${percent(threshold.fnmr)} of the pairs of one person did not.`) +
+        " The dashed lines are the thresholds for other false-match rates. The rates differ for other cameras and people, and a match is no proof of identity."));
     }
     byId("decision").replaceChildren(...parts);
   }
@@ -56,8 +56,8 @@ export function setUpVerify({ models, defaults }) {
     const number = (n) => n.toLocaleString("en");
     return make("p", { className: "legend" },
       make("span", { className: "same" }, `${number(pairs.same)} pairs of one person`),
-      make("span", { className: "different" }, `${number(pairs.different)} of two`),
-      `by distance, each as shares of its kind: ${pairs.dataset}, ${number(pairs.people)} people`);
+      make("span", { className: "different" }, `${number(pairs.different)} pairs of two people`),
+      `by distance, as shares of all pairs of their kind (${pairs.dataset}, ${number(pairs.people)} people)`);
   }
 
   return { inputs: [first, second], again: () => byId("compare").disabled || compare() };

@@ -1,1 +1,1 @@
-"""The routes of the API, one module for each group of addresses."""
+"""The routes of the API, with one module for each group of addresses."""

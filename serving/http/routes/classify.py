@@ -1,11 +1,11 @@
-"""Routes that answer from one output of a model: its classes, or its features."""
+"""Routes that answer from one output of a model: its classes or its features."""
 
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
-from serving.http.body import FIELD, picture_body
+from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
 from serving.http.intake import Answerer, models_of
 from serving.http.responses import NPY, json_response, npy_response
@@ -13,23 +13,25 @@ from serving.inference import results
 from serving.inference.models import ROUTES
 from serving.schemas import Classification, Features
 
-Top = Annotated[int, Query(ge=1, description="number of classes to name")]
-ModelName = Annotated[str | None, Query(description="another model of this route")]
+Top = Annotated[int, Query(ge=1, description="number of classes to return")]
+ModelName = Annotated[
+    str | None, Query(description="name of a model of this route; the best model by default")
+]
 
-PICTURES = picture_body((FIELD,))
+PICTURES = picture_body((PICTURE_FIELD,))
 
 
 def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
-    """Add the routes that classify pictures or give their features.
+    """Add the routes that classify pictures or return their features.
 
     Args:
-        app: to add them to.
-        answer: has models answer.
+        app: the application to add them to.
+        answer: runs a model on the pictures of a request.
     """
 
     @app.post(BY_NAME, tags=["models"], response_model=Classification, openapi_extra=PICTURES)
     async def classify(request: Request, name: str, top: Top = TOP) -> Response:
-        """Name the most probable classes of each picture."""
+        """Return the most probable classes of each picture."""
         return await classified(answer, request, models_of(request).get(name), top)
 
     @app.post(
@@ -39,7 +41,7 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
         openapi_extra=PICTURES,
     )
     async def features(request: Request, name: str) -> Response:
-        """Give what the head of the network sees: JSON, or N x D .npy if accepted."""
+        """Return the input of the network's head: as JSON, or as N x D .npy if that is accepted."""
         model = models_of(request).get(name)
         _, rows = await answer(request, model, results.features_output(model))
         provider = model.runtime.provider
@@ -60,5 +62,5 @@ def _add_route(app: FastAPI, answer: Answerer, route: str) -> None:
         openapi_extra=PICTURES,
     )
     async def classify_route(request: Request, top: Top = TOP, model: ModelName = None) -> Response:
-        """Name the most probable classes of each picture, by the best model of the route."""
+        """Return the most probable classes of each picture, by the best model of the route."""
         return await classified(answer, request, models_of(request).choose(route, model), top)

@@ -1,4 +1,4 @@
-"""What the routes of faces share: their parameters, and what the application holds for them."""
+"""What the routes of faces share: their parameters, and access to the application's state."""
 
 from typing import Annotated
 
@@ -15,7 +15,11 @@ from serving.inference.models import ServedModel
 
 
 def person_of(request: Request, person: Annotated[str, Path(min_length=1)]) -> str:
-    """The person of the address."""
+    """Return the id of the person in the address.
+
+    Raises:
+        RequestError: it is not valid.
+    """
     check_path(request.scope)
     return check_person(person)
 
@@ -24,53 +28,59 @@ PersonId = Annotated[str, Depends(person_of)]
 Aligned = Annotated[
     bool,
     Query(
-        description="each picture is the aligned crop of one face: none is looked for, and nothing "
-        "is checked"
+        description="whether each picture is the aligned crop of one face; the pictures are then "
+        "embedded as they are, without looking for a face or checking its quality"
     ),
 ]
 SeveralFaces = Annotated[
     Several,
     Query(
-        alias="several", description="of several faces in a picture take the largest, or refuse it"
+        alias="several",
+        description="what to do if a picture shows several faces: use the largest, or refuse it",
     ),
 ]
-ModelName = Annotated[str | None, Query(description="another embedding model of this server")]
+ModelName = Annotated[
+    str | None, Query(description="name of an embedding model of this server; the best by default")
+]
 Fmr = Annotated[
     float | None,
     Query(
-        gt=0, lt=1, description="target false-match rate, one the model has; 0.001 where it has it"
+        gt=0,
+        lt=1,
+        description="target false-match rate, one of those for which the model was calibrated; by "
+        "default 0.001 or, if that is not one of them, the strictest",
     ),
 ]
-After = Annotated[int, Query(ge=0, description="`next` of the page before")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="entries in a page")]
-Key = Annotated[
+After = Annotated[int, Query(ge=0, description="`next` of the previous page")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="maximum number of entries of a page")]
+IdempotencyKeyHeader = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="makes it safe to send the same enrolment again: it is done once; remembered "
-        "for 24 hours; 1 to 255 printable ASCII characters",
+        description="makes it safe to repeat the same enrolment, which is carried out once; "
+        "remembered for 24 hours; 1 to 255 printable ASCII characters",
     ),
 ]
 
 
 async def gallery_model(request: Request) -> ServedModel:
-    """The model whose embeddings are enrolled; the best for an empty gallery."""
+    """Return the model of the gallery, or the best face model if that is not served."""
     gallery = gallery_of(request)
 
     def enrolled() -> str | None:
-        return gallery.lookup.model()  # `lookup` opens the database, which may take long to answer
+        return gallery.reader.model()  # opens the database, which may be slow to answer
 
     hash_ = await run_in_threadpool(enrolled)
     return face_model(models_of(request), hash_=hash_)
 
 
 def gallery_of(request: Request) -> Gallery:
-    """The gallery that this worker searches."""
+    """Return the gallery that this worker searches."""
     gallery: Gallery = request.app.state.gallery
     return gallery
 
 
 def access_of(request: Request) -> Access:
-    """The keys of this server."""
+    """Return the access control of this server."""
     access: Access = request.app.state.access
     return access

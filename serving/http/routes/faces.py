@@ -1,4 +1,4 @@
-"""The HTTP surface of faces: `/v1/faces/…`."""
+"""Routes that compare, identify and enrol faces: `/v1/faces/…`."""
 
 import re
 import uuid
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from serving.faces import operations
 from serving.faces.operations import EmbeddedFace
 from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Several, Verified
-from serving.faces.store import NewPicture, Retry, fingerprint
+from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
 from serving.http.access import bearer
 from serving.http.body import picture_body, read_contents, read_pair
 from serving.http.intake import admit, models_of, run_in
@@ -21,7 +21,7 @@ from serving.http.responses import json_response
 from serving.http.routes.face_parameters import (
     Aligned,
     Fmr,
-    Key,
+    IdempotencyKeyHeader,
     ModelName,
     PersonId,
     SeveralFaces,
@@ -38,10 +38,10 @@ FACES: dict[str, Any] = {"tags": ["faces"], "dependencies": [Depends(bearer)]}
 
 
 def face_routes(pool: ThreadPoolExecutor) -> APIRouter:
-    """Make the routes; `app.state` must hold models, gallery, access and keeps_pictures.
+    """Return the routes; `app.state` must have `models`, `gallery`, `access` and `keeps_pictures`.
 
     Args:
-        pool: where pictures are decoded and models run.
+        pool: threads that decode pictures and run models.
     """
     router = APIRouter(prefix="/v1/faces")
     _add_comparisons(router, pool)
@@ -81,7 +81,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         fmr: Fmr = None,
         model: ModelName = None,
     ) -> Response:
-        """Say whether two pictures show one person: match, no match, or why it cannot be said."""
+        """Decide whether two pictures show one person, or say why that cannot be decided."""
         access_of(request).check(request, "read", "verify")
         served = operations.face_model(models_of(request), model)
         threshold = operations.threshold_of(served, fmr)
@@ -98,7 +98,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         several: SeveralFaces = "largest",
         model: ModelName = None,
     ) -> Response:
-        """Give the embedding of the face on each picture."""
+        """Return the embedding of the face in each picture."""
         access_of(request).check(request, "read", "embed")
         served = operations.face_model(models_of(request), model)
         faces = await _embed(request, pool, served, await read_contents(request), aligned, several)
@@ -121,9 +121,9 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         aligned: Aligned = False,
         several: SeveralFaces = "largest",
         fmr: Fmr = None,
-        top: Annotated[int, Query(ge=1, le=1000, description="number of people to name")] = 5,
+        top: Annotated[int, Query(ge=1, le=1000, description="number of people to return")] = 5,
     ) -> Response:
-        """Name the people enrolled who are nearest to the face on each picture."""
+        """Return the enrolled people nearest to the face in each picture."""
         access_of(request).check(request, "read", "identify")
         served = await gallery_model(request)
         threshold = operations.threshold_of(served, fmr)
@@ -147,30 +147,36 @@ def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         *,
         aligned: Aligned = False,
         several: SeveralFaces = "largest",
-        key: Key = None,
+        key: IdempotencyKeyHeader = None,
     ) -> Response:
-        """Add pictures of a person. When this is answered they are on disk, and found by all."""
+        """Add pictures of a person.
+
+        When this is answered, they are on disk and every worker finds them.
+        """
         actor = access_of(request).check(request, "write")
         served = await gallery_model(request)
         contents = await read_contents(request)
-        retry = _retry(key, person, str(aligned), several, *contents)
+        idempotency_key = _idempotency_key(key, person, str(aligned), several, *contents)
         faces = await _embed(request, pool, served, contents, aligned, several)
-        operations.check_usable(served, faces)
+        operations.check_comparable(served, faces)
         kept = request.app.state.keeps_pictures
         new = [
             NewPicture(person, vector, aligned, content if kept else None, uuid.uuid4().hex)
             for vector, content in zip(operations.vectors_of(faces), contents, strict=True)
         ]
-        store = gallery_of(request).store
-        done = await run_in_threadpool(store.enrol, person, served.artifact.hash, new, actor, retry)
+        store = gallery_of(request).writer
+        done = await run_in_threadpool(
+            store.enrol, person, served.artifact.hash, new, actor, idempotency_key
+        )
         return json_response(EnrolledPictures(person=person, model=served.stamp, **done._asdict()))
 
 
-def _retry(key: str | None, *parts: str | bytes) -> Retry | None:
+def _idempotency_key(key: str | None, *parts: str | bytes) -> IdempotencyKey | None:
     if key is None:
         return None
     if not re.fullmatch(r"[ -~]{1,255}", key):
         raise RequestError(
-            "bad-parameter", "Idempotency-Key: 1 to 255 printable ASCII characters are accepted."
+            "bad-parameter",
+            "Idempotency-Key has 1 to 255 printable ASCII characters; this one has not.",
         )
-    return Retry(key, fingerprint(*parts))
+    return IdempotencyKey(key, fingerprint(*parts))

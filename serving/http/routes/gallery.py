@@ -1,4 +1,4 @@
-"""The HTTP surface of the gallery: who is enrolled, and removing, exporting and importing them."""
+"""Routes of the gallery: listing, removing, exporting and importing the people enrolled."""
 
 import tempfile
 from typing import Any
@@ -21,7 +21,7 @@ from serving.faces.schemas import (
     Receipt,
     Search,
 )
-from serving.faces.store import Removed
+from serving.faces.writer import Removal
 from serving.http.access import bearer
 from serving.http.body import read_to_file
 from serving.http.routes.face_parameters import (
@@ -34,19 +34,22 @@ from serving.http.routes.face_parameters import (
 )
 
 MAX_IMPORT_BYTES = 8_000_000_000
-KEPT = "the change log keeps who removed what and when, with the person's id"
-POSTGRESQL = (
-    "PostgreSQL keeps deleted rows in its files until VACUUM FULL, and in its write-ahead log "
-    "until that is recycled"
+CHANGE_LOG_REMAINS = "the change log keeps who removed what and when, including the person's id"
+POSTGRESQL_REMAINS = (
+    "PostgreSQL keeps deleted rows in its files until VACUUM FULL is run, and in its write-ahead "
+    "log until that is recycled"
 )
-READERS = "the write-ahead log still held it when this was answered; the next removal empties it"
+SQLITE_REMAINS = (
+    "SQLite's write-ahead log still held it when this was answered; the next removal empties "
+    "that log"
+)
 
 GALLERY: dict[str, Any] = {"tags": ["gallery"], "dependencies": [Depends(bearer)]}
 PARQUET = {"schema": {"type": "string", "format": "binary"}}
 
 
 def add_gallery_routes(router: APIRouter) -> None:
-    """Add the routes to the one of `/v1/faces`."""
+    """Add the routes of the gallery to the router of `/v1/faces`."""
     _add_people(router)
     _add_gallery(router)
 
@@ -54,9 +57,9 @@ def add_gallery_routes(router: APIRouter) -> None:
 def _add_people(router: APIRouter) -> None:
     @router.get("/people", **GALLERY)
     def people(request: Request, after: After = 0, limit: Limit = 100) -> PersonList:
-        """List the people enrolled, in pages."""
+        """List the enrolled people, in pages."""
         access_of(request).check(request, "read")
-        rows = gallery_of(request).lookup.people(after, limit)
+        rows = gallery_of(request).reader.people(after, limit)
         listed = tuple(
             PersonSummary(person=r.name, created=r.created, pictures=r.pictures) for r in rows
         )
@@ -64,34 +67,34 @@ def _add_people(router: APIRouter) -> None:
 
     @router.get("/people/{person}", **GALLERY)
     def person(request: Request, person: PersonId) -> Person:
-        """Tell what is stored about a person."""
+        """Return what is stored about a person."""
         access_of(request).check(request, "read")
-        created, rows = gallery_of(request).lookup.person(person)
+        created, rows = gallery_of(request).reader.person(person)
         pictures = tuple(PictureInfo.model_validate(row._asdict()) for row in rows)
         return Person(person=person, created=created, pictures=pictures)
 
     @router.delete("/people/{person}/pictures/{picture}", **GALLERY)
     def remove_picture(request: Request, person: PersonId, picture: str) -> Receipt:
-        """Remove one picture of a person, from everywhere, and give a receipt."""
+        """Remove one picture of a person and all that was derived from it, and return a receipt."""
         actor = access_of(request).check(request, "write")
         gallery = gallery_of(request)
-        return _receipt(gallery, person, gallery.store.remove_picture(person, picture, actor))
+        return _receipt(gallery, person, gallery.writer.remove_picture(person, picture, actor))
 
     @router.delete("/people/{person}", **GALLERY)
     def remove_person(request: Request, person: PersonId) -> Receipt:
-        """Remove a person with all their pictures, from everywhere, and give a receipt."""
+        """Remove a person and all their pictures, and return a receipt."""
         actor = access_of(request).check(request, "write")
         gallery = gallery_of(request)
-        return _receipt(gallery, person, gallery.store.remove_person(person, actor))
+        return _receipt(gallery, person, gallery.writer.remove_person(person, actor))
 
 
 def _add_gallery(router: APIRouter) -> None:
     @router.get("", **GALLERY)
     def gallery(request: Request) -> GalleryInfo:
-        """Tell how large the gallery is and how it is searched."""
+        """Return how large the gallery is and how it is searched."""
         access_of(request).check(request, "read")
         source = gallery_of(request)
-        model, change, people, pictures = source.lookup.state()
+        model, change, people, pictures = source.reader.state()
         kind, recall = source.search_kind()
         return GalleryInfo(
             model=model,
@@ -104,15 +107,15 @@ def _add_gallery(router: APIRouter) -> None:
 
     @router.get("/changes", **GALLERY)
     def changes(request: Request, after: After = 0, limit: Limit = 100) -> ChangeList:
-        """Tell who changed what in the gallery, and when."""
+        """Return who changed what in the gallery, and when."""
         access_of(request).check(request, "read")
-        rows = gallery_of(request).lookup.changes(after, limit)
+        rows = gallery_of(request).reader.changes(after, limit)
         listed = tuple(ChangeInfo.model_validate(row._asdict()) for row in rows)
         return ChangeList(changes=listed, next=rows[-1].number if len(rows) == limit else None)
 
     @router.get("/export", responses={200: {"content": {parquet.MEDIA_TYPE: PARQUET}}}, **GALLERY)
     def export(request: Request) -> StreamingResponse:
-        """Give the whole gallery as a Parquet file."""
+        """Return the whole gallery as a Parquet file."""
         access_of(request).check(request, "read")
         pieces = parquet.write(gallery_of(request))
         return StreamingResponse(pieces, media_type=parquet.MEDIA_TYPE)
@@ -123,7 +126,7 @@ def _add_gallery(router: APIRouter) -> None:
         **GALLERY,
     )
     async def import_(request: Request) -> Imported:
-        """Add the pictures of an exported Parquet file; what is there already stays as it is."""
+        """Add the pictures of an exported Parquet file; pictures already there stay unchanged."""
         actor = access_of(request).check(request, "write")
         served = await gallery_model(request)
         with tempfile.TemporaryFile() as file:
@@ -131,18 +134,18 @@ def _add_gallery(router: APIRouter) -> None:
             return await run_in_threadpool(parquet.read, gallery_of(request), file, served, actor)
 
 
-def _receipt(gallery: Gallery, person: str, removed: Removed) -> Receipt:
-    remains = [KEPT]
-    if not removed.traces_erased:
-        remains.append(READERS if gallery.database.sqlite else POSTGRESQL)
+def _receipt(gallery: Gallery, person: str, removal: Removal) -> Receipt:
+    remains = [CHANGE_LOG_REMAINS]
+    if not removal.traces_erased:
+        remains.append(SQLITE_REMAINS if gallery.database.sqlite else POSTGRESQL_REMAINS)
     return Receipt(
         person=person,
-        pictures=removed.pictures,
-        embeddings=removed.embeddings,
-        kept_pictures=removed.contents,
-        answers=removed.answers,
-        at=removed.at,
-        change=removed.change,
-        erased=removed.traces_erased,
+        pictures=removal.pictures,
+        embeddings=removal.embeddings,
+        kept_pictures=removal.contents,
+        answers=removal.answers,
+        at=removal.at,
+        change=removal.change,
+        erased=removal.traces_erased,
         remains=tuple(remains),
     )

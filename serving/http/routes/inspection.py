@@ -1,4 +1,4 @@
-"""Routes that look inside a model: zeros after activations, feature maps, drift."""
+"""Routes that look inside a model: zeros after activations, feature maps, and drift."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
 from artifacts.runtime import Picture
-from serving.http.body import FIELD, picture_body, read_contents
-from serving.http.intake import admit, models_of, run_in, windows_of
+from serving.http.body import PICTURE_FIELD, picture_body, read_contents
+from serving.http.intake import admit, models_of, recent_answers_of, run_in
 from serving.http.responses import NPY, json_response, npy_response
 from serving.inference.models import ServedModel
 from serving.inspection import looks
@@ -17,17 +17,19 @@ from serving.observability.tracing import span
 from serving.pictures.decode import decode_pictures
 from serving.schemas import Drift, Inspection
 
-LayerName = Annotated[str, Query(description="an activation, as inspect names it")]
-WithMoments = Annotated[bool, Query(description="also give what the distances are made of")]
+LayerName = Annotated[str, Query(description="name of an activation, as `inspect` lists it")]
+WithMoments = Annotated[
+    bool, Query(description="also return the moments from which the distances are computed")
+]
 
-PICTURES = picture_body((FIELD,))
+PICTURES = picture_body((PICTURE_FIELD,))
 
 
 def add_inspection_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
     """Add the routes that look inside a model.
 
     Args:
-        app: to add them to.
+        app: the application to add them to.
         pool: threads that decode pictures and run the graphs.
     """
 
@@ -62,7 +64,7 @@ def add_inspection_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
         openapi_extra=PICTURES,
     )
     async def maps(request: Request, name: str, layer: LayerName) -> Response:
-        """Give the feature maps of one activation for one picture, as .npy."""
+        """Return the feature maps of one activation for one picture, as .npy."""
         model = models_of(request).get(name)
 
         def answer(pictures: Sequence[Picture]) -> Response:
@@ -73,6 +75,6 @@ def add_inspection_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
 
     @app.get("/v1/models/{name}/drift", tags=["models"], response_model_exclude_none=True)
     def drift(request: Request, name: str, *, moments: WithMoments = False) -> Drift:
-        """Say how far the last answers lie from what the model was validated on."""
-        answer = windows_of(request).read(models_of(request).get(name))
+        """Return how far the recent answers are from those on the model's reference pictures."""
+        answer = recent_answers_of(request).read(models_of(request).get(name))
         return answer if moments else answer.model_copy(update={"reference": None, "moments": None})

@@ -1,4 +1,4 @@
-"""`/v1/models`: which models are served, what is known about each, and reloading them."""
+"""Routes of `/v1/models`: which models are served, what is known about each, and reloading."""
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response
@@ -21,7 +21,7 @@ def add_model_routes(app: FastAPI) -> None:
 
     @app.post("/v1/models:reload", tags=["models"], dependencies=[Depends(bearer)])
     async def reload(request: Request) -> ModelList:
-        """Load new and changed artifacts in all workers; requests are answered meanwhile."""
+        """Load new and changed artifacts in all workers, while requests continue to be answered."""
         request.app.state.access.check(request, "write")
         await request.app.state.lifecycle.reload()
         return models_of(request).list()
@@ -38,6 +38,6 @@ def add_model_routes(app: FastAPI) -> None:
         response_class=Response,
     )
     async def card(request: Request, name: str) -> Response:
-        """Say what a model is for, what it learned from, how good it is, and where it fails."""
+        """Return the model card: intended use, training data, measured quality, and limits."""
         content = write_card(models_of(request).get(name).manifest)
         return Response(content, media_type=MARKDOWN)

@@ -86,11 +86,11 @@ def test_what_a_killed_removal_left_in_the_log_is_erased_at_the_next_start(
     gallery = Gallery(str(store))
     enrol(gallery, "p", 1)
     monkeypatch.setattr(gallery.database, "erase_traces", lambda: False)  # as if killed here
-    receipt = gallery.store.remove_person("p", "test")
+    receipt = gallery.writer.remove_person("p", "test")
     assert not receipt.traces_erased
     assert is_in(face(1).tobytes(), bytes_of(store))
     again = Gallery(str(store))
-    assert again.lookup.state()[3] == 0
+    assert again.reader.state()[3] == 0
     assert not is_in(face(1).tobytes(), bytes_of(store))
     for each in (gallery, again):
         each.database.close()
@@ -112,7 +112,7 @@ def test_a_reader_delays_erasure_but_does_not_prevent_it(tmp_path: Path) -> None
     reader.start()
     reading.wait(20)
     threading.Timer(0.5, read.set).start()
-    assert gallery.store.remove_person("p", "test").traces_erased
+    assert gallery.writer.remove_person("p", "test").traces_erased
     assert not is_in(face(1).tobytes(), bytes_of(store))
     reader.join()
     gallery.database.close()

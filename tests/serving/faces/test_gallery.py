@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import select, update
 from starlette.requests import Request
 
-from serving.faces import store as store_module
+from serving.faces import writer as writer_module
 from serving.faces.database import Database
 from serving.faces.gallery import Gallery, Neighbour
-from serving.faces.store import NewPicture, Retry, fingerprint
 from serving.faces.tables import changes, requests
 from serving.faces.tables import gallery as gallery_table
+from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
 from serving.http.routes.face_parameters import gallery_model
 from serving.problems import RequestError
 
@@ -39,7 +39,7 @@ def picture(person: str, vector: np.ndarray, content: bytes | None = None) -> Ne
 
 def enrol(gallery: Gallery, person: str, *seeds: int) -> tuple[str, ...]:
     new = [picture(person, face(seed)) for seed in seeds]
-    return gallery.store.enrol(person, MODEL, new, "test").pictures
+    return gallery.writer.enrol(person, MODEL, new, "test").pictures
 
 
 def nearest(gallery: Gallery, seed: int, count: int = 1) -> list[Neighbour]:
@@ -59,9 +59,9 @@ def test_one_worker_finds_what_another_enrolled(gallery: Gallery, other_worker: 
         (name,) = enrol(gallery, f"person {seed}", seed)
         (found,) = nearest(other_worker, seed)
         assert found == Neighbour(f"person {seed}", name, 0.0)
-    gallery.store.remove_person("person 7", "test")
+    gallery.writer.remove_person("person 7", "test")
     assert nearest(other_worker, 7)[0].person != "person 7"
-    assert other_worker.lookup.state() == (MODEL, 102, 49, 49)
+    assert other_worker.reader.state() == (MODEL, 102, 49, 49)
 
 
 def test_search_is_exact_and_names_each_person_once(gallery: Gallery) -> None:
@@ -83,7 +83,7 @@ def test_search_is_exact_and_names_each_person_once(gallery: Gallery) -> None:
 def test_one_person_with_many_near_pictures_does_not_hide_the_next(gallery: Gallery) -> None:
     near = face(1)
     crowd = [picture("near", near + np.float32(1e-3) * face(i)) for i in range(200)]
-    gallery.store.enrol("near", MODEL, crowd, "test")
+    gallery.writer.enrol("near", MODEL, crowd, "test")
     enrol(gallery, "far", 2)
     assert [n.person for n in nearest(gallery, 1, 2)] == ["near", "far"]
 
@@ -91,7 +91,7 @@ def test_one_person_with_many_near_pictures_does_not_hide_the_next(gallery: Gall
 def test_cosine_is_one_minus_the_cosine(gallery: Gallery) -> None:
     vectors = [np.float32(scale) * face(seed) for seed, scale in ((1, 0.01), (2, 1.0), (3, 50.0))]
     for index, vector in enumerate(vectors):
-        gallery.store.enrol(str(index), MODEL, [picture(str(index), vector)], "test")
+        gallery.writer.enrol(str(index), MODEL, [picture(str(index), vector)], "test")
     query = face(9)
     cosines = [float(v @ query / np.linalg.norm(v) / np.linalg.norm(query)) for v in vectors]
     found = gallery.search(query, MODEL, "cosine", 3)
@@ -108,7 +108,7 @@ def test_numbers_are_committed_in_order(gallery: Gallery, other_worker: Gallery)
 
     def watch() -> None:
         while not stop.is_set():
-            seen.append([row.number for row in other_worker.lookup.changes(0, 10_000)])
+            seen.append([row.number for row in other_worker.reader.changes(0, 10_000)])
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -119,64 +119,68 @@ def test_numbers_are_committed_in_order(gallery: Gallery, other_worker: Gallery)
     for before, after in itertools.pairwise(seen):
         assert after[: len(before)] == before
         assert after == list(range(1, len(after) + 1))
-    assert gallery.lookup.state()[1] == 120
+    assert gallery.reader.state()[1] == 120
 
 
 def test_a_repeated_enrolment_is_done_once(gallery: Gallery, other_worker: Gallery) -> None:
-    retry = Retry("key-1", fingerprint("p", b"bytes"))
+    idempotency_key = IdempotencyKey("key-1", fingerprint("p", b"bytes"))
 
     def once(worker: Gallery) -> tuple[str, ...]:
-        return worker.store.enrol("p", MODEL, [picture("p", face(1))], "test", retry).pictures
+        return worker.writer.enrol(
+            "p", MODEL, [picture("p", face(1))], "test", idempotency_key
+        ).pictures
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(once, [gallery, other_worker] * 8))
     assert len(set(answers)) == 1
-    assert len(gallery.lookup.person("p")[1]) == 1
-    other_actor = gallery.store.enrol("p", MODEL, [picture("p", face(2))], "another", retry)
+    assert len(gallery.reader.person("p")[1]) == 1
+    other_actor = gallery.writer.enrol(
+        "p", MODEL, [picture("p", face(2))], "another", idempotency_key
+    )
     assert not other_actor.replayed
-    changed = retry._replace(fingerprint=fingerprint("p", b"other"))
+    changed = idempotency_key._replace(fingerprint=fingerprint("p", b"other"))
     with pytest.raises(RequestError) as caught:
-        gallery.store.enrol("p", MODEL, [picture("p", face(1))], "test", changed)
+        gallery.writer.enrol("p", MODEL, [picture("p", face(1))], "test", changed)
     assert caught.value.code == "idempotency-key-used"
-    gallery.store.remove_person("p", "test")
+    gallery.writer.remove_person("p", "test")
     with pytest.raises(RequestError) as caught:
         once(gallery)
     assert "removed since" in caught.value.reason
 
 
 def test_keys_are_forgotten_after_a_day(gallery: Gallery) -> None:
-    retry = Retry("key-1", fingerprint("p"))
-    gallery.store.enrol("p", MODEL, [picture("p", face(1))], "test", retry)
+    idempotency_key = IdempotencyKey("key-1", fingerprint("p"))
+    gallery.writer.enrol("p", MODEL, [picture("p", face(1))], "test", idempotency_key)
     with gallery.database.change() as change:
-        old = change.at - store_module.KEY_LIFETIME - timedelta(minutes=1)
+        old = change.at - writer_module.KEY_LIFETIME - timedelta(minutes=1)
         change.connection.execute(update(requests).values(created=old))
-    again = gallery.store.enrol("p", MODEL, [picture("p", face(1))], "test", retry)
+    again = gallery.writer.enrol("p", MODEL, [picture("p", face(1))], "test", idempotency_key)
     assert not again.replayed
 
 
 def test_a_change_that_fails_leaves_nothing(gallery: Gallery) -> None:
     enrol(gallery, "p", 1)
-    before = gallery.lookup.state()
+    before = gallery.reader.state()
     taken = picture("p", face(2))
     with pytest.raises(RequestError) as caught:
-        gallery.store.enrol("q", MODEL, [taken, taken], "test")
+        gallery.writer.enrol("q", MODEL, [taken, taken], "test")
     assert caught.value.code == "gallery-unavailable"
-    assert gallery.lookup.state() == before
+    assert gallery.reader.state() == before
     enrol(gallery, "q", 3)
-    assert gallery.lookup.state()[1] == before[1] + 2
+    assert gallery.reader.state()[1] == before[1] + 2
 
 
 def test_another_models_embeddings_are_refused(gallery: Gallery) -> None:
     enrol(gallery, "p", 1)
     for ask in (
-        lambda: gallery.store.enrol("p", OTHER, [picture("p", face(2))], "test"),
+        lambda: gallery.writer.enrol("p", OTHER, [picture("p", face(2))], "test"),
         lambda: gallery.search(face(1), OTHER, "euclidean", 1),
     ):
         with pytest.raises(RequestError) as caught:
             ask()
         assert caught.value.code == "another-model"
-    gallery.store.remove_person("p", "test")
-    gallery.store.enrol("p", OTHER, [picture("p", face(2, 8))], "test")
+    gallery.writer.remove_person("p", "test")
+    gallery.writer.enrol("p", OTHER, [picture("p", face(2, 8))], "test")
     (found,) = gallery.search(face(2, 8), OTHER, "euclidean", 1)
     assert found.person == "p"
     with pytest.raises(RequestError):
@@ -187,23 +191,23 @@ def test_unknown_people_and_pictures(gallery: Gallery) -> None:
     (name,) = enrol(gallery, "p", 1)
     enrol(gallery, "q", 2)
     for code, ask in (
-        ("unknown-person", lambda: gallery.store.remove_person("nobody", "test")),
-        ("unknown-person", lambda: gallery.lookup.person("P")),
-        ("unknown-picture", lambda: gallery.store.remove_picture("q", name, "test")),
-        ("unknown-picture", lambda: gallery.store.remove_picture("p", "0" * 32, "test")),
+        ("unknown-person", lambda: gallery.writer.remove_person("nobody", "test")),
+        ("unknown-person", lambda: gallery.reader.person("P")),
+        ("unknown-picture", lambda: gallery.writer.remove_picture("q", name, "test")),
+        ("unknown-picture", lambda: gallery.writer.remove_picture("p", "0" * 32, "test")),
     ):
         with pytest.raises(RequestError) as caught:
             ask()
         assert caught.value.code == code
-    assert gallery.lookup.state()[2:] == (2, 2)
+    assert gallery.reader.state()[2:] == (2, 2)
 
 
 def test_the_log_says_who_did_what(gallery: Gallery) -> None:
     one, two = enrol(gallery, "p", 1, 2)
-    gallery.store.remove_picture("p", one, "bob")
-    gallery.store.remove_person("p", "carol")
+    gallery.writer.remove_picture("p", one, "bob")
+    gallery.writer.remove_person("p", "carol")
     log = [
-        (r.number, r.actor, r.action, r.person, r.picture) for r in gallery.lookup.changes(0, 99)
+        (r.number, r.actor, r.action, r.person, r.picture) for r in gallery.reader.changes(0, 99)
     ]
     assert log == [
         (1, "test", "add person", "p", None),
@@ -226,8 +230,8 @@ def fill(gallery: Gallery, people: int, each: int = 3) -> None:
         for j in range(each)
     ]
     with gallery.database.change() as change:
-        store_module.bind_model(change, MODEL)
-        store_module.add_pictures(change, new, MODEL, "test", "import")
+        writer_module.bind_model(change, MODEL)
+        writer_module.add_pictures(change, new, MODEL, "test", "import")
 
 
 def test_a_large_gallery_is_searched_approximately(gallery: Gallery, database_url: str) -> None:
@@ -242,7 +246,7 @@ def test_a_large_gallery_is_searched_approximately(gallery: Gallery, database_ur
     expected = [nearest(gallery, i)[0] for i in range(0, 700, 7)]
     assert sum(a == b for a, b in zip(found, expected, strict=True)) >= 99
     assert gallery.search_kind() == ("exact", None)
-    gallery.store.remove_person("7", "test")
+    gallery.writer.remove_person("7", "test")
     assert large.search(face(7), MODEL, "euclidean", 1)[0].person != "7"
     enrol(gallery, "new", 999_999)
     assert large.search(face(999_999), MODEL, "euclidean", 1)[0].person == "new"
@@ -284,9 +288,9 @@ def test_a_database_that_does_not_answer_holds_up_no_other_request() -> None:
 def test_a_cache_that_failed_is_made_anew(gallery: Gallery) -> None:
     enrol(gallery, "p", 1)
     nearest(gallery, 1)
-    gallery.store.enrol("q", MODEL, [picture("q", face(2, 5))], "test")  # of another length
+    gallery.writer.enrol("q", MODEL, [picture("q", face(2, 5))], "test")  # of another length
     with pytest.raises(AssertionError):
         nearest(gallery, 1)
-    gallery.store.remove_person("q", "test")
+    gallery.writer.remove_person("q", "test")
     enrol(gallery, "r", 3)
     assert [n.person for n in nearest(gallery, 3, 5)] == ["r", "p"]

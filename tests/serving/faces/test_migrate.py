@@ -9,7 +9,7 @@ import pytest
 from serving.faces.gallery import Gallery
 from serving.faces.migrate import plan, re_embed
 from serving.faces.operations import embed
-from serving.faces.store import NewPicture
+from serving.faces.writer import NewPicture
 from serving.inference.models import ServedModel
 from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
@@ -33,7 +33,7 @@ def enrol(gallery: Gallery, model: ServedModel, person: str, seed: int, *, kept:
     (face,) = embed(model, read_pictures([content], model.manifest.input), aligned=True)
     name = f"{seed:032x}"
     new = NewPicture(person, face.vector, aligned=True, content=content if kept else None, id=name)
-    gallery.store.enrol(person, model.artifact.hash, [new], "test")
+    gallery.writer.enrol(person, model.artifact.hash, [new], "test")
     return name
 
 
@@ -58,9 +58,9 @@ def test_kept_pictures_move_and_the_others_are_lost(
     assert sum(told) == 120
     assert found(gallery, new, 70) == ("p20", 0.0)
     assert found(gallery, new, 130)[1] > 0
-    assert gallery.lookup.state()[0] == new.artifact.hash
-    assert gallery.lookup.state()[2:] == (51, 120)
-    assert gallery.lookup.person("only forgotten")[1] == []
+    assert gallery.reader.state()[0] == new.artifact.hash
+    assert gallery.reader.state()[2:] == (51, 120)
+    assert gallery.reader.person("only forgotten")[1] == []
     with pytest.raises(RequestError) as caught:
         found(gallery, old, 70)
     assert caught.value.code == "another-model"
@@ -80,7 +80,7 @@ def test_an_interrupted_migration_goes_on_and_changes_nothing_before(
     with pytest.raises(KeyboardInterrupt):
         re_embed(gallery.database, new, interrupt)
     assert found(gallery, old, 3) == ("p3", 0.0)
-    gallery.store.remove_person("p3", "test")
+    gallery.writer.remove_person("p3", "test")
     enrol(gallery, old, "late", 777, kept=True)
     told: list[int] = []
     assert re_embed(gallery.database, new, told.append) == 0
@@ -107,12 +107,12 @@ def test_the_command_says_what_is_lost_before_it_starts(
 
     refused = run("new", answer="n\n")
     assert refused.returncode == 130
-    assert "LOST are 1" in refused.stdout
-    assert "1 people" in refused.stdout
+    assert "Pictures LOST because they were not kept: 1;" in refused.stdout
+    assert "people who lose all their pictures: 1." in refused.stdout
     assert found(gallery, models[0], 2) == ("q", 0.0)
     done = run("new", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "the gallery is of new now; 1 pictures were lost." in done.stdout
+    assert "the gallery now holds embeddings of new; pictures lost: 1." in done.stdout
     assert found(gallery, models[1], 1) == ("p", 0.0)
     assert "nothing to do" in run("new").stdout
     unknown = run("nobody")

@@ -49,10 +49,10 @@ def file_of(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> BytesIO:
 def test_a_file_restores_the_gallery(
     gallery: Gallery, model: ServedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet, "ROWS", 7)
+    monkeypatch.setattr(parquet, "ROW_GROUP_SIZE", 7)
     for person in range(10):
         new = [picture(f"p{person}", face(10 * person + i, D), bytes([i])) for i in range(3)]
-        gallery.store.enrol(f"p{person}", model.artifact.hash, new, "test")
+        gallery.writer.enrol(f"p{person}", model.artifact.hash, new, "test")
     file = BytesIO(b"".join(parquet.write(gallery)))
     table = pq.read_table(file)
     assert table.num_rows == 30
@@ -65,7 +65,7 @@ def test_a_file_restores_the_gallery(
         assert (answer.added, answer.present) == (added, 30 - added)
     (found,) = other.search(face(52, D), model.artifact.hash, "euclidean", 1)
     assert (found.person, found.distance) == ("p5", 0.0)
-    assert other.lookup.person("p5")[1] == gallery.lookup.person("p5")[1]
+    assert other.reader.person("p5")[1] == gallery.reader.person("p5")[1]
     again = b"".join(parquet.write(other))
     assert pq.read_table(BytesIO(again)).equals(table)
     other.database.close()
@@ -96,7 +96,7 @@ def test_a_row_that_cannot_be_leaves_all_out(
     with pytest.raises(RequestError) as caught:
         parquet.read(gallery, file_of(rows), model, "test")
     assert caught.value.code == code
-    assert gallery.lookup.state()[1:] == (0, 0, 0)
+    assert gallery.reader.state()[1:] == (0, 0, 0)
 
 
 def test_what_is_no_gallery(gallery: Gallery, model: ServedModel) -> None:

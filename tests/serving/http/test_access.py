@@ -95,7 +95,7 @@ def test_without_keys_this_machine_may_do_everything(monkeypatch: pytest.MonkeyP
     [
         ("my-secret", "", "entry 1 of VITRINE_API_KEYS"),
         (f"{ENTRIES} ada:admin:{'0' * 64}", "", "entry 4 of"),
-        (f"ada:read:{'0' * 64},ada:write:{'1' * 64}", "", "two keys of one name"),
+        (f"ada:read:{'0' * 64},ada:write:{'1' * 64}", "", "two keys with the same name"),
         ("", "verify delete", "VITRINE_OPEN names delete"),
         ("", "", "VITRINE_CLOSED needs VITRINE_API_KEYS"),
         (ENTRIES, "", "VITRINE_CLOSED lists addresses"),

@@ -18,7 +18,7 @@ from artifacts.drift_distances import LEAST_ANSWERS
 from serving.client import Client
 from serving.client.in_process import LocalPredictor
 from serving.inference.models import ServedModel
-from serving.inspection.recent_answers import BLOCK, BLOCKS, LATEST, Windows
+from serving.inspection.recent_answers import BLOCK_SIZE, BLOCKS, MAX_WAIT_SECONDS, RecentAnswers
 from tests.graphs import tiny_artifact
 from tests.server import WORKERS, running_server
 from training.drift_reference import add_reference
@@ -53,7 +53,7 @@ def send(url: str, name: str, pictures: np.ndarray, what: str = "classify", each
             files.append(("image", ("picture", content.getvalue())))
         answer = httpx.post(f"{url}/v1/models/{name}/{what}", files=files, timeout=60)
         assert answer.status_code == 200, answer.text
-    time.sleep(3 * LATEST)  # until the last of them are added up
+    time.sleep(3 * MAX_WAIT_SECONDS)  # until the last of them are added up
 
 
 def drift(url: str, name: str, query: str = "") -> dict:
@@ -114,22 +114,22 @@ def test_old_answers_are_forgotten_and_a_new_process_goes_on(root: Path, tmp_pat
     model = ServedModel(LocalPredictor(root)._model("other").artifact)
     assert model.reference is not None
     outputs = model.runtime.run(list(TEST[:50]))
-    windows = Windows(tmp_path, worker=1)
+    recent = RecentAnswers(tmp_path, worker=1)
 
-    async def add(worker: Windows, *sides: int) -> None:
+    async def add(worker: RecentAnswers, *sides: int) -> None:
         for side in sides:
             worker.add(model, [(side, side)] * 50, outputs)
 
-    asyncio.run(add(windows, *[64] * 40, *[32] * 2 * BLOCKS))
-    told = windows.read(model)
+    asyncio.run(add(recent, *[64] * 40, *[32] * 2 * BLOCKS))
+    told = recent.read(model)
     assert told.moments is not None
-    assert BLOCKS * BLOCK - BLOCK < told.answers <= BLOCKS * BLOCK
+    assert BLOCKS * BLOCK_SIZE - BLOCK_SIZE < told.answers <= BLOCKS * BLOCK_SIZE
     assert told.moments.sides[4] == told.answers  # of 32 px alone
     for worker in (1, 2):
-        asyncio.run(add(Windows(tmp_path, worker), 32))
-    later = windows.read(model)
+        asyncio.run(add(RecentAnswers(tmp_path, worker), 32))
+    later = recent.read(model)
     assert (later.workers, later.moments and later.moments.sides[4]) == (2, later.answers)
-    assert later.answers > told.answers - BLOCK
+    assert later.answers > told.answers - BLOCK_SIZE
 
 
 def test_answers_are_added_up_within_a_moment_and_those_that_are_no_numbers_left_out(
@@ -138,16 +138,16 @@ def test_answers_are_added_up_within_a_moment_and_those_that_are_no_numbers_left
     model = ServedModel(LocalPredictor(root)._model("other").artifact)
     outputs = model.runtime.run(list(TEST[:LEAST_ANSWERS]))
     outputs["features"][5, 3] = np.nan
-    windows = Windows(tmp_path, worker=1)
+    recent = RecentAnswers(tmp_path, worker=1)
     few = {name: rows[:3] for name, rows in outputs.items()}
 
     async def ask() -> tuple[int, int, int]:
-        windows.add(model, [(32, 32)] * len(TEST[:LEAST_ANSWERS]), outputs)
-        before = windows.read(model).answers
-        windows.add(model, [(32, 32)] * 3, few)
-        at_once = windows.read(model).answers
-        await asyncio.sleep(3 * LATEST)
-        return before, at_once, windows.read(model).answers
+        recent.add(model, [(32, 32)] * len(TEST[:LEAST_ANSWERS]), outputs)
+        before = recent.read(model).answers
+        recent.add(model, [(32, 32)] * 3, few)
+        at_once = recent.read(model).answers
+        await asyncio.sleep(3 * MAX_WAIT_SECONDS)
+        return before, at_once, recent.read(model).answers
 
     assert asyncio.run(ask()) == (LEAST_ANSWERS - 1, LEAST_ANSWERS - 1, LEAST_ANSWERS + 2)
 

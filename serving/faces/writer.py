@@ -1,4 +1,4 @@
-"""What changes the gallery in SQL: enrol, remove. Every change is one transaction."""
+"""Changes the gallery: enrols and removes. Every change is one transaction."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from serving.faces.database import Change, Database
-from serving.faces.lookup import number_of
+from serving.faces.reader import person_number
 from serving.faces.tables import changes, embeddings, people, pictures, requests
 from serving.problems import RequestError
 
@@ -26,30 +26,40 @@ class NewPicture(NamedTuple):
     vector: npt.NDArray[np.float32]
     aligned: bool
     content: bytes | None
-    """Encoded, as sent; None where pictures are not kept."""
+    """The encoded picture, as sent; None if pictures are not kept."""
     id: str
     created: datetime | None = None
-    """Now, where it is None."""
+    """When it was first enrolled; None means now."""
 
 
-class Retry(NamedTuple):
-    """What makes an enrolment safe to repeat."""
+class IdempotencyKey(NamedTuple):
+    """The key of an Idempotency-Key header, which makes an enrolment safe to repeat."""
 
     key: str
     fingerprint: str
-    """sha256 over the request; the key belongs to it."""
+    """sha256 of the request; the key is valid for this request only."""
 
 
 class Enrolled(NamedTuple):
-    """Pictures that were enrolled, and whether by an earlier request with the same key."""
+    """Pictures that were enrolled, and whether an earlier request with the same key did it."""
 
     pictures: tuple[str, ...]
     change: int
     replayed: bool
 
 
-class Removed(NamedTuple):
-    """What left the gallery, in numbers of rows."""
+class Removal(NamedTuple):
+    """What was removed from the gallery.
+
+    Attributes:
+        at: when, UTC.
+        change: number of the last change.
+        pictures: ids of the removed pictures.
+        embeddings: number of removed embeddings.
+        contents: number of removed pictures that had been kept.
+        answers: number of stored answers to enrolments that were deleted.
+        traces_erased: see `Database.erase_traces`.
+    """
 
     at: datetime
     change: int
@@ -60,10 +70,13 @@ class Removed(NamedTuple):
     traces_erased: bool
 
 
-class Store:
-    """The gallery, as far as it is changed.
+class GalleryWriter:
+    """The changes that can be made to the gallery.
 
-    Every method raises a `RequestError` where the database does not answer.
+    Every method raises a `RequestError` if the database does not answer.
+
+    Args:
+        database: where the gallery is.
     """
 
     def __init__(self, database: Database) -> None:
@@ -75,71 +88,73 @@ class Store:
         model: str,
         new: Sequence[NewPicture],
         actor: str,
-        retry: Retry | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> Enrolled:
-        """Add pictures of a person; the person is made where there is none yet.
+        """Add pictures of a person, who is added too if necessary.
 
         Args:
-            person: id, checked before.
+            person: id of the person, already checked.
             model: hash of the model that gave the embeddings.
             new: the pictures.
             actor: who asked for it, for the change log.
-            retry: with it, the same request is carried out once, however often it comes.
+            idempotency_key: if given, the request is carried out once, however often it is sent.
 
         Raises:
-            RequestError: embeddings of another model are enrolled, or the key was used before.
+            RequestError: embeddings of another model are enrolled, or the key was used for another
+                request.
         """
         with self.database.change() as change:
-            if retry is not None:
-                _forget_old_keys(change)
-                earlier = _earlier(change.connection, actor, retry)
+            if idempotency_key is not None:
+                _delete_expired_keys(change)
+                earlier = _earlier_answer(change.connection, actor, idempotency_key)
                 if earlier is not None:
                     return earlier
             bind_model(change, model)
             add_pictures(change, new, model, actor, "enrol")
             enrolled = Enrolled(tuple(picture.id for picture in new), change.head, replayed=False)
-            if retry is not None:
-                _remember(change, actor, retry, person, enrolled)
+            if idempotency_key is not None:
+                _remember_answer(change, actor, idempotency_key, person, enrolled)
         return enrolled
 
-    def remove_person(self, person: str, actor: str) -> Removed:
-        """Remove a person, with everything that was kept of them but the change log.
+    def remove_person(self, person: str, actor: str) -> Removal:
+        """Remove a person, with everything that is stored about them except the change log.
 
         Raises:
-            RequestError: nobody of that id is enrolled.
+            RequestError: nobody is enrolled under that id.
         """
         with self.database.change() as change:
-            number = number_of(change.connection, person)
+            number = person_number(change.connection, person)
             chosen = pictures.c.person == number
             removed = remove_pictures(change, chosen, actor, "remove picture")
-            answers = _empty_answers(change.connection, number)
+            answers = _erase_answers(change.connection, number)
             change.connection.execute(delete(people).where(people.c.number == number))
-            row = change.note(change.number(), actor, "remove person", person=person)
+            row = change.log_row(change.next_number(), actor, "remove person", person=person)
             change.connection.execute(insert(changes), row)
             removed = removed._replace(answers=answers, change=change.head)
         return removed._replace(traces_erased=self.database.erase_traces())
 
-    def remove_picture(self, person: str, picture: str, actor: str) -> Removed:
-        """Remove one picture of a person. The person stays, if with no picture left.
+    def remove_picture(self, person: str, picture: str, actor: str) -> Removal:
+        """Remove one picture of a person. The person stays, even without any picture.
 
         Raises:
             RequestError: there is no such person or picture.
         """
         with self.database.change() as change:
-            number = number_of(change.connection, person)
+            number = person_number(change.connection, person)
             chosen = (pictures.c.person == number) & (pictures.c.id == picture)
             removed = remove_pictures(change, chosen, actor, "remove picture")
             if not removed.pictures:
                 raise RequestError(
-                    "unknown-picture", f"{person!r} has no picture {picture!r}; GET lists them."
+                    "unknown-picture",
+                    f"{person!r} has no picture {picture!r}; GET /v1/faces/people/ID lists them.",
                 )
-            answers = _empty_answers(change.connection, number)
+            answers = _erase_answers(change.connection, number)
             removed = removed._replace(answers=answers, change=change.head)
         return removed._replace(traces_erased=self.database.erase_traces())
 
 
 def fingerprint(*parts: str | bytes) -> str:
-    """sha256 over parts, each with its length, so that no two lists give the same."""
+    """Return the sha256 of parts, each preceded by its length, so that different lists differ."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -148,7 +163,7 @@ def fingerprint(*parts: str | bytes) -> str:
 
 
 def bind_model(change: Change, model: str) -> None:
-    """Hold a change to the gallery's model; an empty gallery takes any.
+    """Check that a change is of the gallery's model; an empty gallery takes on any model.
 
     Raises:
         RequestError: embeddings of another model are enrolled.
@@ -159,29 +174,30 @@ def bind_model(change: Change, model: str) -> None:
     if change.connection.scalar(select(pictures.c.number).limit(1)) is None:
         change.model = model
         return
-    raise another_model(change.model, model)
+    raise model_mismatch(change.model, model)
 
 
-def another_model(enrolled: str | None, asked: str) -> RequestError:
-    """The refusal of embeddings that cannot be compared with those of the gallery."""
+def model_mismatch(enrolled: str | None, asked: str) -> RequestError:
+    """Return the refusal of embeddings that cannot be compared with those of the gallery."""
     return RequestError(
         "another-model",
-        f"the gallery holds embeddings of model {str(enrolled)[:12]}…, these are of {asked[:12]}…; "
-        "serve that model, or migrate with `python -m serving re-embed`.",
+        f"the gallery holds embeddings of model {str(enrolled)[:12]}…, but these are of model "
+        f"{asked[:12]}…; serve the gallery's model, or move the gallery with "
+        "`python -m serving re-embed`.",
     )
 
 
 def add_pictures(
     change: Change, new: Sequence[NewPicture], model: str, actor: str, action: str
 ) -> None:
-    """Insert pictures, and the people on them that are not there yet.
+    """Insert pictures, and the people on them who are not in the gallery yet.
 
     Args:
-        change: under way, bound to the model.
-        new: the pictures; none is in the gallery.
+        change: the open transaction, for which `bind_model` was called.
+        new: the pictures, none of which is in the gallery.
         model: hash of the model that gave the embeddings.
         actor: who asked for it.
-        action: what the change log calls it.
+        action: name of the action in the change log.
     """
     names = {picture.person for picture in new}
     known = select(people.c.name, people.c.number).where(people.c.name.in_(names))
@@ -192,12 +208,12 @@ def add_pictures(
     for picture in new:
         person = picture.person
         if person not in numbers:
-            numbers[person] = change.number()
+            numbers[person] = change.next_number()
             made = {"number": numbers[person], "name": person, "created": change.at}
             rows[people].append(made)
-            note = change.note(numbers[person], actor, "add person", person=person)
+            note = change.log_row(numbers[person], actor, "add person", person=person)
             rows[changes].append(note)
-        number = change.number()
+        number = change.next_number()
         rows[pictures].append(
             {
                 "number": number,
@@ -210,14 +226,23 @@ def add_pictures(
         )
         vector = picture.vector.astype("<f4").tobytes()
         rows[embeddings].append({"picture": number, "model": model, "vector": vector})
-        rows[changes].append(change.note(number, actor, action, person=person, picture=picture.id))
+        rows[changes].append(
+            change.log_row(number, actor, action, person=person, picture=picture.id)
+        )
     for table, values in rows.items():
         if values:
             change.connection.execute(insert(table), values)
 
 
-def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Removed:
-    """Delete the chosen pictures with their embeddings; one number in the log for each."""
+def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Removal:
+    """Delete the chosen pictures with their embeddings, and log each as a change.
+
+    Args:
+        change: the open transaction.
+        chosen: condition on the table `pictures`.
+        actor: who asked for it.
+        action: name of the action in the change log.
+    """
     connection = change.connection
     kept = pictures.c.content.is_not(None).label("kept")
     owner = people.c.number == pictures.c.person
@@ -227,8 +252,8 @@ def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Rem
     gone = connection.execute(delete(embeddings).where(embeddings.c.picture.in_(numbers))).rowcount
     connection.execute(delete(pictures).where(chosen))
     notes = [
-        change.note(
-            change.number(), actor, action, person=row.name, picture=row.id, removed=row.number
+        change.log_row(
+            change.next_number(), actor, action, person=row.name, picture=row.id, removed=row.number
         )
         for row in rows
     ]
@@ -236,48 +261,53 @@ def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Rem
         connection.execute(insert(changes), notes)
     names = tuple(row.id for row in rows)
     contents = sum(row.kept for row in rows)
-    return Removed(change.at, change.head, names, gone, contents, 0, traces_erased=False)
+    return Removal(change.at, change.head, names, gone, contents, 0, traces_erased=False)
 
 
-def _empty_answers(connection: Connection, person: int) -> int:
-    """Forget what was answered to enrolments of a person; the keys stay used."""
+def _erase_answers(connection: Connection, person: int) -> int:
+    """Delete the stored answers to enrolments of a person; their keys still count as used."""
     known = (requests.c.person == person) & requests.c.answer.is_not(None)
     blank = {"person": None, "fingerprint": None, "answer": None}
     return connection.execute(update(requests).where(known).values(blank)).rowcount
 
 
-def _remember(change: Change, actor: str, retry: Retry, person: str, enrolled: Enrolled) -> None:
+def _remember_answer(
+    change: Change, actor: str, idempotency_key: IdempotencyKey, person: str, enrolled: Enrolled
+) -> None:
     row = {
         "actor": actor,
-        "key": retry.key,
-        "fingerprint": retry.fingerprint,
+        "key": idempotency_key.key,
+        "fingerprint": idempotency_key.fingerprint,
         "created": change.at,
-        "person": number_of(change.connection, person),
+        "person": person_number(change.connection, person),
         "answer": json.dumps([enrolled.pictures, enrolled.change]),
     }
     change.connection.execute(insert(requests), row)
 
 
-def _forget_old_keys(change: Change) -> None:
+def _delete_expired_keys(change: Change) -> None:
     old = requests.c.created < change.at - KEY_LIFETIME
     change.connection.execute(delete(requests).where(old))
 
 
-def _earlier(connection: Connection, actor: str, retry: Retry) -> Enrolled | None:
+def _earlier_answer(
+    connection: Connection, actor: str, idempotency_key: IdempotencyKey
+) -> Enrolled | None:
     query = select(requests.c.fingerprint, requests.c.answer)
-    same = (requests.c.actor == actor) & (requests.c.key == retry.key)
+    same = (requests.c.actor == actor) & (requests.c.key == idempotency_key.key)
     row = connection.execute(query.where(same)).first()
     if row is None:
         return None
     if row.answer is None:
         raise RequestError(
-            "idempotency-key-used", "what this key enrolled has been removed since; use another."
+            "idempotency-key-used",
+            "what was enrolled with this key has been removed since; use another key.",
         )
-    if row.fingerprint != retry.fingerprint:
+    if row.fingerprint != idempotency_key.fingerprint:
         raise RequestError(
             "idempotency-key-used",
-            "this key came with another request before; use a new key for each request, and the "
-            "same one only to repeat it unchanged.",
+            "this key was sent with another request before; use a new key for each request, and "
+            "the same key only to repeat a request unchanged.",
         )
     names, change = json.loads(row.answer)
     return Enrolled(tuple(names), change, replayed=True)

@@ -1,4 +1,4 @@
-"""What is looked up in the gallery in SQL. Every look sees one snapshot and takes no lock."""
+"""Reads the gallery from its database. Each query sees one snapshot and takes no lock."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,16 +13,25 @@ from serving.faces.tables import changes, embeddings, gallery, people, pictures
 from serving.problems import RequestError
 
 Vectors = npt.NDArray[np.float32]
-"""N x D."""
+"""Embeddings, N x D."""
 Numbers = npt.NDArray[np.int64]
-"""Of pictures; N."""
+"""Numbers of pictures, N."""
 
-PARAMETERS = 500
-"""Values in one IN (...)."""
+MAX_SQL_PARAMETERS = 500
+"""Maximum number of values in one IN (...) of a query."""
 
 
 class Page(NamedTuple):
-    """What changed in the gallery after a number, as far as `upto`."""
+    """The changes of the gallery after some change, up to and including the change `upto`.
+
+    Attributes:
+        model: hash of the gallery's model.
+        head: number of the newest change.
+        upto: number of the last change on this page.
+        numbers: numbers of the pictures that were enrolled, N.
+        vectors: their embeddings, N x D.
+        removed: numbers of the pictures that were removed.
+    """
 
     model: str | None
     head: int
@@ -32,26 +41,29 @@ class Page(NamedTuple):
     removed: Numbers
 
 
-class Owner(NamedTuple):
+class EnrolledPicture(NamedTuple):
     """An enrolled picture, with its embedding."""
 
     number: int
-    picture: str
+    id: str
     person: str
     vector: npt.NDArray[np.float32]
 
 
-class Lookup:
-    """The gallery, as far as it is read.
+class GalleryReader:
+    """The queries that can be made to the gallery.
 
-    Every method raises a `RequestError` where the database does not answer.
+    Every method raises a `RequestError` if the database does not answer.
+
+    Args:
+        database: where the gallery is.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def people(self, after: int, limit: int) -> list[Any]:
-        """Rows (number, name, created, pictures) of people made after that change, in order."""
+        """Return a row (number, name, created, pictures) for each person added after a change."""
         own = select(func.count()).where(pictures.c.person == people.c.number)
         query = select(people, own.scalar_subquery().label("pictures"))
         query = query.where(people.c.number > after).order_by(people.c.number).limit(limit)
@@ -59,13 +71,13 @@ class Lookup:
             return list(connection.execute(query))
 
     def person(self, person: str) -> tuple[datetime, list[Any]]:
-        """When a person was made, and rows (id, created, aligned, kept) of their pictures.
+        """Return when a person was added, and a row (id, created, aligned, kept) per picture.
 
         Raises:
-            RequestError: nobody of that id is enrolled.
+            RequestError: nobody is enrolled under that id.
         """
         with self.database.read() as connection:
-            number = number_of(connection, person)
+            number = person_number(connection, person)
             query = select(people.c.created).where(people.c.number == number)
             created = connection.scalars(query).one()
             kept = pictures.c.content.is_not(None).label("kept")
@@ -77,18 +89,18 @@ class Lookup:
             return created, list(rows)
 
     def changes(self, after: int, limit: int) -> list[Any]:
-        """Rows of the change log after a number, oldest first."""
+        """Return the rows of the change log after a number, oldest first."""
         query = select(changes).where(changes.c.number > after).order_by(changes.c.number)
         with self.database.read() as connection:
             return list(connection.execute(query.limit(limit)))
 
     def model(self) -> str | None:
-        """Hash of the gallery's model; None as long as nobody was enrolled."""
+        """Return the hash of the gallery's model; None if nobody was ever enrolled."""
         with self.database.read() as connection:
             return connection.scalar(select(gallery.c.model))
 
     def state(self) -> tuple[str | None, int, int, int]:
-        """Hash of the gallery's model, newest change, numbers of people and pictures."""
+        """Return the model's hash, the newest change, and the numbers of people and pictures."""
         with self.database.read() as connection:
             model, head = connection.execute(select(gallery.c.model, gallery.c.head)).one()
             counts = [
@@ -98,7 +110,7 @@ class Lookup:
         return model, head, counts[0], counts[1]
 
     def page(self, after: int, limit: int) -> Page:
-        """Up to `limit` embeddings of the gallery's model enrolled after a change, as of now."""
+        """Return the next changes after a change, with up to `limit` embeddings."""
         with self.database.read() as connection:
             model, head = connection.execute(select(gallery.c.model, gallery.c.head)).one()
             if head == after:
@@ -109,13 +121,13 @@ class Lookup:
             left = select(changes.c.removed).where(
                 changes.c.number > after, changes.c.number <= upto, changes.c.removed.is_not(None)
             )
-            # to an empty cache nothing can be removed
+            # from an empty index nothing can be removed
             gone = list(connection.scalars(left)) if after else []
         return Page(model, head, upto, *_arrays(rows), np.array(gone, np.int64))
 
     def sample(self, count: int, seed: int) -> tuple[Numbers, Vectors]:
-        """About `count` embeddings from all over the gallery, in runs of neighbours."""
-        runs = max(1, count // PARAMETERS)
+        """Return about `count` embeddings: runs of consecutive ones from random places."""
+        runs = max(1, count // MAX_SQL_PARAMETERS)
         rows: dict[int, bytes] = {}
         with self.database.read() as connection:
             model, head = connection.execute(select(gallery.c.model, gallery.c.head)).one()
@@ -125,8 +137,8 @@ class Lookup:
                 rows.update((number, vector) for number, vector in connection.execute(query))
         return _arrays(sorted(rows.items()))
 
-    def owners(self, numbers: Iterable[int], model: str) -> list[Owner]:
-        """Whose the pictures of these numbers are, as far as they are enrolled."""
+    def enrolled(self, numbers: Iterable[int], model: str) -> list[EnrolledPicture]:
+        """Return the pictures with these numbers that are enrolled, with their embeddings."""
         columns = (pictures.c.number, pictures.c.id, people.c.name, embeddings.c.vector)
         query = (
             select(*columns)
@@ -137,24 +149,26 @@ class Lookup:
         found = []
         wanted = list(numbers)
         with self.database.read() as connection:
-            for i in range(0, len(wanted), PARAMETERS):
-                part = query.where(pictures.c.number.in_(wanted[i : i + PARAMETERS]))
+            for i in range(0, len(wanted), MAX_SQL_PARAMETERS):
+                part = query.where(pictures.c.number.in_(wanted[i : i + MAX_SQL_PARAMETERS]))
                 found += [
-                    Owner(number, picture, person, np.frombuffer(vector, "<f4"))
+                    EnrolledPicture(number, picture, person, np.frombuffer(vector, "<f4"))
                     for number, picture, person, vector in connection.execute(part)
                 ]
         return found
 
 
-def number_of(connection: Connection, person: str) -> int:
-    """Number of a person.
+def person_number(connection: Connection, person: str) -> int:
+    """Return the number of a person.
 
     Raises:
-        RequestError: nobody of that id is enrolled.
+        RequestError: nobody is enrolled under that id.
     """
     number = connection.scalar(select(people.c.number).where(people.c.name == person))
     if number is None:
-        raise RequestError("unknown-person", f"nobody is enrolled as {person!r}.")
+        raise RequestError(
+            "unknown-person", f"nobody is enrolled as {person!r}; /v1/faces/people lists everybody."
+        )
     return int(number)
 
 
