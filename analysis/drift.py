@@ -16,8 +16,8 @@ from analysis.inputs import Pictures
 from analysis.options import Asked, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
-from artifacts.drift_distances import Distance, distances, moved_by_dimension
-from artifacts.reference import SIDE_BINS, SMALLEST_SIDE, Floats, Moments, Reference, Sums
+from artifacts.drift_distances import Distance, distances, feature_distances
+from artifacts.reference import SIDE_BINS, MIN_SIDE, Floats, Moments, Reference, Sums
 from serving.client.chunks import Source, source_size
 from serving.client.predictor import Predictor
 from serving.schemas import ModelInfo
@@ -82,7 +82,7 @@ def of_last_answers(predictor: Predictor, info: ModelInfo) -> Compared:
 def histograms(compared: Compared) -> list[dict[str, Any]]:
     """The table of bins: share of the pictures, by side (px) and by confidence."""
     then, now = compared.reference.moments, compared.moments
-    sides = SMALLEST_SIDE * 2.0 ** ((np.arange(SIDE_BINS + 1) - 0.5) / 2)
+    sides = MIN_SIDE * 2.0 ** ((np.arange(SIDE_BINS + 1) - 0.5) / 2)
     rows = _bins("sides", sides, then.sides, now.sides)
     if compared.reference.edges:
         edges = np.array([0.0, *compared.reference.edges, 1.0])
@@ -93,7 +93,7 @@ def histograms(compared: Compared) -> list[dict[str, Any]]:
 def features(compared: Compared) -> list[dict[str, Any]]:
     """The table of dimensions, the one that moved most first."""
     then, now = compared.reference.moments, compared.moments
-    parts = moved_by_dimension(then, now)
+    parts = feature_distances(then, now)
     return [
         {
             "dimension": int(i),

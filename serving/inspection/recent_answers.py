@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.drift_distances import LEAST_ANSWERS, distances
+from artifacts.drift_distances import MIN_ANSWERS, distances
 from artifacts.reference import Reference, Sums, answer_outputs, read_outputs
 from artifacts.runtime import Outputs
 from serving.inference.models import Models, ServedModel
@@ -127,7 +127,7 @@ class Windows:
             # where its worker is writing just now, some answers may be half in
             values += _ring(file, sums)[:, 1:].sum(axis=0)
         moments = sums.moments(values)
-        if moments.pictures < LEAST_ANSWERS:
+        if moments.pictures < MIN_ANSWERS:
             return no_answers(model, moments.pictures)
         return Drift(
             model=model.stamp,
@@ -149,7 +149,7 @@ class Windows:
 def no_answers(model: ServedModel, answers: int = 0) -> Drift:
     """What is said of a model without reference, or with fewer answers than a distance needs."""
     reference = model.reference
-    few = f"{answers} answers so far; {LEAST_ANSWERS} are needed."
+    few = f"{answers} answers so far; {MIN_ANSWERS} are needed."
     none = "the artifact has no reference; `python -m training reference NAME` measures it."
     return Drift(
         model=model.stamp,
