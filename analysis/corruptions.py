@@ -162,8 +162,9 @@ def worst(points: Sequence[Point]) -> str:
     """Describe the change with the lowest accuracy."""
     first, lowest = points[0], min(points, key=lambda point: point.accuracy)
     return (
-        f"accuracy {first.accuracy:.4f} for {_name(first)}; the lowest is {lowest.accuracy:.4f} for "
-        f"{_name(lowest)}, where the mean probability is {lowest.confidence:.4f}"
+        f"accuracy {first.accuracy:.4f} for {_name(first)}; the lowest is "
+        f"{lowest.accuracy:.4f} for {_name(lowest)}, where the mean probability is "
+        f"{lowest.confidence:.4f}"
     )
 
 
