@@ -1,12 +1,12 @@
-"""Looks into served models: how sparse their layers are, which pictures they hold alike.
+"""Analyses of served models, such as the sparsity of layers and the similarity of pictures.
 
-Every number comes through `serving.client`, from a running server or from the artifact opened in
-process, so what is shown is what is served. One module per analysis: it measures, draws, and
-holds its command. Never imports torch.
+Every number comes through `serving.client`, from a running server or from an artifact opened in
+this process, so that the analyses show what is served. Each analysis is a module that measures,
+draws, and defines its command. This package never imports torch.
 """
 
 import os
 
-# t-SNE's threads meet thousands of times; spinning while they wait makes it twenty times slower
-# beside any other busy process. Read once, when the library is loaded.
+# The threads of t-SNE synchronise thousands of times. If they spin while they wait, t-SNE is twenty
+# times slower beside another busy process. OpenMP reads the variable once, when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

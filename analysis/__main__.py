@@ -1,4 +1,4 @@
-"""`python -m analysis`: looks into served models."""
+"""`python -m analysis`: analyses served models."""
 
 import click
 
@@ -24,15 +24,15 @@ from artifacts.commands import run_command
 
 @click.group(context_settings={"max_content_width": 100})
 def main() -> None:
-    """Look into served models: a report of each analysis as PNG, CSV and JSON.
+    """Analyse served models. Each analysis writes a report as PNG, CSV and JSON.
 
-    The pictures come from --images or --dataset, the answers from a running server (--url) or from
-    the artifact opened in this process; the numbers are the same.
+    The pictures come from --images or --dataset. The answers come from a running server (--url) or
+    from the artifact, which is opened in this process; the numbers are the same.
 
     \b
     python -m analysis sparsity --model cifar10-gap --dataset cifar10:test --limit 1000
     python -m analysis map --model cifar10-gap --images my/pictures --url http://127.0.0.1:3000
-    """  # noqa: D301  \b is click's mark for lines that keep their breaks
+    """  # noqa: D301  \b tells click to keep the line breaks of a paragraph
 
 
 for command in (

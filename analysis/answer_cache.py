@@ -1,4 +1,4 @@
-"""Answers kept on disk: no model is asked the same about the same pictures twice."""
+"""A cache of answers on disk, so that no question about the same pictures is asked twice."""
 
 import hashlib
 import io
@@ -19,16 +19,16 @@ from serving.schemas import Classification, Drift, Inspection, ModelInfo
 Answer = TypeVar("Answer")
 
 
-class Kept:
-    """A predictor that keeps its answers, a file for each question.
+class CachingPredictor:
+    """A predictor that caches the answers of another one in files, one for each question.
 
-    A file is named by a hash of the model, the question and the content of the pictures: what
-    changes is asked anew. Several analyses of one model share a folder, and one that was
-    interrupted goes on behind the last answer.
+    The name of a file is a hash of the model, the question and the content of the pictures, so that
+    a change to any of them leads to a new question. Several analyses of a model can share a folder,
+    and an interrupted analysis continues after the last answer.
 
     Args:
-        predictor: what is asked.
-        folder: made where missing; it may be deleted at any time.
+        predictor: the predictor to ask.
+        folder: created if it is missing; it may be deleted at any time.
     """
 
     def __init__(self, predictor: Predictor, folder: Path) -> None:
@@ -37,16 +37,16 @@ class Kept:
         self._models: dict[str, str] = {}
 
     def models(self) -> list[ModelInfo]:
-        """As `Predictor.models`."""
+        """See `Predictor.models`."""
         return self._predictor.models()
 
     def model_info(self, name: str) -> ModelInfo:
-        """As `Predictor.model_info`."""
+        """See `Predictor.model_info`."""
         return self._predictor.model_info(name)
 
     def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
-        """As `Predictor.classify`."""
-        return self._once(
+        """See `Predictor.classify`."""
+        return self._cached(
             name,
             f"classify?top={top}",
             pictures,
@@ -55,8 +55,8 @@ class Kept:
         )
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:
-        """As `Predictor.features`."""
-        return self._once(
+        """See `Predictor.features`."""
+        return self._cached(
             name,
             "features",
             pictures,
@@ -65,8 +65,8 @@ class Kept:
         )
 
     def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
-        """As `Predictor.inspect`."""
-        return self._once(
+        """See `Predictor.inspect`."""
+        return self._cached(
             name,
             "inspect",
             pictures,
@@ -75,14 +75,14 @@ class Kept:
         )
 
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
-        """As `Predictor.feature_map`; not kept, for it is large and asked for once."""
+        """See `Predictor.feature_map`. The answer is not cached: it is large and needed once."""
         return self._predictor.feature_map(name, picture, layer)
 
     def drift(self, name: str) -> Drift:
-        """As `Predictor.drift`; not kept, for it changes with every answer."""
+        """See `Predictor.drift`. The answer is not cached, because every request changes it."""
         return self._predictor.drift(name)
 
-    def _once(
+    def _cached(
         self,
         name: str,
         question: str,
@@ -90,7 +90,7 @@ class Kept:
         ask: Callable[[], Answer],
         form: tuple[Callable[[Answer], bytes], Callable[[bytes], Answer]],
     ) -> Answer:
-        """The answer that is kept, or a new one; `form` writes and reads it."""
+        """Return the cached answer, or ask and cache; `form` serializes and parses the answer."""
         write, read = form
         if name not in self._models:
             self._models[name] = _identity(self.model_info(name))
@@ -99,13 +99,13 @@ class Kept:
             return _load(path, read)
         answer = ask()
         if _identity(self.model_info(name)) != self._models[name]:
-            raise ServerError(f"model {name!r} was exchanged meanwhile; start the analysis again.")
+            raise ServerError(f"model {name!r} was replaced meanwhile; start the analysis again.")
         _store(path, write(answer))
         return answer
 
 
 def _identity(info: ModelInfo) -> str:
-    """All that its answers depend on."""
+    """Return everything of a model that its answers depend on."""
     return f"{info.hash} {info.temperature} {info.input} {info.classes}"
 
 
@@ -138,11 +138,11 @@ def _load(path: Path, read: Callable[[bytes], Answer]) -> Answer:
         return read(zlib.decompress(path.read_bytes()))
     except (OSError, zlib.error, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise VitrineError(f"{path}: not an answer that was kept ({reason}); delete it.") from None
+        raise VitrineError(f"{path}: not a cached answer ({reason}); delete the file.") from None
 
 
 def _store(path: Path, content: bytes) -> None:
-    """Whole or not at all, whenever the process ends."""
+    """Write a file atomically, so that an interrupted process leaves no incomplete answer."""
     unfinished = path.with_suffix(f".{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,5 +150,5 @@ def _store(path: Path, content: bytes) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise VitrineError(
-            f"{path.parent}: answers cannot be kept there ({error}); choose another folder."
+            f"{path.parent}: answers cannot be cached there ({error}); choose another --answers."
         ) from None

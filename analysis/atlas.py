@@ -1,4 +1,4 @@
-"""Writes an atlas into an artifact, so that a server can show a picture's neighbours and place."""
+"""Writes an atlas into an artifact, with which a server shows a picture's neighbours on a map."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis import answers
 from analysis.answers import Floats
-from analysis.options import Asked, dataset_option, images_option, model_option
+from analysis.options import CommonOptions, dataset_option, images_option, model_option
 from analysis.output import report_skipped
 from analysis.tsne_map.tsne import Vectors, embed, measure, usual_perplexity
 from artifacts import Artifact
@@ -16,10 +16,10 @@ from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet
 
 
 def unit_square(points: Floats) -> Vectors:
-    """Points N x 2 shifted and scaled into 0..1, alike in both directions, y turned downwards."""
+    """Shift and scale N x 2 points into 0..1, equally in both directions, with y pointing down."""
     low, extent = points.min(axis=0), float(np.ptp(points, axis=0).max()) or 1.0
     placed = ((points - low) / extent).astype(np.float32)
-    placed += (1 - placed.max(axis=0)) / 2  # the narrower direction in the middle
+    placed += (1 - placed.max(axis=0)) / 2  # centres the narrower direction
     placed[:, 1] = 1 - placed[:, 1]
     square: Vectors = np.clip(placed, 0, 1)
     return square
@@ -34,14 +34,14 @@ def unit_square(points: Floats) -> Vectors:
     type=click.IntRange(4, 2000),
     default=400,
     show_default=True,
-    help="Pictures, drawn evenly.",
+    help="Number of pictures, evenly spaced over the set.",
 )
 @click.option(
     "--side",
     type=click.IntRange(16, 128),
     default=32,
     show_default=True,
-    help="Of a picture on the sheet, px.",
+    help="Width and height of a picture on the sheet in pixels.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same map.")
 def command(
@@ -49,12 +49,12 @@ def command(
 ) -> None:
     """Give a model an atlas: pictures among which a server finds the neighbours of new ones.
 
-    The artifact is written anew with the pictures, small, with their features and their places on
-    a map by t-SNE; its graph and its hash stay. Take pictures that the model did not learn from,
-    and that may be handed on: whoever can reach the server can see them.
+    Thumbnails of the pictures, their features and their positions on a t-SNE map are added to the
+    artifact; its graph and its hash do not change. Use pictures that the model was not trained on
+    and that may be published: everyone who can reach the server can see them.
     """
-    asked = Asked(images, dataset, limit, url=None, out=None, answers=None)
-    predictor, pictures = asked.predictor(), asked.pictures()
+    options = CommonOptions(images, dataset, limit, url=None, out=None, answers=None)
+    predictor, pictures = options.predictor(), options.pictures()
     info = predictor.model_info(model)
     vectors = answers.features(predictor, info, pictures)
     predicted = [""] * len(vectors.indices)
@@ -80,4 +80,5 @@ def command(
     saved = artifact.rewrite(artifact.manifest, files)
     for name, value in measure(vectors.vectors, points, pictures.labels[indices]).items():
         click.echo(f"{name}: {value:.4f}")
-    click.echo(f"{saved.path}: {len(files[ATLAS_FILE]) + len(files[SHEET_FILE]):,} bytes more")
+    size = len(files[ATLAS_FILE]) + len(files[SHEET_FILE])
+    click.echo(f"{saved.path}: the atlas takes {size:,} bytes")

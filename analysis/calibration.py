@@ -1,4 +1,4 @@
-"""Whether a probability of 0.8 is right in 8 of 10: reliability, before and after temperature."""
+"""Calibration of a classifier: its reliability before and after temperature scaling."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,9 @@ import click
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.answers import Classified, Floats, Ints, classify, uncalibrated
+from analysis.answers import Floats, Ints, Predictions, classify, uncalibrated
 from analysis.figures import COLOURS, new_figure
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 
 BINS = 15
@@ -17,21 +17,24 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Reliability:
-    """Pictures in bins of equal width of the probability of the predicted class."""
+    """Statistics of pictures in bins of equal width of the confidence.
+
+    The confidence is the probability of the predicted class.
+    """
 
     name: str
     pictures: Ints
     """BINS counts; the bin of confidence c in 0..1 is ceil(c * BINS) - 1."""
     confidence: Floats
-    """BINS means of the probability; NaN in an empty bin."""
+    """BINS means of the confidence; NaN in an empty bin."""
     accuracy: Floats
     """BINS shares of right answers; NaN in an empty bin."""
     ece: float
-    """Expected calibration error (Guo et al. 2017): mean distance of both, by pictures."""
+    """Expected calibration error (Guo et al. 2017): the mean difference of both over pictures."""
     nll: float
     """Mean negative log probability of the true class, nats."""
     brier: float
-    """Mean squared distance to the one-hot truth, summed over classes (Brier 1950)."""
+    """Mean squared distance to the one-hot label, summed over classes (Brier 1950)."""
 
 
 def reliability(name: str, probabilities: Floats, labels: Ints) -> Reliability:
@@ -57,8 +60,8 @@ def reliability(name: str, probabilities: Floats, labels: Ints) -> Reliability:
     )
 
 
-def both(answers: Classified, temperature: float) -> list[Reliability]:
-    """Calibration as served, and as it was before the temperature."""
+def before_and_after(answers: Predictions, temperature: float) -> list[Reliability]:
+    """Measure the calibration before temperature scaling, and as served."""
     before = uncalibrated(answers.probabilities, temperature)
     return [
         reliability("before temperature", before, answers.labels),
@@ -69,7 +72,7 @@ def both(answers: Classified, temperature: float) -> list[Reliability]:
 
 
 def rows(measured: list[Reliability], *, synthetic: bool) -> list[dict[str, Any]]:
-    """The table: one row per bin of each."""
+    """Return the table, with a row per measurement and bin."""
     edges = np.linspace(0, 1, BINS + 1)
     return [
         {
@@ -87,7 +90,7 @@ def rows(measured: list[Reliability], *, synthetic: bool) -> list[dict[str, Any]
 
 
 def findings(measured: list[Reliability]) -> list[str]:
-    """The three figures of each, in words."""
+    """Describe the three figures of each measurement."""
     return [
         f"{each.name}: expected calibration error {each.ece:.4f} ({BINS} bins), "
         f"negative log likelihood {each.nll:.4f}, Brier score {each.brier:.4f}"
@@ -96,7 +99,7 @@ def findings(measured: list[Reliability]) -> list[str]:
 
 
 def draw(measured: list[Reliability], heading: str, footer: str) -> Figure:
-    """Reliability diagram above, number of pictures by confidence below."""
+    """Draw a reliability diagram above the number of pictures by confidence."""
     figure = new_figure(heading, footer, width=8, height=8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="perfectly calibrated")
@@ -115,21 +118,21 @@ def draw(measured: list[Reliability], heading: str, footer: str) -> Figure:
 @click.command("calibration")
 @model_option
 @common_options
-def command(model: str, asked: Asked) -> None:
-    """Whether probabilities hold, before and after temperature.
+def command(model: str, options: CommonOptions) -> None:
+    """Measure how well probabilities are calibrated, before and after temperature scaling.
 
     Writes calibration.png (reliability diagram), calibration.csv (a row per bin) and
     calibration.json (expected calibration error, negative log likelihood, Brier score).
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures()
+    pictures = options.pictures()
     answers = classify(predictor, info, pictures)
     report_skipped(pictures)
-    measured = both(answers, info.temperature)
+    measured = before_and_after(answers, info.temperature)
     heading = title("Calibration", [info], pictures)
     write_report(
-        asked.folder("calibration", (model,)),
+        options.folder("calibration", (model,)),
         "calibration",
         {"calibration": rows(measured, synthetic=info.synthetic or pictures.synthetic)},
         {"calibration": draw(measured, heading, this_command())},

@@ -1,4 +1,4 @@
-"""Two models on the same pictures: agreement, who is right where, and whether that is chance."""
+"""Compares two models on the same pictures: agreement, accuracy, and statistical significance."""
 
 import time
 from collections.abc import Sequence
@@ -10,31 +10,34 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from analysis.answers import Classified, classify
+from analysis.answers import Predictions, classify
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options
+from analysis.options import CommonOptions, common_options
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import DataError, VitrineError
 from serving.schemas import ModelInfo
 
-MOST_BARS = 20
+MAX_BARS = 20
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Counts of pictures by who is right, and what follows."""
+    """Numbers of pictures that each model classifies correctly, and McNemar's test of them."""
 
     both: int
+    """Both models are right."""
     first: int
     """Only the first model is right."""
     second: int
+    """Only the second model is right."""
     neither: int
+    """Neither model is right."""
     agree: int
-    """Pictures that both give the same class, right or wrong."""
+    """Both models predict the same class, right or wrong."""
     p_value: float
-    """Of the exact McNemar test (1947): chance of a split of first and second at least as uneven
-    were the models equally good."""
+    """Of the exact McNemar test (1947): the probability that `first` and `second` differ at least
+    this much if both models are equally accurate."""
 
     @property
     def pictures(self) -> int:
@@ -42,7 +45,7 @@ class Comparison:
         return self.both + self.first + self.second + self.neither
 
 
-def compare(first: Classified, second: Classified) -> Comparison:
+def compare(first: Predictions, second: Predictions) -> Comparison:
     """Compare two models' answers to the same pictures."""
     a, b = first.right, second.right
     only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
@@ -58,7 +61,7 @@ def compare(first: Classified, second: Classified) -> Comparison:
 
 
 def findings(found: Comparison, infos: Sequence[ModelInfo], speeds: Sequence[float]) -> list[str]:
-    """The comparison in words; `speeds` are 0 where answers were kept from an earlier run."""
+    """Describe the comparison; `speeds` are pictures per second, or 0 if answers were cached."""
     one, two = (info.name for info in infos)
     total = found.pictures
     lines = [
@@ -69,16 +72,16 @@ def findings(found: Comparison, infos: Sequence[ModelInfo], speeds: Sequence[flo
         f"test gives p = {found.p_value:.3g}",
     ]
     for info, speed in zip(infos, speeds, strict=True):
-        weights = f"{info.parameters.total:,} weights" if info.parameters else "weights not known"
+        weights = f"{info.parameters.total:,} weights" if info.parameters else "size unknown"
         pace = f"{speed:.0f} pictures/s in this run, " if speed else ""
         lines.append(f"{info.name}: {pace}{weights}")
     return lines
 
 
 def rows(
-    answers: tuple[Classified, Classified], infos: Sequence[ModelInfo], pictures: Pictures
+    answers: tuple[Predictions, Predictions], infos: Sequence[ModelInfo], pictures: Pictures
 ) -> list[dict[str, Any]]:
-    """The table: one row per picture on which the models differ; both in the first's classes."""
+    """Return the table, with a row per picture on which the models disagree."""
     one, two = answers
     differ = np.flatnonzero(one.predicted != two.predicted)
     synthetic = pictures.synthetic or any(info.synthetic for info in infos)
@@ -97,17 +100,17 @@ def rows(
 
 
 def draw(
-    answers: tuple[Classified, Classified],
+    answers: tuple[Predictions, Predictions],
     infos: Sequence[ModelInfo],
     heading: str,
     footer: str,
 ) -> Figure:
-    """Accuracy of each class by both models; the classes that differ most where there are many."""
+    """Draw the accuracy of both models by class, limited to the classes that differ most."""
     classes = infos[0].classes
     shares = np.array(
         [[_share(each.right[each.labels == c]) for c in range(len(classes))] for each in answers]
     )  # (2, C)
-    order = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:MOST_BARS]
+    order = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:MAX_BARS]
     figure = new_figure(heading, footer, width=9, height=1.8 + 0.4 * len(order))
     axes = figure.add_subplot(xlabel="accuracy (%)", xlim=(0, 100))
     for place, (info, line) in enumerate(zip(infos, shares, strict=True)):
@@ -127,35 +130,42 @@ def _share(right: Any) -> float:
 
 @click.command("compare")
 @click.option(
-    "--model", "models", required=True, multiple=True, metavar="NAME", help="Give it twice."
+    "--model",
+    "models",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="Model to compare; give this option twice.",
 )
 @common_options
-def command(models: tuple[str, ...], asked: Asked) -> None:
-    """Two models on the same pictures.
+def command(models: tuple[str, ...], options: CommonOptions) -> None:
+    """Compare two models on the same pictures.
 
-    Writes compare.png (accuracy by class), compare.csv (the pictures they differ on) and
-    compare.json (agreement, who is right where, McNemar's test, speed and size).
+    Writes compare.png (accuracy by class), compare.csv (the pictures on which they disagree) and
+    compare.json (agreement, accuracy, McNemar's test, speed and size).
     """
     if len(set(models)) != 2:  # noqa: PLR2004
         raise click.UsageError("give --model twice, with two different names.")
-    predictor = asked.predictor()
+    predictor = options.predictor()
     infos = [predictor.model_info(name) for name in models]
     if set(infos[0].classes) != set(infos[1].classes):
-        raise VitrineError(f"{models[0]} and {models[1]} do not know the same classes.")
-    pictures = asked.pictures()
+        raise VitrineError(
+            f"{models[0]} and {models[1]} have different classes; choose models with the same ones."
+        )
+    pictures = options.pictures()
     speeds, answered = [], []
     for info in infos:
         start = time.perf_counter()
         answered.append(classify(predictor, info, pictures))
         seconds = time.perf_counter() - start
-        speeds.append(0.0 if asked.answers else len(answered[-1].indices) / seconds)
+        speeds.append(0.0 if options.answers else len(answered[-1].indices) / seconds)
     report_skipped(pictures)
     if len(pictures.skipped) == len(pictures):
         raise DataError(f"{pictures.source}: no picture is accepted by both models.")
     answers = _on_common(answered[0], answered[1], infos)
     heading = title("Accuracy by class", infos, pictures)
     write_report(
-        asked.folder("compare", models),
+        options.folder("compare", models),
         "compare",
         {"compare": rows(answers, infos, pictures)},
         {"compare": draw(answers, infos, heading, this_command())},
@@ -165,12 +175,12 @@ def command(models: tuple[str, ...], asked: Asked) -> None:
 
 
 def _on_common(
-    first: Classified, second: Classified, infos: Sequence[ModelInfo]
-) -> tuple[Classified, Classified]:
-    """Both models' answers to the pictures that both accepted, in the first one's classes."""
+    first: Predictions, second: Predictions, infos: Sequence[ModelInfo]
+) -> tuple[Predictions, Predictions]:
+    """Return the answers to the pictures that both accepted, in the first model's class order."""
     _, a, b = np.intersect1d(first.indices, second.indices, return_indices=True)
     columns = [infos[1].classes.index(name) for name in infos[0].classes]
     return (
-        Classified(first.indices[a], first.probabilities[a], first.labels[a]),
-        Classified(second.indices[b], second.probabilities[b][:, columns], first.labels[a]),
+        Predictions(first.indices[a], first.probabilities[a], first.labels[a]),
+        Predictions(second.indices[b], second.probabilities[b][:, columns], first.labels[a]),
     )

@@ -1,4 +1,4 @@
-"""Which classes a model takes for which: counts, rates, and the pictures behind them."""
+"""The confusion matrix of a model as counts and rates, with examples of its mistakes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,21 +11,21 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from analysis.answers import Classified, Floats, Ints, classify
+from analysis.answers import Floats, Ints, Predictions, classify
 from analysis.figures import new_figure
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
 
 NAMED_PAIRS = 10
 SHOWN_PAIRS = 5
 SHOWN_PICTURES = 8
-MOST_WRITTEN_CLASSES = 20
+MAX_WRITTEN_CLASSES = 20
 
 
-def count(answers: Classified, classes: int) -> Ints:
-    """Confusion matrix C x C: pictures of class (row) taken for class (column)."""
+def count(answers: Predictions, classes: int) -> Ints:
+    """Return the confusion matrix C x C: numbers of pictures by true (row) and predicted class."""
     matrix: Ints = confusion_matrix(
         answers.labels, answers.predicted, labels=np.arange(classes)
     ).astype(np.int64)
@@ -33,18 +33,18 @@ def count(answers: Classified, classes: int) -> Ints:
 
 
 def rates(counts: Ints) -> Floats:
-    """Each row as shares of its pictures; zeros for a class without pictures."""
+    """Return each row as shares of its sum; zeros for a class without pictures."""
     totals = counts.sum(axis=1, keepdims=True)
     shares: Floats = counts / np.maximum(totals, 1)
     return shares
 
 
 def similarity_order(counts: Ints) -> Ints:
-    """Order of the classes that puts those taken for each other side by side.
+    """Return an order of the classes in which those that are often confused are adjacent.
 
-    Average-linkage clustering with optimal leaf ordering (Bar-Joseph et al. 2001).
+    The method is average-linkage clustering with optimal leaf ordering (Bar-Joseph et al. 2001).
     """
-    if len(counts) < 3:  # noqa: PLR2004  nothing to order
+    if len(counts) < 3:  # noqa: PLR2004  there is nothing to order
         return np.arange(len(counts))
     shares = rates(counts)
     distances = 1 - (shares + shares.T) / 2
@@ -56,7 +56,7 @@ def similarity_order(counts: Ints) -> Ints:
 
 
 def confused_pairs(counts: Ints) -> list[tuple[int, int]]:
-    """Pairs (true, taken for) that happen, the most frequent rate first."""
+    """Return the pairs (true class, predicted class) that occur, with the highest rate first."""
     shares = rates(counts)
     np.fill_diagonal(shares, 0)
     places = np.argsort(-shares, axis=None, kind="stable")[: np.count_nonzero(shares)]
@@ -64,9 +64,9 @@ def confused_pairs(counts: Ints) -> list[tuple[int, int]]:
 
 
 def class_rows(
-    answers: Classified, counts: Ints, classes: Sequence[str], *, synthetic: bool
+    answers: Predictions, counts: Ints, classes: Sequence[str], *, synthetic: bool
 ) -> list[dict[str, Any]]:
-    """The table: precision, recall and F1 of each class, and what it is most taken for."""
+    """Return the table: precision, recall and F1 of each class, and its most common confusion."""
     precision, recall, f1, support = precision_recall_fscore_support(
         answers.labels, answers.predicted, labels=np.arange(len(classes)), zero_division=0.0
     )
@@ -88,71 +88,71 @@ def class_rows(
 
 
 def findings(counts: Ints, classes: Sequence[str]) -> list[str]:
-    """Accuracy, and the most confused pairs both ways, in words."""
+    """Describe the accuracy, and the most confused pairs in both directions."""
     total, right = int(counts.sum()), int(np.trace(counts))
     lines = [f"accuracy {right / total:.4f}: {right:,} of {total:,} pictures"]
-    told: set[frozenset[int]] = set()
-    for true, taken in confused_pairs(counts):
-        if frozenset((true, taken)) in told:
+    named: set[frozenset[int]] = set()
+    for true, predicted in confused_pairs(counts):
+        if frozenset((true, predicted)) in named:
             continue
-        told.add(frozenset((true, taken)))
+        named.add(frozenset((true, predicted)))
         lines.append(
-            f"{classes[true]} is taken for {classes[taken]} {counts[true, taken]} times "
-            f"of {counts[true].sum()}, {classes[taken]} for {classes[true]} "
-            f"{counts[taken, true]} times of {counts[taken].sum()}"
+            f"{classes[true]} is taken for {classes[predicted]} in {counts[true, predicted]} of "
+            f"{counts[true].sum()} pictures, {classes[predicted]} for {classes[true]} in "
+            f"{counts[predicted, true]} of {counts[predicted].sum()}"
         )
-        if len(told) == NAMED_PAIRS:
+        if len(named) == NAMED_PAIRS:
             break
     return lines
 
 
 def draw(counts: Ints, classes: Sequence[str], heading: str, footer: str) -> Figure:
-    """The matrix as rates, ordered by similarity, with counts where they can be read."""
+    """Draw the matrix as rates, ordered by similarity, with counts if there are few classes."""
     order = similarity_order(counts)
     shown, names = rates(counts)[np.ix_(order, order)], [classes[i] for i in order]
     figure = new_figure(heading, footer, width=9, height=8)
-    axes = figure.add_subplot(xlabel="taken for", ylabel="class")
+    axes = figure.add_subplot(xlabel="predicted class", ylabel="true class")
     image = axes.imshow(100 * shown, cmap="cividis", vmin=0, vmax=100)
     figure.colorbar(image, label="share of the class (%)", shrink=0.8)
-    if len(names) > MOST_WRITTEN_CLASSES:
+    if len(names) > MAX_WRITTEN_CLASSES:
         axes.set(xticks=[], yticks=[])
         return figure
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     for (row, column), share in np.ndenumerate(shown):
-        colour = "black" if share > 0.5 else "white"  # noqa: PLR2004  of the colour map
+        colour = "black" if share > 0.5 else "white"  # noqa: PLR2004  for contrast with the map
         number = counts[order[row], order[column]]
         axes.text(column, row, f"{number}", ha="center", va="center", color=colour, fontsize=8)
     return figure
 
 
 def draw_pairs(
-    answers: Classified, counts: Ints, classes: Sequence[str], pictures: Pictures, heading: str
+    answers: Predictions, counts: Ints, classes: Sequence[str], pictures: Pictures, heading: str
 ) -> Figure | None:
-    """The most confused pairs, each with its most confident mistakes; None without mistakes."""
+    """Draw the most confident mistakes of the most confused pairs; None without mistakes."""
     lines: list[tuple[str, list[tuple[int, str]]]] = []
-    for true, taken in confused_pairs(counts)[:SHOWN_PAIRS]:
-        wrong = np.flatnonzero((answers.labels == true) & (answers.predicted == taken))
-        confidence = answers.probabilities[wrong, taken]
+    for true, predicted in confused_pairs(counts)[:SHOWN_PAIRS]:
+        wrong = np.flatnonzero((answers.labels == true) & (answers.predicted == predicted))
+        confidence = answers.probabilities[wrong, predicted]
         best = wrong[np.argsort(-confidence, kind="stable")][:SHOWN_PICTURES]
-        cells = [(answers.indices[i], f"{answers.probabilities[i, taken]:.2f}") for i in best]
-        lines.append((f"{classes[true]}\ntaken for\n{classes[taken]}", cells))
+        cells = [(answers.indices[i], f"{answers.probabilities[i, predicted]:.2f}") for i in best]
+        lines.append((f"{classes[true]}\ntaken for\n{classes[predicted]}", cells))
     return draw_sheet(lines, pictures, heading, this_command()) if lines else None
 
 
 @click.command("confusion")
 @model_option
 @common_options
-def command(model: str, asked: Asked) -> None:
-    """Which classes are taken for which.
+def command(model: str, options: CommonOptions) -> None:
+    """Show which classes are confused.
 
-    Writes confusion.png (rates, counts, classes ordered by similarity), pairs.png (the most
+    Writes confusion.png (rates and counts, with classes ordered by similarity), pairs.png (the most
     confused pairs with their most confident mistakes), confusion.csv (precision, recall and F1 by
     class), matrix.csv (counts) and confusion.json (findings, model, data).
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures()
+    pictures = options.pictures()
     answers = classify(predictor, info, pictures)
     report_skipped(pictures)
     counts = count(answers, len(info.classes))
@@ -165,7 +165,7 @@ def command(model: str, asked: Asked) -> None:
         figures["pairs"] = sheet
     synthetic = info.synthetic or pictures.synthetic
     write_report(
-        asked.folder("confusion", (model,)),
+        options.folder("confusion", (model,)),
         "confusion",
         {
             "confusion": class_rows(answers, counts, info.classes, synthetic=synthetic),

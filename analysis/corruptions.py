@@ -1,4 +1,4 @@
-"""Accuracy and confidence under change: other sizes and shapes, and five kinds of damage."""
+"""Accuracy and confidence on changed pictures: other sizes and shapes, and five corruptions."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from analysis.answers import classify
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import InputPolicy
 from artifacts.datasets.base import Picture
@@ -23,27 +23,29 @@ from serving.schemas import ModelInfo
 
 Change = Callable[[Picture], Picture]
 SCALES = (0.625, 0.75, 0.875, 1, 1.25, 1.5, 2, 3, 4, 7)
+"""Sides of the square pictures, relative to the side that the model is shown."""
 OBLONG = 0.625
-UNKNOWN_SIDE = 32
-"""Side asked about first of a model that takes any as it is."""
+"""Ratio of the shorter to the longer side of the oblong pictures."""
+DEFAULT_SIDE = 32
+"""Side in pixels to which the scales refer for models that take pictures of any size unchanged."""
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def resize(width: int, height: int, picture: Picture) -> Picture:
-    """Rescale to a size in px, aspect ratio not kept (bicubic)."""
+    """Resize to a size in pixels (bicubic), without keeping the aspect ratio."""
     size = (width, height)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def noise(severity: int, picture: Picture) -> Picture:
-    """Add Gaussian noise of standard deviation 8 to 40 of 255; the same for the same picture."""
+    """Add Gaussian noise of standard deviation 8 to 40 of 255, seeded by the picture."""
     random = np.random.default_rng(int(picture.sum(dtype=np.int64)))
     noisy = picture + random.normal(0, 8 * severity, picture.shape)
     return noisy.clip(0, 255).round().astype(np.uint8)
 
 
 def blur(severity: int, picture: Picture) -> Picture:
-    """Blur by a Gaussian whose deviation is 1 % to 5 % of the shorter side."""
+    """Blur by a Gaussian with a standard deviation of 1 % to 5 % of the shorter side."""
     radius = 0.01 * severity * min(picture.shape[:2])
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))
 
@@ -57,19 +59,19 @@ def jpeg(severity: int, picture: Picture) -> Picture:
 
 
 def brighten(severity: int, picture: Picture) -> Picture:
-    """Multiply brightness by 1.2 to 2."""
+    """Multiply the brightness by 1.2 to 2."""
     image = ImageEnhance.Brightness(Image.fromarray(picture)).enhance(1 + 0.2 * severity)
     return np.asarray(image)
 
 
 def rotate(severity: int, picture: Picture) -> Picture:
-    """Rotate by 6 to 30 degrees; corners are filled with the mean colour."""
+    """Rotate by 6 to 30 degrees, and fill the corners with the mean colour."""
     fill = tuple(int(value) for value in picture.mean(axis=(0, 1)))
     image = Image.fromarray(picture).rotate(6 * severity, Image.Resampling.BICUBIC, fillcolor=fill)
     return np.asarray(image)
 
 
-DAMAGES: Mapping[str, Callable[[int, Picture], Picture]] = {
+CORRUPTIONS: Mapping[str, Callable[[int, Picture], Picture]] = {
     "noise": noise,
     "blur": blur,
     "jpeg": jpeg,
@@ -80,14 +82,15 @@ DAMAGES: Mapping[str, Callable[[int, Picture], Picture]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """What a model reaches under one change."""
+    """The accuracy and confidence of a model under one change."""
 
     change: str
     level: str
     pictures: int
     accuracy: float
     confidence: float
-    """Mean probability of the predicted class; above the accuracy, the model is over-confident."""
+    """Mean probability of the predicted class; if it exceeds the accuracy, the model is
+    over-confident."""
 
 
 def measure(
@@ -99,10 +102,10 @@ def measure(
     """Classify the pictures under each change.
 
     Args:
-        predictor: server or artifacts.
-        info: of the model.
-        pictures: with labels.
-        changes: (kind, level, what is done to a picture; None for nothing).
+        predictor: a server or the artifacts.
+        info: description of the model.
+        pictures: pictures with labels.
+        changes: (kind, level, function that changes a picture or None) of each change.
     """
     points = []
     for kind, level, change in changes:
@@ -120,12 +123,12 @@ def measure(
 
 
 def rows(points: Sequence[Point], *, synthetic: bool) -> list[dict[str, Any]]:
-    """The table: one row per change."""
+    """Return the table, with a row per change."""
     return [{**vars(point), "synthetic": synthetic} for point in points]
 
 
 def draw_sizes(points: Sequence[Point], heading: str, footer: str) -> Figure:
-    """Accuracy and confidence of each size, in the order given."""
+    """Draw the accuracy and confidence at each size, in the given order."""
     figure = new_figure(heading, footer, width=max(7, 1.5 + 0.7 * len(points)), height=5)
     axes = figure.add_subplot(ylim=(0, 100), ylabel="%", xlabel="width x height, px")
     x = np.arange(len(points))
@@ -139,12 +142,12 @@ def draw_sizes(points: Sequence[Point], heading: str, footer: str) -> Figure:
     return figure
 
 
-def draw_damages(points: Sequence[Point], heading: str, footer: str) -> Figure:
-    """Accuracy (line) and confidence (dashes) over severity, a panel for each damage."""
-    figure = new_figure(heading, footer, width=2.4 * len(DAMAGES), height=4)
-    panels = figure.subplots(1, len(DAMAGES), sharey=True)
+def draw_corruptions(points: Sequence[Point], heading: str, footer: str) -> Figure:
+    """Draw accuracy (solid) and confidence (dashed) over severity, with a panel per corruption."""
+    figure = new_figure(heading, footer, width=2.4 * len(CORRUPTIONS), height=4)
+    panels = figure.subplots(1, len(CORRUPTIONS), sharey=True)
     whole = points[0]
-    for axes, kind in zip(panels, DAMAGES, strict=True):
+    for axes, kind in zip(panels, CORRUPTIONS, strict=True):
         line = [whole, *(point for point in points if point.change == kind)]
         severity = range(len(line))
         axes.plot(severity, [100 * p.accuracy for p in line], "o-", color=COLOURS[0])
@@ -156,37 +159,41 @@ def draw_damages(points: Sequence[Point], heading: str, footer: str) -> Figure:
 
 
 def worst(points: Sequence[Point]) -> str:
-    """The change that costs most, in words."""
-    least = min(points, key=lambda point: point.accuracy)
+    """Describe the change with the lowest accuracy."""
+    first, lowest = points[0], min(points, key=lambda point: point.accuracy)
     return (
-        f"accuracy {points[0].accuracy:.4f} at first ({points[0].change} {points[0].level}); least "
-        f"{least.accuracy:.4f} ({least.change} {least.level}, where the mean probability is "
-        f"{least.confidence:.4f})"
+        f"accuracy {first.accuracy:.4f} for {_name(first)}; the lowest is "
+        f"{lowest.accuracy:.4f} for {_name(lowest)}, where the mean probability is "
+        f"{lowest.confidence:.4f}"
     )
 
 
+def _name(point: Point) -> str:
+    return "unchanged pictures" if point.change == "none" else f"{point.change} {point.level}"
+
+
 def sizes_around(policy: InputPolicy) -> list[tuple[int, int]]:
-    """Squares smaller and larger than what a model is shown, and two oblongs; (width, height)."""
+    """Return the sizes (width, height) to test: squares around the model's and two oblongs."""
     width, height = policy.target(policy.accepted_side[1], policy.accepted_side[1])
-    whole = policy.native_side is None and policy.fixed_size is None
-    side = UNKNOWN_SIDE if whole else max(width, height)
+    unchanged = policy.native_side is None and policy.fixed_size is None
+    side = DEFAULT_SIDE if unchanged else max(width, height)
     squares = [(round(scale * side),) * 2 for scale in SCALES]
     short = round(OBLONG * side)
-    least, most = policy.accepted_side
+    low, high = policy.accepted_side
     return [
         (w, h)
         for w, h in [*squares, (side, short), (short, side)]
-        if least <= min(w, h) and max(w, h) <= most
+        if low <= min(w, h) and max(w, h) <= high
     ]
 
 
 def parse_sizes(
     _: click.Context, __: click.Parameter, text: str | None
 ) -> list[tuple[int, int]] | None:
-    """WIDTHxHEIGHT,… in px.
+    """Parse WIDTHxHEIGHT,… in pixels.
 
     Raises:
-        BadParameter: not written so.
+        BadParameter: the text has another form.
     """
     if text is None:
         return None
@@ -197,7 +204,7 @@ def parse_sizes(
         sizes = []
     if not sizes or min(map(min, sizes)) < 1:
         raise click.BadParameter(
-            f"{text!r}: write WIDTHxHEIGHT, both 1 or more, as in 20x20,32x20."
+            f"{text!r}: expected WIDTHxHEIGHT, both at least 1, such as 20x20,32x20."
         )
     return sizes
 
@@ -209,21 +216,22 @@ def parse_sizes(
     "--sizes",
     callback=parse_sizes,
     metavar="WIDTHxHEIGHT,…",
-    help="In px. Otherwise 0.6 to 7 times the side that the model is shown, and two oblongs.",
+    help="Sizes in pixels. By default, squares of 0.6 to 7 times the side that the model is shown, "
+    "and two oblongs.",
 )
 def sizes_command(
     model: str,
-    asked: Asked,
+    options: CommonOptions,
     sizes: list[tuple[int, int]] | None,
 ) -> None:
-    """Accuracy and confidence over picture size and shape.
+    """Measure accuracy and confidence over picture size and shape.
 
-    Writes sizes.png, sizes.csv and sizes.json. All pictures are rescaled (bicubic) to each size
-    before they are asked about; what the model's input policy then does is part of the answer.
+    Writes sizes.png, sizes.csv and sizes.json. All pictures are resized (bicubic) to each size
+    before they are sent; the model's input policy then applies as usual.
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures()
+    pictures = options.pictures()
     changes: list[tuple[str, str, Change | None]] = [
         ("size", f"{width}x{height}", partial(resize, width, height))
         for width, height in sizes or sizes_around(info.input)
@@ -232,7 +240,7 @@ def sizes_command(
     report_skipped(pictures)
     heading = title("Accuracy over picture size", [info], pictures)
     write_report(
-        asked.folder("sizes", (model,)),
+        options.folder("sizes", (model,)),
         "sizes",
         {"sizes": rows(points, synthetic=info.synthetic or pictures.synthetic)},
         {"sizes": draw_sizes(points, heading, this_command())},
@@ -244,26 +252,26 @@ def sizes_command(
 @click.command("robustness")
 @model_option
 @common_options
-def robustness_command(model: str, asked: Asked) -> None:
-    """Accuracy under noise, blur, JPEG, brightness and rotation.
+def robustness_command(model: str, options: CommonOptions) -> None:
+    """Measure accuracy under noise, blur, JPEG compression, brightness and rotation.
 
-    Writes robustness.png, robustness.csv and robustness.json: the pictures as they are, then each
-    damage at five severities.
+    Writes robustness.png, robustness.csv and robustness.json, with the results for the unchanged
+    pictures and for each corruption at five severities.
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures()
+    pictures = options.pictures()
     changes: list[tuple[str, str, Change | None]] = [("none", "0", None)]
-    for kind, damage in DAMAGES.items():
-        changes += [(kind, str(severity), partial(damage, severity)) for severity in SEVERITIES]
+    for kind, corrupt in CORRUPTIONS.items():
+        changes += [(kind, str(severity), partial(corrupt, severity)) for severity in SEVERITIES]
     points = measure(predictor, info, pictures, changes)
     report_skipped(pictures)
-    heading = title("Accuracy under damage", [info], pictures)
+    heading = title("Accuracy under corruptions", [info], pictures)
     write_report(
-        asked.folder("robustness", (model,)),
+        options.folder("robustness", (model,)),
         "robustness",
         {"robustness": rows(points, synthetic=info.synthetic or pictures.synthetic)},
-        {"robustness": draw_damages(points, heading, this_command())},
+        {"robustness": draw_corruptions(points, heading, this_command())},
         record([info], pictures, {}),
         [worst(points)],
     )

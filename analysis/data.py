@@ -1,4 +1,4 @@
-"""What is wrong with data sets: duplicates, pictures that two share, uneven classes."""
+"""Finds problems of data sets: duplicates, pictures that two sets share, imbalanced classes."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -25,11 +25,12 @@ from analysis.sheet import draw_pictures
 from artifacts import DataError
 
 THUMBNAIL = 16
-"""Side of the squares that are compared, px."""
+"""Width and height of the thumbnails that are compared, in pixels."""
 LIKENESS = 0.97
+"""Default of the minimum correlation of two thumbnails that count as alike."""
 SEARCH_CHUNK = 4096
 SHOWN_PAIRS = 12
-MOST_BARS = 30
+MAX_BARS = 30
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Pair:
 
     first: int
     second: int
-    """Places among all pictures, the second after the first."""
+    """Indices of the two among the pictures of all sets; `first` is the smaller one."""
     likeness: float
     """Correlation of the thumbnails, -1..1."""
     exact: bool
@@ -46,9 +47,9 @@ class Pair:
 
 
 def thumbnails(pictures: Pictures) -> npt.NDArray[np.float32]:
-    """Small versions of all pictures, as unit vectors whose inner product is their correlation.
+    """Return thumbnails of all pictures as unit vectors, whose inner products are correlations.
 
-    Unreadable pictures become zeros and stand in `pictures.skipped`.
+    Unreadable pictures become zeros and are added to `pictures.skipped`.
 
     Returns:
         N x 3 THUMBNAIL².
@@ -72,17 +73,17 @@ def thumbnails(pictures: Pictures) -> npt.NDArray[np.float32]:
 
 
 def near_pairs(vectors: npt.NDArray[np.float32], likeness: float) -> list[tuple[int, int, float]]:
-    """All pairs of vectors whose inner product is above `likeness`, exactly searched.
+    """Find all pairs of vectors whose inner product is above `likeness` by an exact search.
 
     Returns:
-        (first, second, inner product), first < second, the most alike first.
+        (first, second, inner product) with first < second, in the order of descending products.
     """
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     found: list[tuple[int, int, float]] = []
     for start in range(0, len(vectors), SEARCH_CHUNK):
         limits, values, places = index.range_search(vectors[start : start + SEARCH_CHUNK], likeness)
-        bounds = limits.astype(np.int64)  # unsigned, which np.repeat refuses
+        bounds = limits.astype(np.int64)  # np.repeat refuses faiss's unsigned integers
         firsts = start + np.repeat(np.arange(len(bounds) - 1), bounds[1:] - bounds[:-1])
         later = places > firsts
         columns = (firsts[later], places[later], values[later])
@@ -91,11 +92,11 @@ def near_pairs(vectors: npt.NDArray[np.float32], likeness: float) -> list[tuple[
 
 
 def duplicates(sets: Sequence[Pictures], likeness: float) -> list[Pair]:
-    """Pictures that look alike, within and across the sets.
+    """Find pictures that look alike, within and across the sets.
 
     Args:
-        sets: places count through all of them.
-        likeness: least correlation of the thumbnails.
+        sets: the sets, whose pictures are numbered consecutively.
+        likeness: minimum correlation of the thumbnails.
     """
     vectors = np.concatenate([thumbnails(pictures) for pictures in sets])
     pairs = []
@@ -106,7 +107,7 @@ def duplicates(sets: Sequence[Pictures], likeness: float) -> list[Pair]:
 
 
 def rows(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[dict[str, Any]]:
-    """The table: one row per pair."""
+    """Return the table, with a row per pair."""
     table = []
     for pair in pairs:
         row: dict[str, Any] = {}
@@ -120,7 +121,7 @@ def rows(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[dict[str, Any]
 
 
 def findings(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[str]:
-    """Numbers of pairs within each set and across them, in words."""
+    """Describe the numbers of pairs within each set and across the sets."""
     lines = []
     alike: Counter[tuple[int, int]] = Counter()
     exact: Counter[tuple[int, int]] = Counter()
@@ -139,12 +140,12 @@ def findings(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[str]:
 
 
 def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
-    """Number of pictures of each class, the sets side by side; most and least where many."""
+    """Draw the number of pictures of each class, or of the most and least frequent classes."""
     classes = sets[0].classes
     counts = np.array([np.bincount(s.labels[s.labels >= 0], minlength=len(classes)) for s in sets])
     order = np.argsort(-counts[0], kind="stable")
-    if len(order) > MOST_BARS:
-        order = np.concatenate([order[: MOST_BARS // 2], order[-MOST_BARS // 2 :]])
+    if len(order) > MAX_BARS:
+        order = np.concatenate([order[: MAX_BARS // 2], order[-MAX_BARS // 2 :]])
     heading = "Pictures by class: " + ", ".join(f"{s.source} ({len(s):,})" for s in sets)
     figure = new_figure(heading, footer, width=9, height=1.8 + 0.28 * len(order))
     axes = figure.add_subplot(xlabel="pictures")
@@ -162,8 +163,8 @@ def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
 
 
 def draw_pairs(pairs: Sequence[Pair], sets: Sequence[Pictures], footer: str) -> Figure:
-    """Pairs side by side: those across sets first, then the most alike."""
-    # stable: in the order of likeness among those across, and among those within
+    """Draw pairs side by side: first the pairs across sets, then those within one."""
+    # the sort is stable, so that both kinds stay in the order of their likeness
     ordered = sorted(pairs, key=lambda p: _owner(sets, p.first) == _owner(sets, p.second))
     lines = []
     for pair in ordered[:SHOWN_PAIRS]:
@@ -176,12 +177,12 @@ def draw_pairs(pairs: Sequence[Pair], sets: Sequence[Pictures], footer: str) -> 
 
 
 def _owner(sets: Sequence[Pictures], place: int) -> int:
-    """Number of the set that holds the picture at a place among all pictures."""
+    """Return the number of the set that contains the picture with an index among all pictures."""
     return bisect_right([*accumulate(len(pictures) for pictures in sets)], place)
 
 
 def _locate(sets: Sequence[Pictures], place: int) -> tuple[Pictures, int]:
-    """The set that holds a picture, and the picture's place in it."""
+    """Return the set that contains a picture, and the index of the picture in it."""
     owner = _owner(sets, place)
     return sets[owner], place - sum(len(pictures) for pictures in sets[:owner])
 
@@ -197,22 +198,24 @@ def _pixels(sets: Sequence[Pictures], place: int) -> npt.NDArray[np.uint8]:
     "datasets",
     multiple=True,
     metavar="NAME:SPLIT",
-    help="Data set to look at; repeat it to look for pictures that several share.",
+    help="Data set to examine; repeat the option to find pictures that several sets share.",
 )
 @click.option(
     "--images",
     "folders",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of pictures; as --dataset.",
+    help="Folder of pictures to examine; may be repeated, too.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Use so many of each; else all.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Number of pictures to use of each set; else all."
+)
 @click.option(
     "--likeness",
     type=click.FloatRange(0, 1, min_open=True),
     default=LIKENESS,
     show_default=True,
-    help="Least correlation of two thumbnails that look alike.",
+    help="Minimum correlation of the thumbnails of two pictures that count as alike.",
 )
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report."
@@ -224,7 +227,7 @@ def command(
     likeness: float,
     out: Path | None,
 ) -> None:
-    """Duplicates within and across data sets, and how even the classes are.
+    """Find duplicates within and across data sets, and show how balanced the classes are.
 
     Writes data.csv (pairs that look alike), alike.png, classes.png and data.json.
     """

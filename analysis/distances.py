@@ -1,4 +1,4 @@
-"""How far apart pictures of one class lie, and of two: what a threshold on distance can decide."""
+"""Distances of features within and between classes, and how well a threshold separates them."""
 
 from typing import Any, Literal
 
@@ -7,40 +7,46 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from analysis.answers import Featured, Ints, features
+from analysis.answers import FeatureVectors, Ints, features
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import UNKNOWN
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import DataError
 from artifacts.verification.curves import RESAMPLES, Curve, Rate, curve, summary
 from artifacts.verification.pairs import Measured, distances
 
 Metric = Literal["euclidean", "cosine"]
-MOST_PAIRS = 200_000
-"""Pairs of each kind; more are drawn at random."""
+MAX_PAIRS = 200_000
+"""Maximum number of pairs of each kind; if there are more, this many are drawn at random."""
 DET_TICKS = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8)
 
 
-def draw_pairs(found: Featured, labels: Ints, metric: Metric, seed: int) -> Measured:
-    """Distances of all pairs of one class and of two, at most `MOST_PAIRS` of each, by the seed.
+def draw_pairs(found: FeatureVectors, labels: Ints, metric: Metric, seed: int) -> Measured:
+    """Measure the distances of pairs of one class and of two, at most `MAX_PAIRS` of each.
 
     Args:
         found: N vectors.
-        labels: N class numbers.
-        metric: euclidean; or cosine, 1 - cos of the angle, 0..2.
-        seed: of the draw.
+        labels: N class indices.
+        metric: euclidean; or cosine, 1 - cosine of the angle, 0..2.
+        seed: seed for drawing the pairs.
 
     Raises:
-        DataError: no two pictures of one class, or only one class.
+        DataError: no class has two pictures, or there is only one class.
     """
     random = np.random.default_rng(seed)
     first, second = _same_pairs(labels, random)
     if not len(first):
-        raise DataError("no class has two pictures: distances within a class need that.")
+        raise DataError(
+            "no class has two pictures, so that there are no distances within a class; use more "
+            "pictures."
+        )
     left, right = _different_pairs(labels, random)
     if not len(left):
-        raise DataError("all pictures are of one class: distances between classes need two.")
+        raise DataError(
+            "all pictures are of one class, so that there are no distances between classes; use "
+            "pictures of at least two classes."
+        )
     one, other = np.concatenate([first, left]), np.concatenate([second, right])
     return Measured(
         source="pictures",
@@ -52,7 +58,7 @@ def draw_pairs(found: Featured, labels: Ints, metric: Metric, seed: int) -> Meas
 
 
 def findings(pairs: Measured, rates: Curve, eer: Rate) -> list[str]:
-    """Medians, equal error rate, and misses at two false match rates, in words."""
+    """Describe medians, the equal error rate, and the FNMR at two false match rates."""
     one, two = pairs.distances[pairs.same], pairs.distances[~pairs.same]
     return [
         f"median distance {np.median(one):.4f} of {len(one):,} pairs of one class, "
@@ -68,7 +74,7 @@ def findings(pairs: Measured, rates: Curve, eer: Rate) -> list[str]:
 
 
 def rows(rates: Curve, *, synthetic: bool) -> list[dict[str, Any]]:
-    """The table: error rates at up to 1,001 thresholds, evenly spread over the pairs."""
+    """Return the table: error rates at up to 1,001 thresholds, evenly spaced over the distances."""
     places = np.unique(np.linspace(0, len(rates.thresholds) - 2, 1001).astype(int))
     return [
         {
@@ -82,7 +88,7 @@ def rows(rates: Curve, *, synthetic: bool) -> list[dict[str, Any]]:
 
 
 def draw(pairs: Measured, rates: Curve, heading: str, footer: str) -> Figure:
-    """Box plot, histogram, cumulative curves, and error rates over each other (DET)."""
+    """Draw a box plot, histograms, cumulative distributions, and the DET curve."""
     figure = new_figure(heading, footer, width=11, height=8)
     (box, histogram), (curves, det) = figure.subplots(2, 2)
     both = {
@@ -115,11 +121,11 @@ def draw(pairs: Measured, rates: Curve, heading: str, footer: str) -> Figure:
 
 
 def _same_pairs(labels: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
-    """Places of pairs of one class: all of them, or a draw."""
+    """Return the indices of pairs of one class: all pairs, or a random sample of them."""
     classes = [np.flatnonzero(labels == number) for number in np.unique(labels)]
     ends = np.cumsum([len(members) * (len(members) - 1) // 2 for members in classes])
-    # pairs are numbered class by class, and only those drawn are made: all would fill the memory
-    chosen = random.permutation(ends[-1] if len(ends) else 0)[:MOST_PAIRS]
+    # pairs are numbered class by class, and only the drawn ones are made, to save memory
+    chosen = random.permutation(ends[-1] if len(ends) else 0)[:MAX_PAIRS]
     pairs = np.empty((2, len(chosen)), np.int64)
     start = 0
     for members, end in zip(classes, ends, strict=True):
@@ -133,14 +139,14 @@ def _same_pairs(labels: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
 
 
 def _different_pairs(labels: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
-    """Places of pairs of two classes: all of them where few, else a draw."""
+    """Return the indices of pairs of two classes: all if there are few, else a random sample."""
     count = len(labels)
-    if count * (count - 1) // 2 <= MOST_PAIRS:
+    if count * (count - 1) // 2 <= MAX_PAIRS:
         a, b = np.triu_indices(count, 1)
     else:
-        a, b = random.integers(0, count, (2, 2 * MOST_PAIRS))
+        a, b = random.integers(0, count, (2, 2 * MAX_PAIRS))
     differ = labels[a] != labels[b]
-    return a[differ][:MOST_PAIRS], b[differ][:MOST_PAIRS]
+    return a[differ][:MAX_PAIRS], b[differ][:MAX_PAIRS]
 
 
 @click.command("distances")
@@ -153,30 +159,34 @@ def _different_pairs(labels: Ints, random: np.random.Generator) -> tuple[Ints, I
     show_default=True,
     help="Distance of two feature vectors.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the draw of pairs.")
+@click.option("--seed", default=0, show_default=True, help="Seed for drawing the pairs.")
 def command(
     model: str,
-    asked: Asked,
+    options: CommonOptions,
     metric: Metric,
     seed: int,
 ) -> None:
-    """Distances within a class and between classes.
+    """Measure distances within a class and between classes.
 
-    Writes distances.png (box plot, histogram, cumulative curves, DET), distances.csv (error rates
-    over the threshold) and distances.json (equal error rate with its interval, and more).
+    Writes distances.png (box plot, histogram, cumulative distributions, DET curve), distances.csv
+    (error rates over the threshold) and distances.json (equal error rate with its interval, and
+    more).
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures()
+    pictures = options.pictures()
     if (pictures.labels == UNKNOWN).any():
-        raise DataError(f"{pictures.source}: distances need classes: a folder of pictures each.")
+        raise DataError(
+            f"{pictures.source}: some pictures have no class; put the pictures of each class into "
+            "a folder."
+        )
     found = features(predictor, info, pictures)
     report_skipped(pictures)
     pairs = draw_pairs(found, pictures.labels[found.indices], metric, seed)
     rates = curve(pairs)
     heading = title(f"Distances ({metric}) of features", [info], pictures)
     write_report(
-        asked.folder("distances", (model,)),
+        options.folder("distances", (model,)),
         "distances",
         {"distances": rows(rates, synthetic=info.synthetic or pictures.synthetic)},
         {"distances": draw(pairs, rates, heading, this_command())},

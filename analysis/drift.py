@@ -1,6 +1,6 @@
-"""How far pictures lie from those a model was validated on, and by what: sizes, sureness, features.
+"""Drift of pictures from those a model was validated on, in their sizes, confidences and features.
 
-The distances are those of `artifacts.drift`, which names their sources.
+The distances are defined in `artifacts.drift_distances`.
 """
 
 from collections.abc import Sequence
@@ -13,35 +13,35 @@ from matplotlib.figure import Figure
 
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
-from artifacts.drift_distances import Distance, distances, moved_by_dimension
-from artifacts.reference import SIDE_BINS, SMALLEST_SIDE, Floats, Moments, Reference, Sums
+from artifacts.drift_distances import Distance, distances, feature_distances
+from artifacts.reference import MIN_SIDE, SIDE_BINS, Floats, Moments, Reference, Sums
 from serving.client.chunks import Source, source_size
 from serving.client.predictor import Predictor
 from serving.schemas import ModelInfo
 
 DIMENSIONS = 20
-"""Features that are drawn: those that have moved most."""
+"""Number of features in the figure: those that have moved most."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A model's reference, and what is compared with it."""
+class DriftComparison:
+    """The reference of a model, the moments that are compared with it, and their distances."""
 
     reference: Reference
     moments: Moments
     distances: tuple[Distance, ...]
 
 
-def of_pictures(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Compared:
+def compare_pictures(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> DriftComparison:
     """Ask about pictures, and compare the answers with the model's reference.
 
     Args:
-        predictor: server or artifacts; a server counts these among its last answers.
-        info: of the model.
-        pictures: labels do not matter.
+        predictor: a server or the artifacts. A server counts these among its last answers.
+        info: description of the model.
+        pictures: the pictures; their labels do not matter.
 
     Raises:
         VitrineError: the model has no reference.
@@ -54,35 +54,35 @@ def of_pictures(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Co
     sums = Sums(reference)
 
     def question(images: list[Source]) -> Floats:
-        sure = features = None
+        confidences = features = None
         if reference.edges:
             classified = predictor.classify(info.name, images, top=1).pictures
-            sure = np.array([picture.top[0].probability for picture in classified])
+            confidences = np.array([picture.top[0].probability for picture in classified])
         if reference.moments.mean:
             features = predictor.features(info.name, images).astype(np.float64)
-        return sums.of([source_size(image) for image in images], sure, features)
+        return sums.of([source_size(image) for image in images], confidences, features)
 
     parts = [part for _, part in pictures.ask(f"answers of {info.name}", question)]
     moments = sums.moments(np.sum(parts, axis=0))
-    return Compared(reference, moments, distances(reference, moments))
+    return DriftComparison(reference, moments, distances(reference, moments))
 
 
-def of_last_answers(predictor: Predictor, info: ModelInfo) -> Compared:
-    """Take what a server remembers of its last answers.
+def compare_last_answers(predictor: Predictor, info: ModelInfo) -> DriftComparison:
+    """Compare the last answers of a server with the model's reference.
 
     Raises:
-        VitrineError: too few, or the model has no reference.
+        VitrineError: there are too few answers, or the model has no reference.
     """
     answer = predictor.drift(info.name)
     if answer.reference is None or answer.moments is None:
         raise VitrineError(f"{info.name}: {answer.missing}")
-    return Compared(answer.reference, answer.moments, answer.distances)
+    return DriftComparison(answer.reference, answer.moments, answer.distances)
 
 
-def histograms(compared: Compared) -> list[dict[str, Any]]:
-    """The table of bins: share of the pictures, by side (px) and by confidence."""
+def histograms(compared: DriftComparison) -> list[dict[str, Any]]:
+    """Return the table of histograms: shares of the pictures by side (px) and by confidence."""
     then, now = compared.reference.moments, compared.moments
-    sides = SMALLEST_SIDE * 2.0 ** ((np.arange(SIDE_BINS + 1) - 0.5) / 2)
+    sides = MIN_SIDE * 2.0 ** ((np.arange(SIDE_BINS + 1) - 0.5) / 2)
     rows = _bins("sides", sides, then.sides, now.sides)
     if compared.reference.edges:
         edges = np.array([0.0, *compared.reference.edges, 1.0])
@@ -90,10 +90,10 @@ def histograms(compared: Compared) -> list[dict[str, Any]]:
     return rows
 
 
-def features(compared: Compared) -> list[dict[str, Any]]:
-    """The table of dimensions, the one that moved most first."""
+def features(compared: DriftComparison) -> list[dict[str, Any]]:
+    """Return the table of feature dimensions, the one that moved most first."""
     then, now = compared.reference.moments, compared.moments
-    parts = moved_by_dimension(then, now)
+    parts = feature_distances(then, now)
     return [
         {
             "dimension": int(i),
@@ -107,8 +107,8 @@ def features(compared: Compared) -> list[dict[str, Any]]:
     ]
 
 
-def findings(compared: Compared) -> list[str]:
-    """What has moved, in words."""
+def findings(compared: DriftComparison) -> list[str]:
+    """Describe how far each quantity has moved."""
     return [
         f"{each.quantity}: distance {each.value:.4f}, {'DRIFT' if each.drifted else 'no drift'} "
         f"(limit {each.limit:g}; {each.by_chance:.4f} is expected by chance) over "
@@ -117,8 +117,8 @@ def findings(compared: Compared) -> list[str]:
     ]
 
 
-def draw(compared: Compared, heading: str, footer: str) -> Figure:
-    """Both histograms beside those of the reference, and the features that moved most."""
+def draw(compared: DriftComparison, heading: str, footer: str) -> Figure:
+    """Draw both histograms beside those of the reference, and the features that moved most."""
     figure = new_figure(heading, footer, width=13, height=4.5)
     panels = figure.subplots(1, 3)
     rows = histograms(compared)
@@ -140,7 +140,7 @@ def draw(compared: Compared, heading: str, footer: str) -> Figure:
     )
     panels[2].set_ylabel("part of the distance")
     panels[0].set_xlabel("side, px")
-    panels[1].set_xlabel("probability of the likeliest class")
+    panels[1].set_xlabel("probability of the most probable class")
     panels[2].set_xlabel(f"dimensions that moved most, of {len(compared.moments.mean)}")
     for axes, quantity in zip(panels, ("sides", "confidences", "features"), strict=True):
         axes.set_title(f"{quantity}: {found.get(quantity, 'none')}", fontsize=10)
@@ -151,26 +151,26 @@ def draw(compared: Compared, heading: str, footer: str) -> Figure:
 @click.command("drift")
 @model_option
 @common_options
-def command(model: str, asked: Asked) -> None:
-    """How far pictures lie from those the model was validated on.
+def command(model: str, options: CommonOptions) -> None:
+    """Measure how far pictures are from those that the model was validated on.
 
-    With --images or --dataset: those pictures. With --url alone: the last answers of the server
-    there. Writes drift.csv (a row per quantity), histograms.csv, features.csv (a row per
+    With --images or --dataset, these pictures are measured. With --url alone, the last answers of
+    the server are. Writes drift.csv (a row per quantity), histograms.csv, features.csv (a row per
     dimension), drift.png and drift.json.
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
     pictures = None
-    if asked.url and asked.images is None and asked.dataset is None:
-        compared = of_last_answers(predictor, info)
-        heading = f"Drift: {model}, last {compared.moments.pictures:,} answers of {asked.url}"
+    if options.url and options.images is None and options.dataset is None:
+        compared = compare_last_answers(predictor, info)
+        heading = f"Drift: {model}, last {compared.moments.pictures:,} answers of {options.url}"
     else:
-        pictures = asked.pictures()
-        compared = of_pictures(predictor, info, pictures)
+        pictures = options.pictures()
+        compared = compare_pictures(predictor, info, pictures)
         report_skipped(pictures)
         heading = title("Drift", [info], pictures)
     write_report(
-        asked.folder("drift", (model,)),
+        options.folder("drift", (model,)),
         "drift",
         {
             "drift": [each.model_dump() for each in compared.distances],

@@ -1,4 +1,4 @@
-"""What each layer makes of one picture: the feature maps of the served graph."""
+"""Feature maps of one picture in each layer of the served graph."""
 
 import math
 import re
@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from analysis.figures import new_figure
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, this_command, write_report
 from artifacts import DataError, VitrineError
 from serving.client.predictor import Predictor
 from serving.schemas import Layer
 
-MOST_CHANNELS = 64
+MAX_CHANNELS = 64
 IMAGE_RANK = 3
 
 Map = npt.NDArray[np.float32]
@@ -26,19 +26,19 @@ Map = npt.NDArray[np.float32]
 def read(
     predictor: Predictor, model: str, pictures: Pictures, wanted: tuple[str, ...]
 ) -> list[tuple[Layer, Map]]:
-    """Layers in the order of computing, each with its maps of the first picture.
+    """Read the feature maps of the first picture, in the order in which layers are computed.
 
     Args:
-        predictor: server or artifacts.
-        model: its name.
-        pictures: the first is looked at.
-        wanted: names of layers; all that have height and width if empty.
+        predictor: a server or the artifacts.
+        model: name of the model.
+        pictures: pictures, of which the first is used.
+        wanted: names of layers; if empty, all layers with height and width are read.
 
     Returns:
-        (layer, float32 C x H x W) of each.
+        (layer, float32 C x H x W) of each layer.
 
     Raises:
-        VitrineError: no such layer, or one without height and width.
+        VitrineError: there is no such layer, or it has no height and width.
     """
     picture = pictures.pixels(0)
     layers = {layer.name: layer for layer in predictor.inspect(model, [picture]).layers}
@@ -60,7 +60,7 @@ def read(
 
 
 def rows(found: list[tuple[Layer, Map]]) -> list[dict[str, Any]]:
-    """The table: one row per layer."""
+    """Return the table, with a row per layer."""
     return [
         {
             "layer": layer.name,
@@ -78,14 +78,14 @@ def rows(found: list[tuple[Layer, Map]]) -> list[dict[str, Any]]:
 
 
 def draw(layer: Layer, maps: Map, heading: str, footer: str) -> Figure:
-    """A layer's channels, up to `MOST_CHANNELS`, on one scale of brightness."""
-    shown = maps[:MOST_CHANNELS]
+    """Draw up to `MAX_CHANNELS` channels of a layer on one colour scale."""
+    shown = maps[:MAX_CHANNELS]
     columns = math.ceil(math.sqrt(len(shown)))
     lines = math.ceil(len(shown) / columns)
     number = f", first {len(shown)}" if len(shown) < len(maps) else ""
     size = f"{maps.shape[0]} channels of {maps.shape[2]} x {maps.shape[1]}{number}"
-    words = f"{heading}: {layer.name} ({layer.operator}), {size}, zeros {(maps == 0).mean():.1%}"
-    figure = new_figure(words, footer, width=9, height=1.4 + 8 * lines / columns)
+    full = f"{heading}: {layer.name} ({layer.operator}), {size}, zeros {(maps == 0).mean():.1%}"
+    figure = new_figure(full, footer, width=9, height=1.4 + 8 * lines / columns)
     low, high = float(maps.min()), float(maps.max())
     for axes in (grid := figure.subplots(lines, columns, squeeze=False)).flat:
         axes.set_axis_off()
@@ -99,21 +99,25 @@ def draw(layer: Layer, maps: Map, heading: str, footer: str) -> Figure:
 @model_option
 @common_options
 @click.option(
-    "--layer", "layers", multiple=True, metavar="NAME", help="As sparsity names them; else all."
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="Layer to draw, by its name in the sparsity report; may be repeated. All by default.",
 )
 def command(
     model: str,
-    asked: Asked,
+    options: CommonOptions,
     layers: tuple[str, ...],
 ) -> None:
-    """What each activation makes of the first picture.
+    """Draw the feature maps of the first picture after each activation.
 
     Writes a PNG for each layer, feature-maps.csv (size, range and zeros of each) and
     feature-maps.json.
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures(limit=1)
+    pictures = options.pictures(limit=1)
     try:
         found = read(predictor, model, pictures, layers)
     except DataError as error:
@@ -126,5 +130,5 @@ def command(
         for depth, (layer, maps) in enumerate(found, start=1)
     }
     about = record([info], pictures, {"picture": pictures.names[0]})
-    folder = asked.folder("feature-maps", (model,))
+    folder = options.folder("feature-maps", (model,))
     write_report(folder, "feature-maps", {"feature-maps": rows(found)}, figures, about)

@@ -1,4 +1,4 @@
-"""What all figures look like: colours, title, footer. Drawn by Agg alone, no display needed."""
+"""The common look of all figures: colours, title and footer. They are drawn without a display."""
 
 import textwrap
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-# a dollar in the name of a class or a folder is a dollar, not the start of a formula
+# a dollar sign in the name of a class or a folder must not start a formula
 mpl.rcParams["text.parse_math"] = False
 
 COLOURS = (
@@ -21,27 +21,27 @@ COLOURS = (
     "#717581",
     "#92dadd",
 )
-"""Ten colours told apart with any kind of colour blindness (Petroff 2021, arXiv 2107.02270)."""
+"""Ten colours that can be distinguished with colour blindness (Petroff 2021, arXiv 2107.02270)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-STYLES = 5 * len(MARKERS)
-"""Number of `styles`."""
-CHARACTERS_PER_INCH = 11  # at the title's font size; the footer's is half as large
+STYLE_COUNT = 5 * len(MARKERS)
+"""Number of pairs that `styles` yields."""
+CHARACTERS_PER_INCH = 11  # in the font size of the title, which is twice that of the footer
 
 
 def new_figure(title: str, footer: str, width: float = 9.0, height: float = 6.0) -> Figure:
-    """An empty figure with a title, and a small footer that says where it comes from.
+    """Return an empty figure with a title, and with a small footer that states its origin.
 
     Args:
-        title: model(s), data and sample size.
+        title: models, data and sample size.
         footer: command and settings.
-        width: inches.
-        height: inches.
+        width: width in inches.
+        height: height in inches.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
-    room = int(width * CHARACTERS_PER_INCH)
-    figure.suptitle(textwrap.fill(title, room), fontsize=12)
+    characters = int(width * CHARACTERS_PER_INCH)
+    figure.suptitle(textwrap.fill(title, characters), fontsize=12)
     figure.supxlabel(
-        textwrap.fill(footer, 2 * room - 10, break_on_hyphens=False),
+        textwrap.fill(footer, 2 * characters - 10, break_on_hyphens=False),
         fontsize=6.5,
         color="#555555",
         x=0.01,
@@ -51,9 +51,10 @@ def new_figure(title: str, footer: str, width: float = 9.0, height: float = 6.0)
 
 
 def styles() -> Iterator[tuple[str, str]]:
-    """Yield `STYLES` pairs (colour, marker), all different; the marker changes after five colours.
+    """Yield `STYLE_COUNT` different pairs (colour, marker).
 
-    So near colours, such as the two greys, differ in shape as well.
+    The marker changes after five colours, so that similar colours, such as the two greys, have
+    different shapes.
     """
-    for number in range(STYLES):
+    for number in range(STYLE_COUNT):
         yield COLOURS[number % len(COLOURS)], MARKERS[number // 5]

@@ -1,4 +1,4 @@
-"""The pictures an analysis looks at: a data set by name, or a folder, asked about in chunks."""
+"""The pictures of an analysis: a data set or a folder, which is sent to the model in chunks."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,49 +22,49 @@ UNKNOWN = -1
 """Label of a picture whose class is not known."""
 CHUNK_PICTURES = 1024
 CHUNK_BYTES = 16_000_000
-WAITS = (1, 2, 4, 8, 16)
-"""Seconds before a server that went away is asked again, each time."""
+RETRY_DELAYS = (1, 2, 4, 8, 16)
+"""Seconds to wait before each further attempt to reach a server."""
 TOO_LARGE = ("body-too-large", "too-many-pixels")
-"""What a request is refused for as a whole: with one picture in it, that is at fault."""
+"""Codes of refusals of a whole request. If it has a single picture, that picture is at fault."""
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """N named pictures, with labels where there are any."""
+    """N named pictures, with or without labels."""
 
     source: str
-    """What to call them in titles: `cifar10:test`, or the folder's name."""
+    """Name of the set in titles: `cifar10:test`, or the name of the folder."""
     names: Sequence[str]
-    """Place in the data set, or file relative to the folder, of each picture."""
+    """Name of each picture: its index in the data set, or its path relative to the folder."""
     images: Sequence[Path] | npt.NDArray[np.uint8]
-    """N files, sent as they are; or N x H x W x 3 RGB."""
+    """N files, which are sent unchanged; or N x H x W x 3 RGB."""
     labels: npt.NDArray[np.int64]
-    """N class numbers, or `UNKNOWN`."""
+    """N class indices, or `UNKNOWN`."""
     classes: tuple[str, ...] = ()
-    """Names of the classes; empty where pictures came without."""
+    """Names of the classes; empty for pictures without labels."""
     synthetic: bool = False
     """Whether the pictures were generated."""
     fingerprint: str | None = None
-    """sha256 of the whole split, for data sets."""
+    """sha256 of the whole split of a data set; None for a folder."""
     passed_over: Sequence[str] = ()
-    """Files of the folder that are no pictures by their names."""
+    """Files of the folder whose names do not have an extension of a picture."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Pictures that any question about them was refused, with the reason."""
+    """Pictures that could not be read or were refused, with the reason."""
     change: Callable[[Picture], Picture] | None = None
-    """What is done to each picture before it is asked about."""
+    """Function that is applied to each picture before it is sent."""
 
     def __len__(self) -> int:
-        """Number of pictures, unreadable ones included."""
+        """Number of pictures, including unreadable ones."""
         return len(self.names)
 
     @classmethod
     def from_dataset(cls, text: str, limit: int | None = None) -> Self:
-        """Read `NAME:SPLIT`; `limit` pictures are drawn evenly over it.
+        """Read `NAME:SPLIT`, or `limit` pictures that are evenly spaced over it.
 
         Raises:
-            DataError: unknown name or split, or data that is missing.
+            DataError: the name or the split is unknown, or data is missing.
         """
         name, split = datasets.parse(text)
         data = datasets.load(name, split)
@@ -88,17 +88,17 @@ class Pictures:
 
     @classmethod
     def from_folder(cls, folder: Path, limit: int | None = None) -> Self:
-        """Read a folder. Folders in it are classes, unless pictures lie beside them.
+        """Read a folder. Its subfolders are classes, unless there are pictures beside them.
 
         Raises:
-            DataError: no pictures in it.
+            DataError: there are no pictures in the folder.
         """
         files, others = picture_files(folder), _relative(other_files(folder), folder)
         if not files:
             found = f" (there is {others[0]}, and {len(others) - 1} more)" if others else ""
             raise DataError(
-                f"{folder}: no pictures found{found}; expected files that end in "
-                f"{', '.join(sorted(SUFFIXES))}, or a folder of them per class."
+                f"{folder}: no pictures found{found}; expected files whose names end in "
+                f"{', '.join(sorted(SUFFIXES))}, or one folder of them per class."
             )
         labels = [UNKNOWN] * len(files)
         classes: tuple[str, ...] = ()
@@ -116,14 +116,14 @@ class Pictures:
         )
 
     def label(self, index: int) -> str:
-        """Class name of picture `index`; empty where unknown."""
+        """Return the class name of picture `index`, or an empty string if it is unknown."""
         return self.classes[self.labels[index]] if self.labels[index] != UNKNOWN else ""
 
     def pixels(self, index: int) -> Picture:
-        """Picture `index`, uint8 H x W x 3 RGB, upright and changed.
+        """Return picture `index` as uint8 H x W x 3 RGB, upright, with `change` applied.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the picture cannot be read.
         """
         image = self.images[index]
         pixels = FileImages([image])[0] if isinstance(image, Path) else image
@@ -132,21 +132,21 @@ class Pictures:
     def ask(
         self, work: str, question: Callable[[list[Source]], Answer]
     ) -> Iterator[tuple[list[int], Answer]]:
-        """Put a question about all pictures, in chunks of bounded memory, showing progress.
+        """Ask a question about all pictures, in chunks of bounded size, with a progress bar.
 
-        Pictures that are refused are left out, and stand in `skipped` with the reason from then on,
-        whatever is asked later. A server that goes away meanwhile is asked again for half a minute.
+        Pictures that are refused are left out and added to `skipped` with the reason. If the server
+        becomes unreachable, the request is repeated for half a minute.
 
         Args:
-            work: what is being done, shown beside the progress bar on stderr.
-            question: called with the pictures of a chunk.
+            work: description of the work, shown beside the progress bar on stderr.
+            question: function that is called with the pictures of a chunk.
 
         Yields:
             Indices of the pictures of a chunk, and the answer to the question about them.
 
         Raises:
-            DataError: not one of the pictures was accepted.
-            UnreachableError: the server stayed away.
+            DataError: none of the pictures was accepted.
+            UnreachableError: the server remained unreachable.
         """
         answered = False
         with _progress() as progress:
@@ -160,17 +160,17 @@ class Pictures:
                 progress.update(task, advance=len(indices))
         if not answered:
             raise DataError(
-                f"{self.source}: none of the {len(self)} pictures can be used; the first: "
-                f"{next(iter(self.skipped.values()))}"
+                f"{self.source}: none of the {len(self)} pictures can be used; the reason for the "
+                f"first: {next(iter(self.skipped.values()))}"
             )
 
     def _answer(
         self, images: dict[int, Source], question: Callable[[list[Source]], Answer]
     ) -> Answer | None:
-        """Ask, taking out of `images` what is refused, until the rest is answered."""
+        """Ask, and remove refused pictures from `images`, until the others are answered."""
         while images:
             try:
-                return _patiently(question, list(images.values()))
+                return _ask_with_retries(question, list(images.values()))
             except RequestError as error:
                 place = 0 if error.code in TOO_LARGE and len(images) == 1 else error.picture
                 if place is None:
@@ -209,9 +209,9 @@ class Pictures:
         return images
 
 
-def _patiently(question: Callable[[list[Source]], Answer], images: list[Source]) -> Answer:
-    """Ask, and ask again after each of `WAITS` while the server is away."""
-    for seconds in WAITS:
+def _ask_with_retries(question: Callable[[list[Source]], Answer], images: list[Source]) -> Answer:
+    """Ask, and repeat after each of `RETRY_DELAYS` while the server is unreachable."""
+    for seconds in RETRY_DELAYS:
         try:
             return question(images)
         except UnreachableError as error:

@@ -1,4 +1,4 @@
-"""Labels that a model has reason to doubt."""
+"""Finds labels that are likely wrong."""
 
 import warnings
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from typing import Any
 import click
 import numpy as np
 
-from analysis.answers import Classified, classify
+from analysis.answers import Predictions, classify
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
 from artifacts import DataError
@@ -17,23 +17,28 @@ from serving.schemas import ModelInfo
 
 COLUMNS = 8
 SHOWN = 32
+"""Number of pictures in the figure."""
 
 
-def doubtful(answers: Classified) -> list[int]:
-    """Places of the answers whose label is likely wrong, the likeliest first.
+def doubtful(answers: Predictions) -> list[int]:
+    """Return the indices of the answers whose label is likely wrong, the likeliest first.
 
-    Confident learning (Northcutt et al. 2021, arXiv 1911.00068) by cleanlab. The model must not
-    have learned from these pictures, or it will have learned their mistakes.
+    The method is confident learning (Northcutt et al. 2021, arXiv 1911.00068), as implemented by
+    cleanlab. The model must not have been trained on these pictures; otherwise it has learned
+    their wrong labels, too.
 
     Raises:
         DataError: all labels are the same.
     """
     if len(np.unique(answers.labels)) == 1:
-        raise DataError("all pictures are of one class: to doubt a label takes another class.")
+        raise DataError(
+            "all pictures are of one class; use pictures of at least two classes to find wrong "
+            "labels."
+        )
     from cleanlab.filter import find_label_issues  # noqa: PLC0415  takes seconds to import
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a line for every class with few pictures
+        warnings.simplefilter("ignore")  # cleanlab warns about every class with few pictures
         ranked = find_label_issues(
             answers.labels,
             answers.probabilities,
@@ -45,13 +50,13 @@ def doubtful(answers: Classified) -> list[int]:
 
 def rows(
     doubts: Sequence[int],
-    answers: Classified,
+    answers: Predictions,
     info: ModelInfo,
     pictures: Pictures,
     *,
     synthetic: bool,
 ) -> list[dict[str, Any]]:
-    """The table: one row per doubtful label, the likeliest mistake first."""
+    """Return the table, with a row per doubtful label, the likeliest mistake first."""
     return [
         {
             "picture": pictures.names[answers.indices[i]],
@@ -68,15 +73,15 @@ def rows(
 @click.command("labels")
 @model_option
 @common_options
-def command(model: str, asked: Asked) -> None:
-    """Labels that are likely wrong.
+def command(model: str, options: CommonOptions) -> None:
+    """Find labels that are likely wrong.
 
-    Writes labels.csv (the likeliest mistake first), labels.png (the first of them) and labels.json.
-    Use pictures that the model has not learned from.
+    Writes labels.csv (the likeliest mistakes first), labels.png (the first of them) and
+    labels.json. Use pictures that the model was not trained on.
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures()
+    pictures = options.pictures()
     answers = classify(predictor, info, pictures)
     report_skipped(pictures)
     doubts = doubtful(answers)
@@ -86,9 +91,9 @@ def command(model: str, asked: Asked) -> None:
         for i, row in zip(doubts[:SHOWN], table, strict=False)
     ]
     lines = [("", cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
-    heading = title("Labels likely wrong", [info], pictures)
+    heading = title("Labels that are likely wrong", [info], pictures)
     write_report(
-        asked.folder("labels", (model,)),
+        options.folder("labels", (model,)),
         "labels",
         {"labels": table},
         {"labels": draw_sheet(lines, pictures, heading, this_command())} if lines else {},

@@ -1,4 +1,4 @@
-"""What a model holds nearest: neighbours of pictures, and labels that neighbours contradict."""
+"""Nearest neighbours of pictures in feature space, and labels that the neighbours contradict."""
 
 from typing import Any
 
@@ -6,26 +6,26 @@ import click
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from analysis.answers import Featured, Floats, Ints, features
+from analysis.answers import FeatureVectors, Floats, Ints, features
 from analysis.inputs import UNKNOWN, Pictures
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
 from artifacts import DataError
 from artifacts.datasets.base import spread
 from artifacts.provenance import cores
 
-MOST_CONTRADICTED = 8
+MAX_CONTRADICTED = 8
 
 
-def nearest(found: Featured, count: int) -> tuple[Ints, Floats]:
-    """The `count` nearest other pictures of each, by Euclidean distance of features.
+def nearest(found: FeatureVectors, count: int) -> tuple[Ints, Floats]:
+    """Find the `count` nearest other pictures of each, by the Euclidean distance of features.
 
     Returns:
-        Places N x count among the N vectors, and distances N x count, nearest first.
+        Indices into the N vectors and distances, N x count each, nearest first.
 
     Raises:
-        DataError: fewer than `count` other pictures.
+        DataError: there are fewer than `count` other pictures.
     """
     if len(found.vectors) <= count:
         number = len(found.vectors)
@@ -34,15 +34,16 @@ def nearest(found: Featured, count: int) -> tuple[Ints, Floats]:
             f"{number} pictures are too few for {count} neighbours each; use more pictures{fewer}."
         )
     search = NearestNeighbors(n_neighbors=count, n_jobs=cores()).fit(found.vectors)
-    distances, places = search.kneighbors()  # without a query, no picture is its own neighbour
+    # without a query, scikit-learn does not count a picture as its own neighbour
+    distances, places = search.kneighbors()
     return places, distances
 
 
 def contradicted(places: Ints, labels: Ints) -> list[tuple[int, int, float]]:
-    """Pictures whose neighbours mostly have another label.
+    """Find pictures most of whose neighbours have one other label.
 
     Returns:
-        (place, the neighbours' label, its share among them), the most united neighbours first.
+        (index, label of the neighbours, its share among them), in the order of descending shares.
     """
     found = []
     for place, around in enumerate(labels[places]):
@@ -54,9 +55,9 @@ def contradicted(places: Ints, labels: Ints) -> list[tuple[int, int, float]]:
 
 
 def rows(
-    found: Featured, places: Ints, distances: Floats, pictures: Pictures, *, synthetic: bool
+    found: FeatureVectors, places: Ints, distances: Floats, pictures: Pictures, *, synthetic: bool
 ) -> list[dict[str, Any]]:
-    """The table: one row per picture and neighbour."""
+    """Return the table, with a row per picture and neighbour."""
     return [
         {
             "picture": pictures.names[index],
@@ -76,26 +77,34 @@ def rows(
 @model_option
 @common_options
 @click.option(
-    "--neighbours", type=click.IntRange(min=1), default=10, show_default=True, help="Of a picture."
+    "--neighbours",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Number of neighbours of a picture.",
 )
 @click.option(
-    "--shown", type=click.IntRange(1, 30), default=5, show_default=True, help="Pictures drawn."
+    "--shown",
+    type=click.IntRange(1, 30),
+    default=5,
+    show_default=True,
+    help="Number of pictures in the figure.",
 )
 def command(
     model: str,
-    asked: Asked,
+    options: CommonOptions,
     neighbours: int,
     shown: int,
 ) -> None:
-    """Nearest pictures by the features that are served.
+    """Find the nearest pictures by the features that are served.
 
-    Writes neighbours.png (some pictures with their neighbours and distances), neighbours.csv (of
-    all), contradicted.png and contradicted.csv (pictures whose neighbours mostly have another
-    label: mistakes of the model, or of the label) and neighbours.json.
+    Writes neighbours.png (some pictures with their neighbours and distances), neighbours.csv (all
+    pictures), contradicted.png and contradicted.csv (pictures most of whose neighbours have one
+    other label, because the model or the label is wrong) and neighbours.json.
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
-    pictures = asked.pictures()
+    pictures = options.pictures()
     found = features(predictor, info, pictures)
     report_skipped(pictures)
     places, distances = nearest(found, neighbours)
@@ -117,7 +126,7 @@ def command(
         figures["contradicted"] = draw_sheet(
             [
                 _line(i, places[i], distances[i], found, pictures)
-                for i, _, _ in odd[:MOST_CONTRADICTED]
+                for i, _, _ in odd[:MAX_CONTRADICTED]
             ],
             pictures,
             title("Labels that neighbours contradict", [info], pictures),
@@ -125,7 +134,7 @@ def command(
         )
     synthetic = info.synthetic or pictures.synthetic
     write_report(
-        asked.folder("neighbours", (model,)),
+        options.folder("neighbours", (model,)),
         "neighbours",
         {
             "neighbours": rows(found, places, distances, pictures, synthetic=synthetic),
@@ -138,7 +147,7 @@ def command(
 
 
 def _line(
-    place: int, around: Ints, lengths: Floats, found: Featured, pictures: Pictures
+    place: int, around: Ints, lengths: Floats, found: FeatureVectors, pictures: Pictures
 ) -> tuple[str, list[tuple[int, str]]]:
     index = int(found.indices[place])
     cells = [(index, "picture")]
@@ -147,7 +156,9 @@ def _line(
     return pictures.label(index), cells
 
 
-def _odd_row(each: tuple[int, int, float], found: Featured, pictures: Pictures) -> dict[str, Any]:
+def _odd_row(
+    each: tuple[int, int, float], found: FeatureVectors, pictures: Pictures
+) -> dict[str, Any]:
     place, label, share = each
     index = int(found.indices[place])
     return {
@@ -164,5 +175,5 @@ def _findings(places: Ints, labels: Ints, odd: int) -> list[str]:
     alike = float((labels[places] == labels[:, None]).mean())
     return [
         f"{alike:.4f} of the {places.shape[1]} nearest neighbours have the picture's own class",
-        f"{odd} of {len(labels):,} pictures have neighbours that mostly have one other label",
+        f"for {odd} of {len(labels):,} pictures, most neighbours have one other label",
     ]

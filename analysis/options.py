@@ -1,4 +1,4 @@
-"""Options that every analysis has."""
+"""Command-line options that the analyses share."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from analysis.answer_cache import Kept
+from analysis.answer_cache import CachingPredictor
 from analysis.inputs import Pictures
 from artifacts.datasets.registry import HELP
 from serving.client import connect
@@ -17,19 +17,23 @@ from serving.client.predictor import Predictor
 images_option = click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of pictures; folders in it are classes.",
+    help="Folder of pictures. Its subfolders are the classes.",
 )
-dataset_option = click.option("--dataset", help=f"Data set NAME:SPLIT under VITRINE_DATA: {HELP}.")
+dataset_option = click.option(
+    "--dataset", help=f"Data set under VITRINE_DATA as NAME:SPLIT, such as {HELP}."
+)
 OPTIONS = (
     images_option,
     dataset_option,
     click.option(
-        "--limit", type=click.IntRange(min=1), help="Use so many pictures, drawn evenly; else all."
+        "--limit",
+        type=click.IntRange(min=1),
+        help="Number of pictures to use, evenly spaced over the set; all by default.",
     ),
     click.option(
         "--url",
-        help="Ask the server there, with the key in VITRINE_KEY; else the artifact is opened "
-        "in this process.",
+        help="Address of a server to ask, with the key in VITRINE_KEY. By default, the artifact is "
+        "opened in this process.",
     ),
     click.option(
         "--out",
@@ -39,17 +43,17 @@ OPTIONS = (
     click.option(
         "--answers",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Keep the model's answers in this folder; what it has is not asked again.",
+        help="Folder in which to cache the answers of the model for later runs.",
     ),
 )
 
 
-model_option = click.option("--model", required=True, metavar="NAME", help="Model to look into.")
+model_option = click.option("--model", required=True, metavar="NAME", help="Model to analyse.")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the common options ask for."""
+class CommonOptions:
+    """Values of the common options."""
 
     images: Path | None
     dataset: str | None
@@ -59,17 +63,20 @@ class Asked:
     answers: Path | None
 
     def predictor(self) -> Predictor:
-        """The server at --url, or the artifacts; with --answers, what is known is not asked."""
-        # no option: reports record the command that made them
+        """Return a predictor: the server at --url or the artifacts, cached with --answers."""
+        # the key of the server is no option, because reports record the command that made them
         predictor = connect(self.url)
-        return Kept(predictor, self.answers) if self.answers else predictor
+        return CachingPredictor(predictor, self.answers) if self.answers else predictor
 
     def pictures(self, limit: int | None = None) -> Pictures:
-        """The pictures that --images or --dataset names; `limit` of them unless --limit is given.
+        """Read the pictures that --images or --dataset names.
+
+        Args:
+            limit: maximum number of pictures if --limit is not given.
 
         Raises:
-            UsageError: both or neither are given.
-            DataError: there are no such pictures.
+            UsageError: both options or neither of them are given.
+            DataError: the pictures cannot be read.
         """
         number = self.limit or limit
         if self.images is not None and self.dataset is None:
@@ -79,12 +86,12 @@ class Asked:
         raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
 
     def folder(self, analysis: str, models: Sequence[str] = ()) -> Path:
-        """Where the report goes: --out, else reports/ANALYSIS-MODEL."""
+        """Return the folder of the report: --out, or reports/ANALYSIS-MODEL by default."""
         return self.out or report_folder(analysis, models)
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `OPTIONS`, which arrive as one `Asked`."""
+    """Add `OPTIONS` to a command, which receives them as one `CommonOptions`."""
 
     @functools.wraps(function)
     def command(
@@ -96,7 +103,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
         answers: Path | None,
         **rest: Any,
     ) -> Any:
-        return function(asked=Asked(images, dataset, limit, url, out, answers), **rest)
+        return function(options=CommonOptions(images, dataset, limit, url, out, answers), **rest)
 
     decorated: Callable[..., Any] = command
     for option in reversed(OPTIONS):
@@ -105,5 +112,5 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def report_folder(analysis: str, models: Sequence[str] = ()) -> Path:
-    """Where reports go by themselves: reports/ANALYSIS-MODEL."""
+    """Return the default folder of a report: reports/ANALYSIS-MODEL."""
     return Path("reports") / "-".join((analysis, *models))

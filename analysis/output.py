@@ -1,4 +1,4 @@
-"""The files of a report: table for programs, figure for people, record of how both were made."""
+"""Writes the files of a report: tables, figures, and a JSON record of how they were made."""
 
 import base64
 import csv
@@ -23,12 +23,12 @@ DOTS_PER_INCH = 150
 
 
 def this_command() -> str:
-    """The command line that is running, as it can be typed again."""
+    """Return the command line of this process in a form that can be run again."""
     return shlex.join(["python", "-m", "analysis", *sys.argv[1:]])
 
 
 def title(what: str, models: Sequence[ModelInfo], pictures: Pictures) -> str:
-    """Title of a figure: what, of which models, on which data, how many pictures."""
+    """Return the title of a figure, with the models, the data and the number of pictures."""
     marked = ", ".join(m.name + " (trained on synthetic data)" * m.synthetic for m in models)
     data = pictures.source + " (synthetic)" * pictures.synthetic
     used = len(pictures) - len(pictures.skipped)
@@ -38,9 +38,12 @@ def title(what: str, models: Sequence[ModelInfo], pictures: Pictures) -> str:
 def record(
     models: Sequence[ModelInfo], pictures: Pictures | None, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything needed to judge a report and make it again, as JSON values.
+    """Return everything that is needed to judge and reproduce a report, as JSON values.
 
-    Without pictures it is about what a server remembers.
+    Args:
+        models: the models that were analysed.
+        pictures: the pictures that they were shown; None for a report on a server's own statistics.
+        settings: settings of the analysis.
     """
     return {
         "command": this_command(),
@@ -74,13 +77,13 @@ def write_report(
     """Write a report under `folder`, and print its findings and the paths of its files.
 
     Args:
-        folder: made where missing.
-        name: the analysis; what was done and found goes into `name`.json.
-        tables: by the stem of the CSV file; the keys of the first row are the header, and a table
+        folder: created if it is missing.
+        name: name of the analysis, and of the JSON file.
+        tables: rows by the stem of the CSV file. The keys of the first row are the header; a table
             without rows is not written.
-        figures: by the stem of the PNG file.
-        about: from `record`.
-        findings: sentences with the numbers that matter most.
+        figures: figures by the stem of the PNG file.
+        about: the result of `record`.
+        findings: sentences with the most important numbers.
 
     Raises:
         VitrineError: the folder cannot be written.
@@ -107,7 +110,7 @@ def write_report(
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill a template of this package: an HTML page that needs nothing from outside."""
+    """Render a template of this package to a self-contained HTML page."""
     environment = Environment(
         loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -115,7 +118,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def data_url(kind: str, content: bytes) -> str:
-    """A picture of a MIME type, such as image/png, as an address that holds it."""
+    """Return a data URL for content of a MIME type, such as image/png."""
     return f"data:{kind};base64," + base64.b64encode(content).decode()
 
 
@@ -127,13 +130,13 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def report_skipped(pictures: Pictures) -> None:
-    """List on stderr the pictures and other files that were left out, and count them."""
+    """Print the names and numbers of the pictures and other files that were left out to stderr."""
     for name in pictures.passed_over:
-        click.echo(f"passed over {name}: no picture by its name", err=True)
+        click.echo(f"passed over {name}: its name has no extension of a picture", err=True)
     if pictures.passed_over:
         endings = ", ".join(sorted(SUFFIXES))
         number = f"passed over {len(pictures.passed_over)} files of {pictures.source}"
-        click.echo(f"{number}; pictures end in {endings}", err=True)
+        click.echo(f"{number}; names of pictures end in {endings}", err=True)
     for name, reason in pictures.skipped.items():
         click.echo(f"skipped {name}: {reason}", err=True)
     if pictures.skipped:

@@ -1,4 +1,4 @@
-"""Everything that fits a model in one HTML file that opens without a network."""
+"""Collects all analyses of a model in one HTML file that opens without a network."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import click
 from PIL import Image
 
 from analysis import calibration, confusion, corruptions, distances, labels, neighbours, sparsity
-from analysis.options import Asked, common_options
+from analysis.options import CommonOptions, common_options
 from analysis.output import data_url, render_page, this_command
 from analysis.tsne_map import command as feature_map
 from artifacts import VitrineError
@@ -33,39 +33,40 @@ CLASSIFIER = (
 )
 EMBEDDING = (feature_map.command, neighbours.command, distances.command, sparsity.command)
 MANY_PASSES = (corruptions.sizes_command, corruptions.robustness_command)
-"""These classify the pictures a dozen times and more: they get at most `FEWER` pictures."""
-FEWER = 1000
+"""Analyses that classify each picture a dozen times or more."""
+MAX_FOR_MANY_PASSES = 1000
+"""Maximum number of pictures for the analyses in `MANY_PASSES`."""
 KINDS = ("html", "csv", "png")
-"""Endings of the files that a section links to."""
+"""Extensions of the files that a section links to."""
 PAGE_WIDTH = 960
-"""Of the page's text, px."""
+"""Maximum width of figures on the page, in pixels."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """What one analysis found, or why it could not be made."""
+    """The results of one analysis, or the reason why it failed."""
 
     name: str
     about: str
     command: str
     findings: Sequence[str] = ()
     figures: Sequence[tuple[str, str]] = ()
-    """(title, data URL of the picture)."""
+    """(title, data URL of the picture) of each figure."""
     files: Sequence[str] = ()
-    """Paths of tables and pages, relative to the report."""
+    """Paths of the files of the analysis, relative to the report."""
     error: str = ""
 
 
 def make_section(
     analysis: click.Command, arguments: Sequence[str], root: Path, graph: str
 ) -> Section:
-    """Run an analysis into its folder under `root`, unless the same one stands there already.
+    """Run an analysis into its folder under `root`, unless its results are there and current.
 
     Args:
-        analysis: the command.
-        arguments: what it is given, without its name and --out.
+        analysis: the command of the analysis.
+        arguments: arguments of the command, without its name and --out.
         root: folder of the report.
-        graph: sha256 of the model's graph; what was made of another is made anew.
+        graph: sha256 of the model's graph; results for another graph are not current.
     """
     name = str(analysis.name)
     folder = root / name
@@ -73,12 +74,12 @@ def make_section(
     command = shlex.join(["python", "-m", "analysis", *words])
     about = (analysis.help or "").partition("\n")[0]
     sidecar = folder / f"{name}.json"
-    if not _stands(sidecar, command, graph):
-        for kind in KINDS:  # a figure that is not drawn any more
+    if not _is_current(sidecar, command, graph):
+        for kind in KINDS:  # a figure that is not drawn again must not remain
             for path in folder.glob(f"*.{kind}"):
                 path.unlink()
         before = sys.argv
-        sys.argv = [before[0], *words]  # what the analysis records as its command
+        sys.argv = [before[0], *words]  # the analysis records its command from here
         try:
             analysis.main(words[1:], prog_name=name, standalone_mode=False)
         except (VitrineError, click.UsageError) as error:
@@ -95,7 +96,7 @@ def make_section(
 
 
 def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
-    """The page: contents, the model, and a section for each analysis."""
+    """Render the page: contents, the model, and a section for each analysis."""
     return render_page(
         "report.html.j2",
         info=info,
@@ -108,86 +109,97 @@ def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
 
 @click.command("report")
 @click.option(
-    "--model", "models", multiple=True, metavar="NAME", help="A page for each; else for all models."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="Model to report on; may be repeated. All models by default.",
 )
 @common_options
 @click.option(
     "--pages",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Also write each page, NAME.html, into this folder, without links to files.",
+    help="Folder into which each page is also written as NAME.html, without links to files.",
 )
-def command(models: tuple[str, ...], asked: Asked, pages: Path | None) -> None:
-    """All analyses that fit the model, in one page.
+def command(models: tuple[str, ...], options: CommonOptions, pages: Path | None) -> None:
+    """Run all analyses that fit the model, and show them on one page.
 
-    Writes NAME/index.html, which opens from disk, and the files of each analysis beside it. What
-    stands there from the same command and graph is not made again, and what the model answered is
-    kept in NAME/answers: an interrupted report goes on where it was. Without --images and --dataset
-    a model is shown the test split of the data it was trained on. Sizes and robustness use at most
-    1,000 pictures.
+    Writes NAME/index.html, which opens from disk, and the files of each analysis beside it. Results
+    of the same command and graph are reused, and the answers of the model are cached in
+    NAME/answers, so that an interrupted report continues where it stopped. Without --images and
+    --dataset, the pictures are the test split of the data that the model was trained on. Sizes and
+    robustness use at most 1,000 pictures.
     """
-    if asked.images and asked.dataset:
+    if options.images and options.dataset:
         raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
-    predictor = asked.predictor()
+    predictor = options.predictor()
     infos = [predictor.model_info(name) for name in dict.fromkeys(models)] or predictor.models()
-    if asked.images is None and asked.dataset is None:
+    if options.images is None and options.dataset is None:
         infos = _with_data(infos)
     failed = []
     for info in infos:
         try:
-            make_report(info, asked, pages)
+            make_report(info, options, pages)
         except VitrineError as error:
             if len(infos) == 1:
                 raise
             failed.append(info.name)
             click.echo(f"{info.name}: {error}", err=True)
     if failed:
-        raise VitrineError(f"there is no report on {', '.join(failed)}; the lines above say why.")
+        raise VitrineError(
+            f"the reports on {', '.join(failed)} failed; the lines above give the reasons."
+        )
 
 
-def make_report(info: ModelInfo, asked: Asked, pages: Path | None) -> None:
-    """Make the sections of a model's report that are missing, and its page.
+def make_report(info: ModelInfo, options: CommonOptions, pages: Path | None) -> None:
+    """Make the sections of a model's report that are missing or outdated, and its page.
 
     Raises:
-        VitrineError: no pictures are named for it, or not one section could be made.
+        VitrineError: none of the sections could be made, or the page cannot be written.
     """
-    root = asked.folder("report") / info.name
-    arguments = ["--model", info.name, *_pictures(info, asked)]
-    arguments += ["--url", asked.url] if asked.url else []
-    arguments += ["--answers", str(asked.answers or root / "answers")]
+    root = options.folder("report") / info.name
+    arguments = ["--model", info.name, *_pictures(info, options)]
+    arguments += ["--url", options.url] if options.url else []
+    arguments += ["--answers", str(options.answers or root / "answers")]
     sections = []
     for analysis in CLASSIFIER if info.task == "classification" else EMBEDDING:
-        count = min(asked.limit or FEWER, FEWER) if analysis in MANY_PASSES else asked.limit
+        count = (
+            min(options.limit or MAX_FOR_MANY_PASSES, MAX_FOR_MANY_PASSES)
+            if analysis in MANY_PASSES
+            else options.limit
+        )
         counted = ["--limit", str(count)] if count else []
         sections.append(make_section(analysis, [*arguments, *counted], root, info.hash))
     for section in sections:
         if section.error:
-            click.echo(f"{section.name} could not be made: {section.error}", err=True)
+            click.echo(f"{section.name} failed: {section.error}", err=True)
     if all(section.error for section in sections):
-        raise VitrineError(f"nothing of the report on {info.name} could be made.")
+        raise VitrineError(f"no section of the report on {info.name} could be made.")
     _write_page(root / "index.html", render(info, sections, this_command()))
     if pages is not None:
         alone = [replace(section, files=()) for section in sections]
         _write_page(pages / f"{info.name}.html", render(info, alone, this_command()))
 
 
-def _pictures(info: ModelInfo, asked: Asked) -> list[str]:
-    if asked.images is not None:
-        return ["--images", str(asked.images)]
+def _pictures(info: ModelInfo, options: CommonOptions) -> list[str]:
+    if options.images is not None:
+        return ["--images", str(options.images)]
     own = f"{info.dataset.name}:test" if info.dataset else ""
-    return ["--dataset", asked.dataset or own]
+    return ["--dataset", options.dataset or own]
 
 
 def _with_data(infos: Sequence[ModelInfo]) -> list[ModelInfo]:
-    """The models that say what they were trained on; the others are named on stderr.
+    """Return the models whose data set is known, and print the names of the others to stderr.
 
     Raises:
-        VitrineError: none does.
+        VitrineError: there is no such model.
     """
     known = [info for info in infos if info.dataset]
     for info in infos:
         if not info.dataset:
             click.echo(
-                f"{info.name} does not say what it was trained on; give --images or --dataset.",
+                f"the manifest of {info.name} does not say what it was trained on; give --images "
+                "or --dataset.",
                 err=True,
             )
     if not known:
@@ -205,7 +217,7 @@ def _write_page(path: Path, text: str) -> None:
 
 
 def _embedded(path: Path) -> str:
-    """A figure as a data URL, as wide as the page at most: a seventh of its size as PNG."""
+    """Return a figure as a data URL, at most as wide as the page, a seventh of the PNG's size."""
     content = io.BytesIO()
     with Image.open(path) as image:
         image.thumbnail((PAGE_WIDTH, image.height), Image.Resampling.LANCZOS)
@@ -213,14 +225,14 @@ def _embedded(path: Path) -> str:
     return data_url("image/avif", content.getvalue())
 
 
-def _stands(sidecar: Path, command: str, graph: str) -> bool:
-    """Whether an analysis was made, whole, by this command of this graph."""
+def _is_current(sidecar: Path, command: str, graph: str) -> bool:
+    """Return whether the results of an analysis are complete, and of this command and graph."""
     try:
         about = _read(sidecar)
-    except (FileNotFoundError, ValueError):  # ValueError: cut short while it was written
+    except (FileNotFoundError, ValueError):  # ValueError: the file is truncated
         return False
-    made_of = [model["hash"] for model in about["models"]]
-    return about["command"] == command and made_of == [graph]
+    graphs = [model["hash"] for model in about["models"]]
+    return about["command"] == command and graphs == [graph]
 
 
 def _read(path: Path) -> dict[str, Any]:

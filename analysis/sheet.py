@@ -1,4 +1,4 @@
-"""A sheet of pictures: lines of thumbnails with words under each."""
+"""Figures with rows of pictures, each with a caption."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def draw_sheet(
     heading: str,
     footer: str,
 ) -> Figure:
-    """Draw lines of pictures, named by their place in `pictures`; else as `draw_pictures`."""
+    """Draw rows of pictures that are given by their index in `pictures`; see `draw_pictures`."""
     read = [
         (words, [(pictures.pixels(int(index)), caption) for index, caption in cells])
         for words, cells in lines
@@ -29,13 +29,12 @@ def draw_sheet(
 def draw_pictures(
     lines: Sequence[tuple[str, Sequence[tuple[Pixels, str]]]], heading: str, footer: str
 ) -> Figure:
-    """Draw lines of pictures from left to right.
+    """Draw rows of pictures from left to right.
 
     Args:
-        lines: at least one, with at least one picture: words before the line, and each picture
-            with the words under it.
+        lines: at least one row: the text in front of it, and at least one picture with its caption.
         heading: title of the figure.
-        footer: where it comes from.
+        footer: origin of the figure.
     """
     columns = max(len(cells) for _, cells in lines)
     width, height = 1.5 + 1.15 * columns, 1.0 + 1.45 * len(lines)

@@ -1,4 +1,4 @@
-"""Activation sparsity: the share of exact zeros after each activation of what is served."""
+"""Activation sparsity: the share of exact zeros after each activation of the served graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,23 +10,23 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import COLOURS, new_figure
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options
+from analysis.options import CommonOptions, common_options
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
 from serving.client.chunks import Source, merge
 from serving.client.predictor import Predictor
 from serving.schemas import Inspection, Layer
 
-MOST_NAMED_BARS = 24
+MAX_LABELLED_BARS = 24
 
 
 def measure(predictor: Predictor, models: Sequence[str], pictures: Pictures) -> list[Inspection]:
-    """Inspect the pictures with every model; a picture counts the same whatever its size.
+    """Inspect the pictures with every model; every picture has the same weight at any size.
 
-    A picture that one model refuses is left out for all.
+    A picture that one model refuses is left out for all models.
 
     Raises:
-        VitrineError: a model is unknown or has no activations, or the server does not answer.
+        VitrineError: a model is unknown or has no activations; or the server does not answer.
         DataError: no picture can be read.
     """
 
@@ -39,21 +39,22 @@ def measure(predictor: Predictor, models: Sequence[str], pictures: Pictures) -> 
         measured = [merge(pair) for pair in pairs] if measured else found
     for inspection in measured:
         if not inspection.layers:
-            raise VitrineError(f"model {inspection.model.name!r} has no activations to look into.")
+            raise VitrineError(f"model {inspection.model.name!r} has no activations to inspect.")
     return measured
 
 
-def dead(layer: Layer) -> int:
-    """Number of channels that are exactly zero everywhere on every picture."""
+def dead_channels(layer: Layer) -> int:
+    """Return the number of channels that are exactly zero everywhere on every picture."""
     return layer.channel_zeros.count(1.0)
 
 
 def rows(measured: Sequence[Inspection], *, synthetic: bool) -> list[dict[str, Any]]:
-    """The table: one row per model and layer; shares are 0..1.
+    """Return the table, with a row per model and layer; shares are 0..1.
 
     Args:
-        measured: from `measure`.
-        synthetic: whether the pictures are generated; a row is synthetic by these or its model.
+        measured: the result of `measure`.
+        synthetic: whether the pictures are generated. A row counts as synthetic if the pictures or
+            the model's training data are.
     """
     return [
         {
@@ -63,7 +64,7 @@ def rows(measured: Sequence[Inspection], *, synthetic: bool) -> list[dict[str, A
             "operator": layer.operator,
             "zeros": layer.zeros,
             "channels": layer.channels,
-            "dead": dead(layer),
+            "dead": dead_channels(layer),
             "small": "" if layer.small is None else layer.small,
             "epsilon": "" if layer.small is None else each.epsilon,
             "pictures": each.pictures,
@@ -75,7 +76,7 @@ def rows(measured: Sequence[Inspection], *, synthetic: bool) -> list[dict[str, A
 
 
 def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
-    """Grouped bars over depth: share of zeros above, number of dead channels below."""
+    """Draw the share of zeros above the number of dead channels, as grouped bars over depth."""
     depth = max(len(each.layers) for each in measured)
     bars = depth * len(measured)
     figure = new_figure(heading, footer, width=float(np.clip(4 + 0.25 * bars, 8, 24)), height=7)
@@ -84,16 +85,16 @@ def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
         width = 0.8 / len(measured)
         x = np.arange(1, len(each.layers) + 1) + (place - (len(measured) - 1) / 2) * width
         colour = COLOURS[place % len(COLOURS)]
-        numbers = [dead(layer) for layer in each.layers]
+        numbers = [dead_channels(layer) for layer in each.layers]
         label = f"{each.model.name} (dead channels: {sum(numbers)})"
         shares = [100 * layer.zeros for layer in each.layers]
         tops = upper.bar(x, shares, width, color=colour, label=label)
         smooth = [(at, 100 * y.small) for at, y in zip(x, each.layers, strict=True) if y.small]
         if smooth:
-            label = f"{each.model.name}: nearer to zero than {each.epsilon:g}"
+            label = f"{each.model.name}: values within {each.epsilon:g} of zero"
             upper.plot(*zip(*smooth, strict=True), "D", color=colour, mec="black", label=label)
         counts = lower.bar(x, numbers, width, color=colour)
-        if bars <= MOST_NAMED_BARS:
+        if bars <= MAX_LABELLED_BARS:
             upper.bar_label(tops, fmt="%.0f", fontsize=8)
             lower.bar_label(counts, fontsize=8)
     upper.set(ylabel="exact zeros (%)", ylim=(0, 105))
@@ -103,7 +104,7 @@ def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
     for axis in (lower.xaxis, lower.yaxis):
         axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
     names = {tuple(layer.name for layer in each.layers) for each in measured}
-    if bars <= MOST_NAMED_BARS and len(names) == 1:
+    if bars <= MAX_LABELLED_BARS and len(names) == 1:
         labels = [f"{number}\n{name}" for number, name in enumerate(names.pop(), start=1)]
         lower.set_xticks(range(1, depth + 1), labels, fontsize=8)
     return figure
@@ -116,25 +117,25 @@ def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
     required=True,
     multiple=True,
     metavar="NAME",
-    help="Model to look into; repeat it to compare several.",
+    help="Model to analyse; repeat the option to compare several models.",
 )
 @common_options
-def command(models: tuple[str, ...], asked: Asked) -> None:
-    """Zeros after each activation, by layer.
+def command(models: tuple[str, ...], options: CommonOptions) -> None:
+    """Measure the zeros after each activation, by layer.
 
-    The share of exact zeros, and the number of dead channels: those that are zero everywhere on
-    every picture. Of smooth activations, such as GELU, also the share of values near zero.
+    These are the share of exact zeros, and the number of dead channels, which are zero everywhere
+    on every picture. For smooth activations, such as GELU, the share of values near zero is added.
 
     Writes sparsity.png, sparsity.csv (a row per model and layer) and sparsity.json (models, data).
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     infos = [predictor.model_info(name) for name in dict.fromkeys(models)]
-    pictures = asked.pictures()
+    pictures = options.pictures()
     measured = measure(predictor, [info.name for info in infos], pictures)
     report_skipped(pictures)
     heading = title("Zeros after each activation", infos, pictures)
     write_report(
-        asked.folder("sparsity", tuple(info.name for info in infos)),
+        options.folder("sparsity", tuple(info.name for info in infos)),
         "sparsity",
         {"sparsity": rows(measured, synthetic=pictures.synthetic)},
         {"sparsity": draw(measured, heading, this_command())},

@@ -1,7 +1,7 @@
-"""The contract between the rooms: artifacts, the runtime that opens them, the data sets they name.
+"""The contract between the packages: artifacts, the runtime that runs them, and their data sets.
 
 `training` writes artifacts; `serving` and `analysis` read them. This package imports none of the
-three, and never imports torch.
+three, and it never imports torch.
 """
 
 from artifacts.artifact import Artifact, artifact_names, artifacts_root

@@ -1,4 +1,4 @@
-"""`python -m artifacts`: list, show, read cards, verify, import and quantize models."""
+"""`python -m artifacts`: lists, shows, verifies, imports and quantizes models."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from artifacts.verification.decision import METRICS
 
 @click.group()
 def main() -> None:
-    """Models on disk: list, show, verify and quantize them, read cards, import a foreign one."""
+    """List, show, verify and quantize the models on disk, read their cards, import foreign ones."""
 
 
 @main.command("list")
@@ -84,9 +84,9 @@ def show(name: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--title", help="Say in a line what it is, and write the artifact anew.")
+@click.option("--title", help="Set the description of the model, one line, and save the artifact.")
 def card(name: str, title: str | None) -> None:
-    """Show the model card of artifact NAME: use, origin, data and its terms, figures, limits."""
+    """Show the model card of artifact NAME: its use, origin, data and terms, figures and limits."""
     artifact = Artifact.open(name)
     if title is not None:
         manifest = artifact.manifest.model_copy(update={"title": title.strip().rstrip(".")})
@@ -98,7 +98,7 @@ def card(name: str, title: str | None) -> None:
 @click.argument("name", required=False)
 @json_option
 def verify(name: str | None, as_json: bool) -> None:
-    """Verify artifact NAME, or all; non-zero exit if one fails."""
+    """Verify artifact NAME, or all artifacts; exit with a non-zero status if one is invalid."""
     if name is not None:
         names = [name]
     else:
@@ -111,7 +111,10 @@ def verify(name: str | None, as_json: bool) -> None:
         except ArtifactError as error:
             results[each] = str(error)
     if not results:
-        raise ArtifactError(f"no artifacts under {artifacts_root()}: nothing to verify.")
+        raise ArtifactError(
+            f"no artifacts under {artifacts_root()}: nothing to verify. Set VITRINE_ARTIFACTS to "
+            "the folder that contains them."
+        )
     if as_json:
         print_json(results)
     else:
@@ -124,24 +127,36 @@ def verify(name: str | None, as_json: bool) -> None:
 @main.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--task", type=click.Choice(list(graph.OUTPUTS)), required=True)
-@click.option("--classes", help="File with one class name a line, or names split by commas.")
-@click.option("--name", help="Name of the artifact; the file's name by default.")
-@click.option("--route", type=click.Choice(ROUTES), help="Also serve it for this purpose.")
-@click.option("--mean", default="0.5,0.5,0.5", show_default=True, help="R,G,B of 0..1 pictures.")
-@click.option("--std", default="0.5,0.5,0.5", show_default=True, help="R,G,B of 0..1 pictures.")
+@click.option(
+    "--classes", help="Class names separated by commas, or a file with one class name per line."
+)
+@click.option("--name", help="Name of the artifact; by default the name of the file.")
+@click.option("--route", type=click.Choice(ROUTES), help="Also serve the model for this purpose.")
+@click.option(
+    "--mean",
+    default="0.5,0.5,0.5",
+    show_default=True,
+    help="Mean of R,G,B that a float graph expects, of pixel values scaled to 0..1.",
+)
+@click.option(
+    "--std",
+    default="0.5,0.5,0.5",
+    show_default=True,
+    help="Standard deviation of R,G,B that a float graph expects, of values scaled to 0..1.",
+)
 @click.option(
     "--native",
     default="8,512",
     show_default=True,
-    help="LOW,HIGH for any-size graphs: a picture keeps its size if the square of its area has a "
-    "side in this range, px; others are rescaled into it.",
+    help="LOW,HIGH in pixels, for graphs that take any size: a picture keeps its size if the "
+    "square with its area has a side in this range; others are rescaled into the range.",
 )
 @click.option(
     "--metric",
     type=click.Choice(METRICS),
     default=METRICS[0],
     show_default=True,
-    help="Distance between embeddings; of no meaning to a classifier.",
+    help="Distance between embeddings; not used for classifiers.",
 )
 @click.option("--force", is_flag=True, help="Replace an artifact of the same name.")
 @json_option
@@ -158,15 +173,16 @@ def import_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Make an artifact of a foreign ONNX FILE, so that it can be served and looked into.
+    """Make an artifact from a foreign ONNX FILE, so that it can be served and analysed.
 
-    The graph takes uint8 N x H x W x 3, or float N x 3 x H x W; the second gets normalisation
-    with --mean and --std put in front. Its first output becomes logits or embedding.
+    The graph must take uint8 N x H x W x 3, or float N x 3 x H x W. In the second case,
+    normalisation with --mean and --std is inserted in front of it. The first output of the graph
+    becomes the logits or the embedding.
     """
     name = _free_name(name or file.stem.lower(), force=force)
     names = _read_classes(classes)
     if task == "classification" and not names:
-        raise click.UsageError("a classifier needs --classes.")
+        raise click.UsageError("a classifier needs class names; give them with --classes.")
     model = graph.adapt(graph.load_graph(file), task, _numbers(mean, 3), _numbers(std, 3))
     dims = next(i for i in model.graph.input if i.name == graph.INPUT).type.tensor_type.shape.dim
     size = (dims[1].dim_value, dims[2].dim_value)
@@ -184,7 +200,7 @@ def import_command(
         created=datetime.now(UTC).replace(microsecond=0),
     )
     content = model.SerializeToString()
-    _check_answer(Runtime(content, manifest.input), manifest)
+    _check_output(Runtime(content, manifest.input), manifest)
     artifact = Artifact.save(manifest, {MODEL_FILE: content})
     if as_json:
         print_json(artifact.manifest.model_dump(mode="json"))
@@ -194,25 +210,28 @@ def import_command(
 
 @main.command()
 @click.argument("name")
-@click.option("--dataset", help="Its data set; by default the one that the artifact names.")
+@click.option(
+    "--dataset", help="Data set to measure on; by default the one that the manifest names."
+)
 @json_option
 def quantize(name: str, dataset: str | None, as_json: bool) -> None:
-    """Serve classifier NAME in 8-bit integers, if that is faster and as accurate.
+    """Serve classifier NAME in 8-bit integers, if that is faster and nearly as accurate.
 
-    Ranges come from training pictures; accuracy, on the whole test split, may fall by half a point.
-    What was measured is recorded either way. Run it where the model will be served: integers are
-    fast on a CPU that has instructions for them, and slow on a GPU.
+    Activation ranges are calibrated on training pictures. Accuracy, measured on the whole test
+    split, may fall by half a percentage point. The measurements are recorded either way. Run this
+    on the machine that will serve the model: integers are fast on a CPU that has instructions for
+    them, and slow on a GPU.
     """
     try:
-        # its library takes a second to load
-        from artifacts import quantize as quantizing  # noqa: PLC0415
+        # the library takes a second to import
+        from artifacts import quantize as quantization  # noqa: PLC0415
     except ImportError as error:
         raise VitrineError(
-            f"quantizing wants what is not installed here ({error}): "
+            f"quantization needs a package that is not installed ({error}). Install it: "
             "pip install -c constraints.txt -e '.[quantize]'."
         ) from None
 
-    record = quantizing.quantize(Artifact.open(name), dataset)
+    record = quantization.quantize(Artifact.open(name), dataset)
     if as_json:
         print_json(record.model_dump(mode="json"))
         return
@@ -231,46 +250,46 @@ def _comparison(record: Quantization) -> Table:
 
 
 def _free_name(name: str, *, force: bool) -> str:
-    """The name, if it is one and nothing is lost by taking it."""
+    """Return the name if it is valid and no artifact has it, or if `force` allows replacing one."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise click.UsageError(
-            f"{name!r} cannot name an artifact; give --name with up to 64 of a-z, 0-9, '.', '_' "
-            "and '-', the first a letter or digit."
+            f"{name!r} is not a valid name; give one with --name: up to 64 of a-z, 0-9, '.', '_' "
+            "and '-', the first a letter or a digit."
         )
     if (artifacts_root() / name).exists() and not force:
         raise ArtifactError(
-            f"{name} exists already; give --name another, or --force to replace it."
+            f"{name} exists already; choose another name with --name, or replace it with --force."
         )
     return name
 
 
-def _check_answer(runtime: Runtime, manifest: Manifest) -> None:
-    """Ask for one answer, so that a model which cannot give it is refused before it is stored."""
+def _check_output(runtime: Runtime, manifest: Manifest) -> None:
+    """Run the model once, so that one that does not work is refused before it is stored."""
     picture = np.zeros((64, 64, 3), np.uint8)
     try:
-        answer = runtime.run([picture])[graph.OUTPUTS[manifest.task]]
+        output = runtime.run([picture])[graph.OUTPUTS[manifest.task]]
     except ort_errors as error:
         raise ArtifactError(f"the model fails on a picture of 64x64: {error}") from None
-    if answer.ndim != 2:  # noqa: PLR2004
-        raise ArtifactError(f"the output has shape {answer.shape}; N x C or N x D is expected.")
-    if not np.isfinite(answer).all():
-        raise ArtifactError("the model answers with NaN or infinity.")
-    if manifest.task == "classification" and answer.shape[1] != len(manifest.classes):
+    if output.ndim != 2:  # noqa: PLR2004
+        raise ArtifactError(f"the output has shape {output.shape}; N x C or N x D is expected.")
+    if not np.isfinite(output).all():
+        raise ArtifactError("the output of the model for a black picture contains NaN or infinity.")
+    if manifest.task == "classification" and output.shape[1] != len(manifest.classes):
         raise ArtifactError(
-            f"the model gives {answer.shape[1]} logits, --classes names {len(manifest.classes)}; "
-            "give one name for each."
+            f"the model gives {output.shape[1]} logits, but --classes has "
+            f"{len(manifest.classes)} names; give one name for each logit."
         )
 
 
 def _read_classes(given: str | None) -> list[str]:
     if given is None:
         return []
-    if os.path.isfile(given):  # noqa: PTH113  a long list of names is no valid path
+    if os.path.isfile(given):  # noqa: PTH113  Path.is_file raises for a long list of names
         try:
             lines = Path(given).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(
-                f"{given}: not readable as UTF-8 text ({error}); give a class name on each line."
+                f"{given}: not readable as UTF-8 text ({error}); write one class name per line."
             ) from None
         return [line.strip() for line in lines if line.strip()]
     return [name.strip() for name in given.split(",")]
@@ -282,7 +301,7 @@ def _numbers(text: str, count: int) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if len(numbers) != count:
-        raise click.BadParameter(f"{text!r}: {count} numbers split by commas are expected.")
+        raise click.BadParameter(f"{text!r}: expected {count} numbers separated by commas.")
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Artifacts on disk: a folder per model, written whole or not at all, verified when opened."""
+"""Artifacts on disk: one folder per model, written atomically and verified when it is opened."""
 
 import hashlib
 import os
@@ -20,34 +20,37 @@ from artifacts.provenance import has_gpu, has_integer_arithmetic
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
-"""The same network in 8-bit integers, where that is what is served; see `artifacts.quantize`."""
+"""The network in 8-bit integers; exists only if it is served. See `artifacts.quantize`."""
 VERSION_PATTERN = r"[a-z0-9][a-z0-9._-]{0,31}"
-"""What follows `@` in the folder's name where several versions of a model are kept."""
+"""The version after the `@` in a folder's name, if several versions of a model are kept."""
 STAGING = ".writing-"
+"""Prefix of the temporary folder in which an artifact is written."""
 REPLACED = ".replaced"
+"""Name, within the temporary folder, of the old artifact while it is being replaced."""
 ABANDONED = 3600.0
-"""Seconds after which what is being written is taken for left behind; writing takes some."""
+"""Age in seconds from which a temporary folder counts as abandoned; writing takes a few seconds."""
 
 
 def artifacts_root() -> Path:
-    """Folder that holds the artifacts: `VITRINE_ARTIFACTS`, else `models/` beside this code."""
+    """Return the folder of the artifacts: `VITRINE_ARTIFACTS`, or `models/` beside this file."""
     return Path(os.environ.get("VITRINE_ARTIFACTS") or Path(__file__).parent / "models")
 
 
 def artifact_names(root: Path | None = None) -> list[str]:
-    """Names of the artifacts under `root`, sorted; an empty list where the folder is missing."""
+    """Return the sorted names of the artifacts under `root`, none if the folder is missing."""
     root = root or artifacts_root()
     return sorted(path.parent.name for path in root.glob(f"[!.]*/{MANIFEST_FILE}"))
 
 
 def default_version(name: str, names: Iterable[str]) -> str:
-    """Which of `names` is meant by `name`: itself, else its last version; itself if none is there.
+    """Return the one of `names` that `name` refers to: the name itself, or its latest version.
 
-    Versions are ordered by their text, numbers in it by value: NAME@9 comes before NAME@10.
+    If neither exists, `name` is returned. Versions are ordered by their text, but numbers in it by
+    value: NAME@9 comes before NAME@10.
     """
 
     def order(version: str) -> list[str | int]:
-        parts = re.split(r"(\d+)", version)  # every second is a number
+        parts = re.split(r"(\d+)", version)  # every second part is a number
         return [int(part) if part.isdecimal() else part for part in parts]
 
     known = set(names)
@@ -57,39 +60,39 @@ def default_version(name: str, names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified model folder: graph, manifest, and the files that go with them."""
+    """A verified model folder: the graph, the manifest, and the files that belong to them."""
 
     path: Path
     manifest: Manifest
 
     @property
     def name(self) -> str:
-        """Of its folder: the manifest's, or that with a version, `NAME@VERSION`."""
+        """Name of the folder: the name in the manifest, or `NAME@VERSION`."""
         return self.path.name
 
     @property
     def model_file(self) -> str:
-        """Name of the ONNX graph that is served: in integers where they pay, on this processor."""
+        """Name of the ONNX graph that is served: int8 if the manifest and the hardware allow it."""
         quantization = self.manifest.quantization
-        pays = quantization is not None and quantization.served
-        return INT8_FILE if pays and has_integer_arithmetic() and not has_gpu() else MODEL_FILE
+        served = quantization is not None and quantization.served
+        return INT8_FILE if served and has_integer_arithmetic() and not has_gpu() else MODEL_FILE
 
     @property
     def model_path(self) -> Path:
-        """The ONNX graph that is served."""
+        """Path of the ONNX graph that is served."""
         return self.path / self.model_file
 
     @property
     def hash(self) -> str:
-        """sha256 of the graph that is served: what answers are signed with."""
+        """sha256 of the graph that is served; answers carry it to identify the model."""
         return self.manifest.files[self.model_file]
 
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> Self:
-        """Open and verify the artifact called `name`, or its version that `default_version` tells.
+        """Open and verify the artifact called `name`, or the version that `default_version` picks.
 
         Raises:
-            ArtifactError: unknown name, or anything that `verify` refuses.
+            ArtifactError: the name is unknown, or `verify` fails.
         """
         root = root or artifacts_root()
         path = root / default_version(name, artifact_names(root))
@@ -101,16 +104,16 @@ class Artifact:
         return artifact
 
     def verify(self) -> None:
-        """Check name, file hashes and graph against the manifest.
+        """Check the name, the file hashes and the graph against the manifest.
 
         Raises:
-            ArtifactError: on the first thing that does not match, naming the file.
+            ArtifactError: something does not match; the message names the file.
         """
         expected_name = re.escape(self.manifest.name)
         if not re.fullmatch(f"{expected_name}(@{VERSION_PATTERN})?", self.name):
             raise ArtifactError(
-                f"{self.path}: the manifest names {self.manifest.name!r}; the folder must be "
-                "called the same, or that with '@' and a version of a-z, 0-9, '.', '_' and '-'."
+                f"{self.path}: the manifest names {self.manifest.name!r}; the folder must have "
+                "this name, or this name, '@' and a version of a-z, 0-9, '.', '_' and '-'."
             )
         graphs = {MODEL_FILE, self.model_file}
         for name in sorted(graphs - self.manifest.files.keys()):
@@ -121,10 +124,10 @@ class Artifact:
             check_graph(self.path / name, self.manifest)
 
     def read(self, name: str) -> bytes:
-        """Content of a file that the manifest lists.
+        """Return the content of a file that the manifest lists.
 
         Raises:
-            ArtifactError: it was replaced or changed after the artifact was opened.
+            ArtifactError: the file was removed or changed after the artifact was opened.
         """
         file = self.path / name
         try:
@@ -135,11 +138,11 @@ class Artifact:
         return content
 
     def read_graph(self) -> bytes:
-        """The ONNX graph that is served: the bytes that were verified.
+        """Return the ONNX graph that is served, exactly as it was verified.
 
         Raises:
-            ArtifactError: its file was changed or removed since; the reason names no path, because
-                clients may read it.
+            ArtifactError: its file was changed or removed since. The message contains no path,
+                because it may be shown to clients.
         """
         try:
             return self.read(self.model_file)
@@ -150,15 +153,19 @@ class Artifact:
             ) from None
 
     def contents(self) -> dict[str, bytes]:
-        """Every file but the manifest, by name: what `rewrite` takes; raises as `read`."""
+        """Return the content of every file except the manifest, by name, as `rewrite` takes it.
+
+        Raises:
+            ArtifactError: see `read`.
+        """
         return {name: self.read(name) for name in self.manifest.files}
 
     def rewrite(self, manifest: Manifest, files: Mapping[str, bytes]) -> Self:
-        """Write the artifact anew in its folder, also in that of a version; see `save`.
+        """Replace the artifact in its folder, which may be the folder of a version; see `save`.
 
         Args:
-            manifest: of the same name.
-            files: all of them; `contents` gives those that are there.
+            manifest: new manifest, with the same name.
+            files: content of all files by name; `contents` returns the existing ones.
         """
         return self.save(manifest, files, self.path.parent, self.name)
 
@@ -170,26 +177,26 @@ class Artifact:
         root: Path | None = None,
         name: str | None = None,
     ) -> Self:
-        """Write an artifact, replacing one of the same name, and verify what was written.
+        """Write an artifact, verify what was written, and replace an artifact of the same name.
 
         Args:
-            manifest: `files` and `digest` are filled in here.
-            files: content by plain file name; `model.onnx` among them. The card is written here,
-                so that it says what the manifest does.
-            root: where the artifact's folder goes; `artifacts_root()` by default.
-            name: of the folder, where it is that of a version.
+            manifest: its `files` and `digest` are filled in here.
+            files: content by plain file name, including `model.onnx`. The card is always written
+                anew from the manifest.
+            root: parent of the artifact's folder; `artifacts_root()` by default.
+            name: name of the folder; the name in the manifest by default.
 
         Raises:
-            ArtifactError: the graph breaks the contract. Nothing is left behind then.
+            ArtifactError: the graph violates the contract. Nothing is left on disk in that case.
         """
         root = root or artifacts_root()
         name = name or manifest.name
         root.mkdir(parents=True, exist_ok=True)
-        _clear_up(root)
+        _remove_abandoned(root)
         files = {**files, CARD_FILE: write_card(manifest).encode()}
         hashes = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
         manifest = manifest.model_copy(update={"files": hashes}).sealed()
-        # of its own for each writer: processes of two containers may have one number
+        # a random name rather than the process id, which two containers may share
         staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=root)) / name
         try:
             staging.mkdir()
@@ -197,39 +204,39 @@ class Artifact:
                 (staging / file).write_bytes(data)
             (staging / MANIFEST_FILE).write_bytes(manifest.canonical())
             cls(staging, manifest).verify()
-            _exchange(staging, root / name)
+            _replace(staging, root / name)
         finally:
             shutil.rmtree(staging.parent, ignore_errors=True)
         return cls(root / name, manifest)
 
 
-def _clear_up(root: Path) -> None:
-    """Remove what a process left behind that ended while it wrote, and finish its exchange."""
+def _remove_abandoned(root: Path) -> None:
+    """Remove temporary folders of interrupted writers, and complete their last step if possible."""
     for staging in root.glob(f"{STAGING}*"):
         try:
             age = time.time() - staging.stat().st_mtime
-        except FileNotFoundError:  # its writer is done
+        except FileNotFoundError:  # its writer has just finished
             continue
         if age < ABANDONED:
             continue
-        if (staging / REPLACED).exists():  # the new one was verified before
+        if (staging / REPLACED).exists():  # the new artifact has been verified before this step
             for new in staging.glob(f"[!.]*/{MANIFEST_FILE}"):
                 if not (root / new.parent.name).exists():
                     new.parent.rename(root / new.parent.name)
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _exchange(new: Path, place: Path) -> None:
-    """Put `new` in `place`; what stood there is put back if that fails."""
-    if not place.exists():
-        new.rename(place)
+def _replace(new: Path, target: Path) -> None:
+    """Move `new` to `target`; an artifact that is there is restored if this fails."""
+    if not target.exists():
+        new.rename(target)
         return
     old = new.parent / REPLACED
-    place.rename(old)
+    target.rename(old)
     try:
-        new.rename(place)
+        new.rename(target)
     except OSError:
-        old.rename(place)
+        old.rename(target)
         raise
 
 

@@ -1,7 +1,7 @@
-"""The atlas: some pictures of an artifact, their features and their places on a map.
+"""The atlas: example pictures of an artifact, with their features and their positions on a map.
 
-New pictures find their neighbours among them. Two files of the artifact, hashed as all are: the
-numbers, and a sheet of all pictures, small.
+The neighbours of a new picture are searched among them. An atlas consists of two files of the
+artifact: the arrays, and a contact sheet of thumbnails. The manifest lists their hashes.
 """
 
 import io
@@ -21,11 +21,11 @@ from artifacts.runtime import Picture
 
 ATLAS_FILE = "atlas.npz"
 SHEET_FILE = "atlas.jpg"
-SURROUNDING = 10
-"""Nearest pictures whose places say where a new one lies."""
+PLACING_NEIGHBOURS = 10
+"""Number of nearest pictures whose median position is the position of a new picture."""
 GREY = (127, 127, 127)
 QUALITY = 90
-"""Of the sheet's JPEG; its colours are not subsampled, pictures of few pixels have none to lose."""
+"""JPEG quality of the sheet. Its chroma is not subsampled, because thumbnails are so small."""
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -36,31 +36,31 @@ class Atlas:
     """N pictures on a map."""
 
     graph: str
-    """sha256 of the artifact's graph in float32; features in integers are close to its."""
+    """sha256 of the artifact's float32 graph; the int8 graph gives nearly the same features."""
     data: str
-    """Which pictures."""
+    """Description of the pictures."""
     side: int
-    """Width and height of each on the sheet, px."""
+    """Width and height of each picture on the sheet, in pixels."""
     labels: tuple[str, ...]
-    """N names of their classes; empty where unknown."""
+    """Class names of the N pictures; empty strings where the class is unknown."""
     predicted: tuple[str, ...]
-    """N names of the classes that the model finds likeliest; empty of an embedding."""
+    """Most probable classes of the N pictures; empty strings for embedding models."""
     places: Floats
-    """N x 2: (x, y) from 0 to 1, y downwards."""
+    """N x 2: positions (x, y) from 0 to 1, y pointing down."""
     vectors: Floats
-    """N x D features, as the graph gives them, in half precision."""
+    """N x D features of the graph, stored in half precision."""
 
     @property
     def columns(self) -> int:
-        """Pictures in a row of the sheet; they stand in the order of the atlas."""
+        """Number of pictures in a row of the sheet, which keeps the order of the atlas."""
         return math.ceil(math.sqrt(len(self.labels)))
 
     @classmethod
     def read(cls, artifact: Artifact) -> Self | None:
-        """The atlas of an artifact, or None where it has none, or one of another graph.
+        """Return the atlas of an artifact, or None if it has none or one of another graph.
 
         Raises:
-            ArtifactError: what stands in its file is none.
+            ArtifactError: the file is not a valid atlas.
         """
         if not {ATLAS_FILE, SHEET_FILE} <= artifact.manifest.files.keys():
             return None
@@ -77,23 +77,31 @@ class Atlas:
                     vectors=arrays["vectors"].astype(np.float32),
                 )
         except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile) as error:
-            raise ArtifactError(f"{path}: no atlas ({error}); make it anew.") from None
+            raise ArtifactError(
+                f"{path}: not an atlas ({error}); write it again with `python -m analysis atlas`."
+            ) from None
         count = len(atlas.vectors)
         whole = atlas.vectors.ndim == 2 and atlas.places.shape == (count, 2)  # noqa: PLR2004
         if not (whole and count == len(atlas.labels) == len(atlas.predicted)):
-            raise ArtifactError(f"{path}: its arrays are not of the same pictures; make it anew.")
+            raise ArtifactError(
+                f"{path}: its arrays are not of the same pictures; write it again with "
+                "`python -m analysis atlas`."
+            )
         return atlas if atlas.graph == artifact.manifest.files[MODEL_FILE] else None
 
     def content(self) -> bytes:
-        """Content of `ATLAS_FILE`.
+        """Return the content of `ATLAS_FILE`.
 
         Raises:
-            ArtifactError: features that half precision does not hold.
+            ArtifactError: half precision cannot represent the features.
         """
         with np.errstate(over="ignore"):
             halves = self.vectors.astype(np.float16)
         if not np.isfinite(halves).all():
-            raise ArtifactError("features beyond 65504 or not finite: no atlas can hold them.")
+            raise ArtifactError(
+                "some features are not finite or exceed 65504, the limit of half precision; an "
+                "atlas cannot store them."
+            )
         file = io.BytesIO()
         np.savez_compressed(
             file,
@@ -108,36 +116,36 @@ class Atlas:
         return file.getvalue()
 
     def nearest(self, vectors: Floats, count: int) -> tuple[Ints, Floats]:
-        """The nearest pictures of each of M new ones, nearest first.
+        """Find the pictures of the atlas that are nearest to each of M new ones.
 
         Args:
-            vectors: M x D.
-            count: how many; all if there are fewer.
+            vectors: M x D features.
+            count: number of neighbours; all pictures if there are fewer.
 
         Returns:
-            Their numbers and Euclidean distances, M x count each.
+            Indices and Euclidean distances, M x count each, nearest first.
         """
         apart = np.stack([np.linalg.norm(self.vectors - each, axis=1) for each in vectors])
         order = np.argsort(apart, axis=1, kind="stable")[:, :count]
         return order, np.take_along_axis(apart, order, axis=1)
 
     def place(self, vectors: Floats) -> Floats:
-        """Where M new pictures lie, M x 2: the median of the places of their nearest.
+        """Return the positions of M new pictures, M x 2: the median of their nearest neighbours'.
 
-        That is where openTSNE begins to place new points (Poličar et al. 2023); its optimisation
-        afterwards is left out.
+        openTSNE initialises new points in this way (Poličar et al. 2023). The optimisation that
+        follows there is left out.
         """
-        numbers, _ = self.nearest(vectors, SURROUNDING)
-        places: Floats = np.median(self.places[numbers], axis=1)
+        indices, _ = self.nearest(vectors, PLACING_NEIGHBOURS)
+        places: Floats = np.median(self.places[indices], axis=1)
         return places
 
 
 def draw_sheet(pictures: Iterable[Picture], side: int) -> bytes:
-    """Content of `SHEET_FILE`: the pictures row by row, each in a grey square of `side` px.
+    """Return the content of `SHEET_FILE`: the pictures row by row, each in a grey square.
 
     Args:
-        pictures: uint8 H x W x 3, at least one; one of them is held at a time.
-        side: px.
+        pictures: uint8 H x W x 3 each, at least one; only one is held in memory at a time.
+        side: width and height of a square in pixels.
     """
     squares = [ImageOps.pad(Image.fromarray(each), (side, side), color=GREY) for each in pictures]
     columns = math.ceil(math.sqrt(len(squares)))

@@ -1,4 +1,4 @@
-"""Model cards (Mitchell et al. 2019, Model Cards for Model Reporting), from the manifest alone."""
+"""Writes model cards (Mitchell et al. 2019, Model Cards for Model Reporting) from manifests."""
 
 from artifacts.manifest import Manifest
 
@@ -11,7 +11,7 @@ USES = {
     "digits": "one handwritten digit, light on dark, that fills the picture",
     "faces": "two faces, or one and the people enrolled, in pictures of people who agreed to it",
 }
-"""By route: what a model is shown."""
+"""The pictures that a model is meant for, by route."""
 TERMS = {
     "cifar10": "no licence was given; its pictures were gathered from the web, in the data set 80 "
     "Million Tiny Images, which its authors withdrew in 2020",
@@ -20,11 +20,11 @@ TERMS = {
     "faces/celeba": "for research that is not commercial; the photographs belong to their owners",
     "faces/orl": "free for research that names AT&T Laboratories Cambridge",
 }
-"""By data set: what its publishers allow. Whether that binds a model is a question for a lawyer."""
+"""What the publishers allow, by data set. Whether this binds a model is a legal question."""
 
 
 def write_card(manifest: Manifest) -> str:
-    """Markdown: what a model is for, what it learned from, what was measured, where it fails."""
+    """Return a model card in Markdown: use, origin, data and its terms, figures and limits."""
     blocks = [
         [f"# {manifest.name}", *([f"{manifest.title}."] if manifest.title else [])],
         [SYNTHETIC] if manifest.synthetic else [],
@@ -51,7 +51,7 @@ def _use(manifest: Manifest) -> list[str]:
 
 
 def _origin(manifest: Manifest) -> list[str]:
-    """How it was made, its size, and what its source reported, as far as known."""
+    """Describe how the model was made, its size, and what its source reported, if known."""
     run, weights = manifest.run, manifest.parameters
     lines = []
     if run:

@@ -1,4 +1,4 @@
-"""What every command line of the project does alike."""
+"""Helpers that all command lines of the project share."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from artifacts.errors import VitrineError
 
 
 def run_command(command: click.Command, program: str) -> None:
-    """Run a click command so that mistakes end in one line on stderr and a non-zero status.
+    """Run a click command; report errors as one line on stderr and with a non-zero exit status.
 
-    1: the project's own errors; 2: wrong usage; 130: interrupted.
+    The status is 1 for errors of the project, 2 for wrong usage and 130 for an interruption.
     """
     try:
         code = command.main(prog_name=program, standalone_mode=False)
@@ -37,7 +37,7 @@ def run_command(command: click.Command, program: str) -> None:
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the `--json` flag that every listing command has."""
+    """Add the `--json` flag that every command with a result has."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(
         function
     )

@@ -1,4 +1,4 @@
-"""What a served ONNX graph must look like, and how a foreign one is made to."""
+"""The contract that a served ONNX graph fulfils, and the adaptation of foreign graphs to it."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,14 +14,15 @@ from artifacts.manifest import Manifest
 INPUT = "images"
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 OUTPUTS = {"classification": "logits", "embedding": "embedding"}
-"""Output that each task must have; `features` (N x D, what the head sees) may come with it."""
+"""Required output of each task. The output `features` (N x D, the head's input) is optional."""
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file without touching any file it refers to.
+    """Parse an ONNX file without opening any file that it refers to.
 
     Raises:
-        ArtifactError: not ONNX, external data, or an operator outside the standard domains.
+        ArtifactError: the file is not ONNX, has external data, or uses an operator outside the
+            standard domains.
     """
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
@@ -33,23 +34,23 @@ def load_graph(path: Path) -> onnx.ModelProto:
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise ArtifactError(
                 f"{path}: weight {tensor.name!r} lies in another file; only self-contained models "
-                "are taken. Save it with its weights inside (onnx.save without external data)."
+                "are accepted. Save the model without external data (onnx.save's default)."
             )
     local = {(function.domain, function.name) for function in model.functions}
     for node in _all_nodes(model):
         if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in local:
             raise ArtifactError(
                 f"{path}: operator {node.domain}::{node.op_type} is not a standard ONNX operator; "
-                "only the domains ai.onnx and ai.onnx.ml are taken."
+                "only the domains ai.onnx and ai.onnx.ml are accepted."
             )
     return model
 
 
 def check_graph(path: Path, manifest: Manifest) -> None:
-    """Check that a model file keeps the contract its manifest states.
+    """Check that a model file fulfils the contract for the task of its manifest.
 
     Raises:
-        ArtifactError: as `load_graph`, or input or outputs are not as the task needs them.
+        ArtifactError: see `load_graph`; or the inputs or outputs are not those of the task.
     """
     graph = load_graph(path).graph
     inputs = _real_inputs(graph)
@@ -63,50 +64,55 @@ def check_graph(path: Path, manifest: Manifest) -> None:
         raise ArtifactError(f"{path}: {INPUT!r} must be uint8 with shape N x H x W x 3.")
     if dims[0].dim_value or bool(dims[1].dim_value) != bool(dims[2].dim_value):
         raise ArtifactError(
-            f"{path}: {INPUT!r} must leave N free, and fix both of H and W or none; "
-            "export the model with dynamic axes."
+            f"{path}: {INPUT!r} must have a dynamic N, and either both or neither of H and W "
+            "fixed; export the model with dynamic axes."
         )
     outputs = {o.name for o in graph.output}
     needed = OUTPUTS[manifest.task]
     if needed not in outputs:
         raise ArtifactError(
-            f"{path}: task {manifest.task} needs an output {needed!r}; it has {sorted(outputs)}."
+            f"{path}: task {manifest.task} needs an output {needed!r}; the graph has "
+            f"{sorted(outputs)}."
         )
     size = (dims[1].dim_value, dims[2].dim_value)
     if all(size) and manifest.input.fixed_size != size:
         raise ArtifactError(
-            f"{path}: the graph is fixed at {size[0]}x{size[1]}; the manifest's input policy says "
-            f"{manifest.input.fixed_size}."
+            f"{path}: the graph only takes {size[0]}x{size[1]} (height x width), but `fixed_size` "
+            f"in the manifest's input policy is {manifest.input.fixed_size}."
         )
 
 
 def adapt(
     model: onnx.ModelProto, task: str, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> onnx.ModelProto:
-    """Give a foreign graph the contract's input and outputs.
+    """Give a foreign graph the input and the outputs of the contract.
 
-    A graph that already takes uint8 N x H x W x 3 keeps its input. One that takes float
-    N x 3 x H x W gets scaling to 0..1, normalisation and transposition put in front. A softmax at
-    the end of a classifier goes: logits are divided by a temperature before it.
+    A graph that already takes uint8 N x H x W x 3 keeps its input. In front of a graph that takes
+    float N x 3 x H x W, scaling to 0..1, normalisation and transposition are inserted. A softmax
+    at the end of a classifier is removed, because logits are divided by a temperature before it.
 
     Args:
-        model: changed in place; its first output becomes the task's output.
+        model: changed in place; its first output becomes the output of the task.
         task: classification or embedding.
-        mean: per channel (R, G, B), of pictures scaled to 0..1.
-        std: as `mean`.
+        mean: means of R, G and B, of pixel values scaled to 0..1.
+        std: standard deviations of R, G and B, of pixel values scaled to 0..1.
 
     Raises:
-        ArtifactError: not exactly one input, one of another type or rank, no output, or `std` not
-            positive.
+        ArtifactError: the graph has no output, or not exactly one input, or an input of another
+            type or rank; or `std` is not positive.
     """
     graph = model.graph
     for name in (INPUT, "features", *OUTPUTS.values()):
         _rename(graph, name, f"foreign_{name}")
     inputs = _real_inputs(graph)
     if len(inputs) != 1:
-        raise ArtifactError(f"the model has {len(inputs)} inputs; exactly one picture is taken.")
+        raise ArtifactError(
+            f"the model has {len(inputs)} inputs; export it with exactly one, the pictures."
+        )
     if not graph.output:
-        raise ArtifactError("the model has no output; export it with its answer as the first one.")
+        raise ArtifactError(
+            "the model has no output; export it with the logits or the embedding as the first one."
+        )
     foreign = inputs[0]
     dims = foreign.type.tensor_type.shape.dim
     kind = foreign.type.tensor_type.elem_type
@@ -121,7 +127,7 @@ def adapt(
         )
     head = graph.output[0]
     if task == "classification":
-        _take_off_softmax(graph, head)
+        _remove_softmax(graph, head)
     features = _head_input(graph, head.name) if task == "classification" else None
     _rename(graph, head.name, OUTPUTS[task])
     del graph.output[1:]
@@ -133,7 +139,7 @@ def adapt(
     return model
 
 
-def _take_off_softmax(graph: onnx.GraphProto, output: onnx.ValueInfoProto) -> None:
+def _remove_softmax(graph: onnx.GraphProto, output: onnx.ValueInfoProto) -> None:
     last = next((node for node in graph.node if output.name in node.output), None)
     if last is not None and last.op_type == "Softmax":
         output.name = last.input[0]
@@ -147,7 +153,7 @@ def _normalise(
     std: tuple[float, ...],
 ) -> None:
     if min(std) <= 0:
-        raise ArtifactError(f"std is {std}; three numbers above 0 are expected.")
+        raise ArtifactError(f"std is {std}; expected three numbers above 0.")
     # (x / 255 - mean) / std as one multiplication and one addition
     scale = 1.0 / (255.0 * np.array(std, np.float32))
     shift = -np.array(mean, np.float32) / np.array(std, np.float32)
@@ -157,7 +163,7 @@ def _normalise(
             numpy_helper.from_array(shift.astype(np.float32), "vitrine_shift"),
         ]
     )
-    front = [
+    preprocessing = [
         helper.make_node("Cast", [INPUT], ["vitrine_float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["vitrine_float", "vitrine_scale"], ["vitrine_scaled"]),
         helper.make_node("Add", ["vitrine_scaled", "vitrine_shift"], ["vitrine_nhwc"]),
@@ -165,7 +171,7 @@ def _normalise(
     ]
     rest = list(graph.node)
     del graph.node[:]
-    graph.node.extend([*front, *rest])
+    graph.node.extend([*preprocessing, *rest])
     n, _, h, w = foreign.type.tensor_type.shape.dim
     shape = [d.dim_value or d.dim_param or name for d, name in ((n, "N"), (h, "H"), (w, "W"))]
     graph.input.remove(foreign)
@@ -173,7 +179,7 @@ def _normalise(
 
 
 def _head_input(graph: onnx.GraphProto, output: str) -> str | None:
-    """Tensor that the last linear layer sees, or None where the head is something else."""
+    """Return the input of the last linear layer, or None if the graph does not end in one."""
     producers = {name: node for node in graph.node for name in node.output}
     node = producers.get(output)
     weights = {tensor.name for tensor in graph.initializer}
@@ -186,8 +192,8 @@ def _head_input(graph: onnx.GraphProto, output: str) -> str | None:
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Rename a tensor wherever it is made, used or described."""
-    # a subgraph may use tensors of the graph around it
+    """Rename a tensor wherever it is computed, used or described."""
+    # a subgraph may use tensors of the graph that contains it
     for node in _nodes(graph.node):
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
@@ -213,14 +219,14 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Nodes of the graph, of the model's own functions, and of every subgraph in them."""
+    """Yield the nodes of the graph, of the model's own functions, and of all their subgraphs."""
     yield from _nodes(model.graph.node)
     for function in model.functions:
         yield from _nodes(function.node)
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Weights and constants, wherever they are."""
+    """Yield all weights and constants of a model, including those of its subgraphs."""
     yield from _weights(model.graph)
     for node in _all_nodes(model):
         for attribute in node.attribute:

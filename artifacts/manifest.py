@@ -1,4 +1,4 @@
-"""The manifest: everything an artifact says about itself, typed and versioned."""
+"""The manifest: the typed and versioned metadata of an artifact."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from artifacts.verification.decision import Verification
 
 MANIFEST_VERSION = 1
 ROUTES = ("cifar10", "cars", "digits", "faces")
-"""Purposes that have an address of their own on the server, whichever model answers."""
+"""Purposes that have an address of their own on the server, independent of the model behind it."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Task = Literal["classification", "embedding"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -23,34 +23,35 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 def _all_different(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
-        raise ValueError("every class needs a name of its own")
+        raise ValueError("two classes have the same name; every class needs a name of its own")
     return names
 
 
 class InputPolicy(Strict):
-    """How a picture of any size becomes an input of the graph. All sizes in pixels.
+    """How a picture of any size becomes an input of the graph. All sizes are in pixels.
 
-    A picture's *side* is that of the square with its area, sqrt(width x height): the network sees
-    a 40x10 picture at the scale of a 20x20 one.
+    The *side* of a picture is the side of the square with the same area, sqrt(width x height): the
+    network sees a 40x10 picture at the scale of a 20x20 one.
     """
 
     accepted_side: tuple[int, int] = (8, 4096)
-    """Least and greatest width or height taken; others are refused."""
+    """Minimum and maximum of width and height; pictures outside this range are refused."""
     native_side: tuple[int, int] | None = None
-    """Range of sides shown as they are. Outside, the picture is rescaled to the nearer end with
-    its aspect ratio kept. None: any accepted size is shown as it is."""
+    """Range of sides that enter the graph unchanged. A picture outside it is rescaled to the nearer
+    end of the range, with its aspect ratio kept. None: no picture is rescaled."""
     fixed_size: tuple[int, int] | None = None
-    """(height, width) of a graph that takes one size only: every picture is squashed to it."""
+    """(height, width) of a graph that takes only one size. Every picture is resized to it, without
+    keeping the aspect ratio."""
 
     @field_validator("native_side", "accepted_side")
     @classmethod
     def _low_first(cls, sides: tuple[int, int] | None) -> tuple[int, int] | None:
         if sides is not None and not 0 < sides[0] <= sides[1]:
-            raise ValueError("two positive sides, the lower one first, are expected")
+            raise ValueError("expected two positive sides, the lower one first")
         return sides
 
     def target(self, width: int, height: int) -> tuple[int, int]:
-        """Size (width, height) at which a picture of the given size enters the graph."""
+        """Return the size (width, height) at which a picture of the given size enters the graph."""
         if self.fixed_size is not None:
             return self.fixed_size[1], self.fixed_size[0]
         if self.native_side is None:
@@ -59,44 +60,44 @@ class InputPolicy(Strict):
         scale = min(max(side, self.native_side[0]), self.native_side[1]) / side
         if scale == 1.0:
             return width, height
-        least = self.accepted_side[0]
-        return max(least, round(width * scale)), max(least, round(height * scale))
+        minimum = self.accepted_side[0]
+        return max(minimum, round(width * scale)), max(minimum, round(height * scale))
 
 
 class DatasetRecord(Strict):
-    """The data an artifact was trained on."""
+    """The data that an artifact was trained on."""
 
     name: str
     fingerprint: Sha256
-    """Hash over the content of the training files, or over the generator's settings."""
+    """sha256 of the content of the training files, or of the settings of the generator."""
     synthetic: bool
-    """True for generated pictures: such a model is for trying things out, and says so."""
+    """Whether the pictures were generated. The model is then for trials only, and is marked so."""
     train_samples: int
     validation_samples: int
 
 
 class RecipeRecord(Strict):
-    """The recipe and profile an artifact was trained by."""
+    """The recipe and the profile that an artifact was trained with."""
 
     name: str
     profile: Literal["full", "cpu", "smoke"]
     hash: Sha256
-    """Over the resolved settings, profile applied."""
+    """sha256 of the resolved settings, with the profile applied."""
     code: Sha256
-    """Over the source of the network and of what trains it."""
+    """sha256 of the source code of the network."""
     study: str | None = None
-    """Study of the sources that the recipe rebuilds."""
+    """Study whose model the recipe rebuilds."""
 
 
 class Parameters(Strict):
-    """Numbers of weights; buffers such as batch-norm statistics do not count."""
+    """Numbers of weights. Buffers, such as the statistics of batch normalisation, do not count."""
 
     total: int
     trainable: int
 
 
 class RunRecord(Strict):
-    """How the training run went: what a figure needs to be believed."""
+    """How a model was trained: the command, the hardware and the duration."""
 
     command: str
     hardware: str
@@ -104,37 +105,41 @@ class RunRecord(Strict):
     precision: str
     epochs: int
     seconds: float
-    """Wall time of all epochs, validation included."""
+    """Wall time of all epochs, including validation."""
 
 
 class Metric(Strict):
-    """One measured figure, through the exported graph."""
+    """One figure, measured on the outputs of the exported graph."""
 
     name: str
-    """accuracy (share, 0..1), loss (nats per sample), ece (15 bins), ..."""
+    """Such as accuracy (0..1), loss (nats per sample) or ece (15 bins)."""
     value: float
     split: str
     samples: int
     size: str | None = None
-    """Picture size when it is not the data set's own: `WIDTHxHEIGHT`."""
+    """Picture size, `WIDTHxHEIGHT`; None if pictures were used at their original sizes."""
 
 
 class Measured(Strict):
-    """One form of a graph: accuracy, 0..1, and pictures/s by size of batch, on one thread."""
+    """Accuracy and speed of a graph in one numeric format."""
 
     accuracy: float
+    """0..1."""
     pictures_per_second: dict[int, float]
+    """By batch size, on one thread."""
 
 
 class Quantization(Strict):
-    """The graph in 8-bit integers beside the one it was made from, measured in one run."""
+    """The int8 graph compared with the float32 graph it was made from, measured in one run."""
 
     served: bool
-    """Whether `model.int8.onnx` is here and answers in the place of `model.onnx`, on processors
-    with 8-bit arithmetic."""
-    calibration: str  # where the ranges come from, `NAME:SPLIT`; as `test`
+    """Whether `model.int8.onnx` exists and is served in place of `model.onnx`, on processors with
+    instructions for 8-bit integers and without a GPU."""
+    calibration: str
+    """Pictures that the activation ranges were taken from, `NAME:SPLIT`."""
     calibration_samples: int
     test: str
+    """Pictures that the accuracy was measured on, `NAME:SPLIT`."""
     test_samples: int
     hardware: str
     fp32: Measured
@@ -142,23 +147,25 @@ class Quantization(Strict):
 
 
 class Manifest(Strict):
-    """What an artifact says about itself; stored as canonical JSON beside the model."""
+    """The metadata of an artifact, stored as canonical JSON beside the model."""
 
     version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
     title: str = Field(default="", exclude_if=lambda v: not v)
-    """What it is, in a line; left out where nobody said, as manifests before it did."""
+    """Description of the model in one line. Left out of the JSON if empty, so that manifests
+    written before this field existed keep their bytes."""
     task: Task
     route: Literal["cifar10", "cars", "digits", "faces"] | None = None
-    """Purpose, one of `ROUTES`, that it serves besides under its own name."""
+    """Purpose, one of `ROUTES`, whose address the model also serves."""
     default: bool = False
-    """Preferred among the models of its route."""
+    """Whether the model is preferred among the models of its route."""
     classes: Annotated[tuple[str, ...], AfterValidator(_all_different)] = ()
     input: InputPolicy = InputPolicy()
     temperature: float = Field(default=1.0, gt=0)
-    """Logits are divided by it before softmax; fitted on validation data (Guo et al. 2017)."""
+    """Divisor of the logits before the softmax, fitted on validation data (Guo et al. 2017)."""
     verification: Verification | None = Field(default=None, exclude_if=lambda v: v is None)
-    """Of an embedding; left out where there is none, as manifests before it had none."""
+    """How embeddings are compared. Left out of the JSON if None, so that manifests written before
+    this field existed keep their bytes."""
     dataset: DatasetRecord | None = None
     recipe: RecipeRecord | None = None
     parameters: Parameters | None = None
@@ -166,48 +173,48 @@ class Manifest(Strict):
     metrics: tuple[Metric, ...] = ()
     quantization: Quantization | None = Field(default=None, exclude_if=lambda v: v is None)
     reported: dict[str, float] = Field(default_factory=dict)
-    """Figures the source study printed, by the same names as `metrics`."""
+    """Figures that the source study reported, by name."""
     code_version: str
     created: datetime
     files: dict[str, Sha256] = Field(default_factory=dict)
-    """Every other file of the artifact."""
+    """sha256 of every other file of the artifact, by file name."""
     digest: str = ""
-    """sha256 over this manifest with an empty digest: a changed byte in it shows, too."""
+    """sha256 of this manifest with an empty digest, which reveals any change to it."""
 
     @classmethod
     def build(cls, **fields: Any) -> Self:
-        """Make a manifest from fields.
+        """Make a manifest from its fields.
 
         Raises:
-            ArtifactError: naming the first field that is not as it must be.
+            ArtifactError: a field is not valid; the message names the first such field.
         """
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise ArtifactError(_first(error)) from None
+            raise ArtifactError(_first_problem(error)) from None
 
     @property
     def synthetic(self) -> bool:
-        """Whether it was trained on generated pictures."""
+        """Whether the model was trained on generated pictures."""
         return self.dataset is not None and self.dataset.synthetic
 
     def metric(self, name: str, split: str) -> float | None:
-        """Value of a metric at the data set's own picture size, or None where unmeasured."""
+        """Return a metric at the data set's own picture size, or None if it was not measured."""
         for metric in self.metrics:
             if (metric.name, metric.split, metric.size) == (name, split, None):
                 return metric.value
         return None
 
     def sealed(self) -> Self:
-        """The same manifest with its digest filled in."""
+        """Return the same manifest with its digest filled in."""
         return self.model_copy(update={"digest": self.content_digest()})
 
     def canonical(self) -> bytes:
-        """The one way this manifest is written."""
+        """Return the canonical JSON of this manifest, the only form that `read` accepts."""
         return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
 
     def content_digest(self) -> str:
-        """sha256 of the canonical form with an empty digest."""
+        """Return the sha256 of the canonical form with an empty digest."""
         return hashlib.sha256(self.model_copy(update={"digest": ""}).canonical()).hexdigest()
 
     @classmethod
@@ -215,7 +222,8 @@ class Manifest(Strict):
         """Parse and check a manifest file.
 
         Raises:
-            ArtifactError: missing, not JSON, of an unknown version, malformed or altered.
+            ArtifactError: the file is missing, not JSON, of an unknown version, malformed or
+                altered.
         """
         raw, fields = _read_json(path)
         version = fields.get("version")
@@ -227,7 +235,7 @@ class Manifest(Strict):
         try:
             manifest = cls.model_validate_json(raw)
         except ValidationError as error:
-            raise ArtifactError(f"{path}: {_first(error)}") from None
+            raise ArtifactError(f"{path}: {_first_problem(error)}") from None
         if manifest.canonical() != raw or manifest.digest != manifest.content_digest():
             raise ArtifactError(
                 f"{path}: the manifest was changed after it was written; restore it or train again."
@@ -240,7 +248,9 @@ def _read_json(path: Path) -> tuple[bytes, dict[str, Any]]:
         raw = path.read_bytes()
         fields = json.loads(raw)
     except FileNotFoundError:
-        raise ArtifactError(f"{path}: missing; a folder without it is not an artifact.") from None
+        raise ArtifactError(
+            f"{path}: missing; a folder without a manifest is not an artifact."
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error}).") from None
     if not isinstance(fields, dict):
@@ -248,7 +258,7 @@ def _read_json(path: Path) -> tuple[bytes, dict[str, Any]]:
     return raw, fields
 
 
-def _first(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where} {first['input']!r}: {first['msg']}"

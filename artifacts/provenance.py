@@ -1,4 +1,4 @@
-"""Where a figure comes from: code version and hardware, as recorded in manifests and tables."""
+"""The code version and the hardware behind a measurement, as manifests and tables record them."""
 
 import os
 import platform
@@ -8,16 +8,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-INTEGER_ARITHMETIC = ("avx512_vnni", "avx_vnni", "asimddp")
+INTEGER_FLAGS = ("avx512_vnni", "avx_vnni", "asimddp")
+"""CPU flags, as Linux names them, of instructions for dot products of 8-bit integers."""
 
 
 def code_version() -> str:
-    """Release and, in a git checkout, the commit: `0.1.0+g1a2b3c4` (`.dirty` with local edits)."""
+    """Return the release and, in a git checkout, the commit, such as `0.1.0+g1a2b3c4`.
+
+    `.dirty` is appended if tracked files have uncommitted changes.
+    """
     try:
         release = version("vitrine")
     except PackageNotFoundError:
         release = "0"
-    # installed within another project's checkout, git would name that project's commit
+    # inside the checkout of another project, git would report the commit of that project
     commit = _git("rev-parse", "--short=7", "HEAD") if (ROOT / ".git").exists() else ""
     if not commit:
         return release
@@ -26,7 +30,7 @@ def code_version() -> str:
 
 
 def hardware() -> str:
-    """Processor and core count, such as `2 x AMD EPYC 9B14`."""
+    """Return the number of cores and the processor, such as `2 x AMD EPYC 9B14`."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -36,7 +40,7 @@ def hardware() -> str:
 
 
 def cores() -> int:
-    """Cores this process may use; a container's share, not the machine's whole."""
+    """Return the number of cores that this process may use, which may be fewer than exist."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -44,19 +48,20 @@ def cores() -> int:
 
 @cache
 def has_integer_arithmetic() -> bool:
-    """Whether the processor multiplies and adds 8-bit integers in one instruction.
+    """Return whether the processor multiplies and adds 8-bit integers in one instruction.
 
-    That is AVX-512 VNNI, AVX-VNNI, or ASIMDDP on ARM, as Linux names them; elsewhere the answer is
-    no. Without them ONNX Runtime's sums of products overflow 16 bits, and are hardly faster.
+    The instructions are AVX-512 VNNI, AVX-VNNI, or ASIMDDP on ARM. They are read from Linux's
+    /proc/cpuinfo, so the answer is False on other systems. Without these instructions, the 16-bit
+    accumulators of ONNX Runtime overflow, and int8 is hardly faster than float32.
     """
     cpuinfo = Path("/proc/cpuinfo")
     words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    return not words.isdisjoint(INTEGER_ARITHMETIC)
+    return not words.isdisjoint(INTEGER_FLAGS)
 
 
 @cache
 def has_gpu() -> bool:
-    """Whether an NVIDIA device is visible to this process."""
+    """Return whether an NVIDIA device is visible to this process."""
     return any(Path("/dev", name).exists() for name in ("nvidia0", "nvidiactl", "dxg"))
 
 

@@ -1,8 +1,8 @@
-"""Makes a graph of 8-bit integers (static quantization), and keeps it where it pays.
+"""Quantizes a graph to 8-bit integers (static quantization), and serves it if that is faster.
 
-Weights are rounded by channel, activations by tensor, with ranges seen on training pictures, as
-ONNX Runtime does it (QDQ format; Jacob et al. 2018, arXiv 1712.05877). What little it costs to
-keep in float32 stays so: normalisation, first layer and head, where rounding does most harm.
+Weights are quantized per channel and activations per tensor, with ranges calibrated on training
+pictures, by ONNX Runtime (QDQ format; Jacob et al. 2018, arXiv 1712.05877). Normalisation, the
+first layer and the head stay in float32: they cost little time, and rounding harms them most.
 """
 
 import tempfile
@@ -32,56 +32,65 @@ from artifacts.runtime import Picture, Runtime
 
 CALIBRATION_SAMPLES = 300
 TOLERANCE = 0.005
-"""Accuracy that may be lost to speed."""
+"""Maximum loss of accuracy for which the int8 graph is served."""
 BATCHES = (1, 16)
-"""Sizes of the batches whose speed is measured."""
+"""Batch sizes at which the speed is measured."""
 ROUNDS = 40
+"""Repetitions of a measurement of speed."""
 CHUNK = 512
-OPSET = 13
-"""The first whose QuantizeLinear knows channels."""
+"""Number of test pictures held in memory at once."""
+MIN_OPSET = 13
+"""First opset whose QuantizeLinear supports quantization per channel."""
 
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 LOGITS = OUTPUTS["classification"]
 CLIPPING = frozenset({"Relu", "Clip"})
 QUANTIZED = sorted(WEIGHTED | CLIPPING | {"Add", "MaxPool"})
-"""Operators that ONNX Runtime computes in integers."""
+"""Operators that are quantized."""
 
 
 def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     """Measure a classifier in float32 and in 8-bit integers, and record both in its manifest.
 
-    `model.int8.onnx` joins the artifact if it is faster at every size of batch and at most
-    `TOLERANCE` less accurate on the test pictures. It is served from then on, on processors with
-    arithmetic for it.
+    `model.int8.onnx` is added to the artifact if it is faster at every batch size and at most
+    `TOLERANCE` less accurate on the test pictures. From then on it is served on processors that
+    have instructions for 8-bit integers.
 
     Args:
-        artifact: verified; it is replaced by one of the same name.
-        dataset: name of its data set; by default the one its manifest names.
+        artifact: verified artifact; it is rewritten in place.
+        dataset: name of the data set; by default the one that the manifest names.
 
     Returns:
-        What the manifest now says about both.
+        The record that the manifest now contains.
 
     Raises:
-        ArtifactError: not a classifier, a graph with nothing to gain, or a processor without
-            8-bit arithmetic.
-        DataError: the data set is not there.
+        ArtifactError: the model is not a classifier, its graph cannot be quantized, the data set
+            does not fit it, or the processor has no instructions for 8-bit integers.
+        DataError: the data set cannot be read.
     """
     if not has_integer_arithmetic():
         raise ArtifactError(
-            "this processor has no arithmetic of 8-bit integers (AVX-512 VNNI, AVX-VNNI or "
-            "ASIMDDP): they would be less accurate and hardly faster. Quantize where it has."
+            "this processor has no instructions for 8-bit integers (AVX-512 VNNI, AVX-VNNI or "
+            "ASIMDDP): the model would be less accurate and hardly faster. Quantize it on a "
+            "processor that has them."
         )
     manifest = artifact.manifest
     dataset = dataset or (manifest.dataset.name if manifest.dataset else None)
     if manifest.task != "classification":
-        raise ArtifactError(f"{manifest.name} is no classifier: its loss could not be measured.")
+        raise ArtifactError(
+            f"{manifest.name} is not a classifier; only the accuracy of classifiers is measured."
+        )
     if dataset is None:
         raise ArtifactError(
-            f"{manifest.name} does not say what it was trained on; name it with --dataset."
+            f"the manifest of {manifest.name} does not say what it was trained on; name the data "
+            "set with --dataset."
         )
     train, test = (load(dataset, split) for split in ("train", "test"))
     if test.classes != manifest.classes:
-        raise ArtifactError(f"{dataset} has other classes than {manifest.name}.")
+        raise ArtifactError(
+            f"{dataset} has other classes than {manifest.name}; name its own data set with "
+            "--dataset."
+        )
     train = train.head(CALIBRATION_SAMPLES)
 
     files = artifact.contents()
@@ -90,7 +99,7 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     prepared = (fp32.prepare(picture) for picture in train.images)
     graph = int8_graph(artifact.path / MODEL_FILE, prepared)
     before, after = measure([fp32, Runtime(graph, manifest.input, threads=1)], test)
-    served = pays(before, after)
+    served = is_worthwhile(before, after)
     if served:
         files[INT8_FILE] = graph
     record = Quantization(
@@ -108,39 +117,44 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     return record
 
 
-def pays(fp32: Measured, int8: Measured) -> bool:
-    """Whether the integers are faster at every size of batch, and accurate enough."""
+def is_worthwhile(fp32: Measured, int8: Measured) -> bool:
+    """Return whether the int8 graph is faster at every batch size and accurate enough."""
     speeds = int8.pictures_per_second
     faster = all(speeds[batch] > speed for batch, speed in fp32.pictures_per_second.items())
     return faster and round(fp32.accuracy - int8.accuracy, 6) <= TOLERANCE
 
 
 def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
-    """Quantize a graph that keeps the contract of `artifacts.graph`; so does the one returned.
+    """Quantize a graph; it and the result fulfil the contract of `artifacts.graph`.
 
     Args:
-        path: of the graph in float32.
-        pictures: prepared by the input policy, uint8 H x W x 3, to take the ranges from.
+        path: file of the float32 graph.
+        pictures: calibration pictures, prepared by the input policy, uint8 H x W x 3 each.
+
+    Returns:
+        The serialized int8 graph.
 
     Raises:
-        ArtifactError: of an opset before `OPSET`, without a layer that would change, or beyond
-            what ONNX Runtime can quantize.
+        ArtifactError: the opset is older than `MIN_OPSET`, the graph has no layer to quantize, or
+            ONNX Runtime cannot quantize it.
     """
     opset = next(o.version for o in load_graph(path).opset_import if o.domain in {"", "ai.onnx"})
-    if opset < OPSET:
+    if opset < MIN_OPSET:
         raise ArtifactError(
-            f"{path}: its opset is {opset}; 8-bit weights by channel need {OPSET} or later. "
-            "Export the model again."
+            f"{path}: its opset is {opset}; 8-bit weights per channel need opset {MIN_OPSET} or "
+            "later. Export the model again."
         )
     try:
         model = _quantized(path, pictures)
     except VitrineError:
         raise
-    except Exception as error:  # noqa: BLE001 - the library raises whatever it stumbles over
+    except Exception as error:  # noqa: BLE001 - the library raises exceptions of all kinds
         raise ArtifactError(f"{path}: ONNX Runtime cannot quantize it: {error}") from None
     if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise ArtifactError(f"{path}: no layer but the first and the head; nothing to quantize.")
-    _join_activations(model.graph)
+        raise ArtifactError(
+            f"{path}: the graph has only a first layer and a head; nothing to quantize."
+        )
+    _fuse_activations(model.graph)
     used = {node.domain for node in model.graph.node} | {""}
     for unused in [o for o in model.opset_import if o.domain not in used]:
         model.opset_import.remove(unused)
@@ -150,7 +164,7 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
 def _quantized(path: Path, pictures: Iterable[Picture]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         inferred, quantized = Path(folder, "inferred.onnx"), Path(folder, "quantized.onnx")
-        # symbolic inference fails on graphs of any size; ONNX's own is enough
+        # symbolic shape inference fails if height and width are dynamic; that of ONNX is enough
         quant_pre_process(path, inferred, skip_symbolic_shape=True)
         model = load_graph(inferred)
         for node in model.graph.node:
@@ -164,15 +178,15 @@ def _quantized(path: Path, pictures: Iterable[Picture]) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=QUANTIZED,
-            nodes_to_exclude=list(_left_alone(model.graph)),
-            # the activations stay in the graph, where `inspect` looks for them
+            nodes_to_exclude=list(_excluded(model.graph)),
+            # `inspect` reads the activations from the graph, so that they must stay in it
             extra_options={"QDQKeepRemovableActivations": True},
         )
         return load_graph(quantized)
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Pictures one by one, for they may differ in size."""
+    """Feeds the calibration pictures one by one, because they may differ in size."""
 
     def __init__(self, pictures: Iterable[Picture]) -> None:
         self._pictures = iter(pictures)
@@ -182,8 +196,8 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         return None if picture is None else {INPUT: picture[None]}
 
 
-def _left_alone(graph: onnx.GraphProto) -> Iterator[str]:
-    """Names of the nodes up to the first layer, and of those behind the features."""
+def _excluded(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield the names of the nodes up to the first layer, and of those that follow the features."""
     head = {"features"}
     begun = False
     for node in graph.node:
@@ -195,39 +209,47 @@ def _left_alone(graph: onnx.GraphProto) -> Iterator[str]:
         begun = begun or node.op_type in WEIGHTED
 
 
-def _join_activations(graph: onnx.GraphProto) -> None:
-    """Take out the rounding between a layer and its ReLU, so that both are one operation."""
-    makers = {name: node for node in graph.node for name in node.output}
+def _fuse_activations(graph: onnx.GraphProto) -> None:
+    """Remove the quantization between a layer and its ReLU, so that ONNX Runtime fuses the two."""
+    producers = {name: node for node in graph.node for name in node.output}
     uses = Counter(name for node in graph.node for name in node.input)
     for node in list(graph.node):
         if node.op_type not in CLIPPING:
             continue
-        restored = makers.get(node.input[0])
-        if restored is None or restored.op_type != "DequantizeLinear":
+        dequantize = producers.get(node.input[0])
+        if dequantize is None or dequantize.op_type != "DequantizeLinear":
             continue
-        rounded = makers[restored.input[0]]
-        layer = makers.get(rounded.input[0])
-        alone = uses[restored.output[0]] == uses[rounded.output[0]] == 1
-        if alone and layer is not None and layer.op_type in WEIGHTED | {"Add"}:
-            node.input[0] = rounded.input[0]
-            graph.node.remove(restored)
-            graph.node.remove(rounded)
+        quantize = producers[dequantize.input[0]]
+        layer = producers.get(quantize.input[0])
+        used_once = uses[dequantize.output[0]] == uses[quantize.output[0]] == 1
+        if used_once and layer is not None and layer.op_type in WEIGHTED | {"Add"}:
+            node.input[0] = quantize.input[0]
+            graph.node.remove(dequantize)
+            graph.node.remove(quantize)
 
 
 def measure(runtimes: Sequence[Runtime], test: ImageSet) -> list[Measured]:
-    """Accuracy and speed of runtimes of one input policy, side by side."""
-    right = np.zeros(len(runtimes), int)
+    """Measure the accuracy and the speed of runtimes that share an input policy.
+
+    Args:
+        runtimes: one for each graph to compare.
+        test: labelled pictures.
+
+    Returns:
+        The measurements in the order of `runtimes`.
+    """
+    correct = np.zeros(len(runtimes), int)
     prepared: list[Picture] = []
     for start in range(0, len(test), CHUNK):
         places = range(start, min(start + CHUNK, len(test)))
         prepared = [runtimes[0].prepare(test.images[i]) for i in places]
         for number, runtime in enumerate(runtimes):
             logits = runtime.run(prepared, [LOGITS])[LOGITS]
-            right[number] += (logits.argmax(1) == test.labels[places]).sum()
+            correct[number] += (logits.argmax(1) == test.labels[places]).sum()
     speeds = {batch: _speeds(runtimes, prepared[0], batch) for batch in BATCHES}
     return [
         Measured(
-            accuracy=round(right[number] / len(test), 6),
+            accuracy=round(correct[number] / len(test), 6),
             pictures_per_second={b: round(speeds[b][number], 1) for b in BATCHES},
         )
         for number in range(len(runtimes))
@@ -235,7 +257,7 @@ def measure(runtimes: Sequence[Runtime], test: ImageSet) -> list[Measured]:
 
 
 def _speeds(runtimes: Sequence[Runtime], picture: Picture, batch: int) -> npt.NDArray[np.float64]:
-    """Pictures per second of each runtime, taken in turn, in its fastest round."""
+    """Return the pictures per second of each runtime in its fastest round; rounds alternate."""
     images = np.repeat(picture[None], batch, axis=0)  # (batch, H, W, 3)
     seconds = np.empty((ROUNDS, len(runtimes)))
     for row in seconds:

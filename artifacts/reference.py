@@ -1,6 +1,7 @@
-"""The reference that a model's answers are compared with: a small, hashed file of its artifact.
+"""The drift reference of a model: statistics of its validation pictures and outputs for them.
 
-It holds moments and counts only, which add up over batches, over workers and over time.
+The reference is a small file of the artifact, whose hash the manifest lists. It contains only
+moments and counts, because these can be added over batches, workers and time.
 """
 
 import math
@@ -18,9 +19,11 @@ from artifacts.graph import OUTPUTS
 from artifacts.runtime import Outputs, Picture, Runtime, in_chunks, probabilities
 from artifacts.strict import Strict
 
-SMALLEST_SIDE = 8
+MIN_SIDE = 8
+"""Side at the centre of the first bin of sides, in pixels."""
 SIDE_BINS = 19
-"""Bin i holds sides around 8 * 2^(i/2) px, the last around 4096 px: doubled areas."""
+"""Bin i is centred on a side of 8 * 2^(i/2) px, so that the area doubles from bin to bin; the last
+is centred on 4096 px."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,26 +32,27 @@ CONFIDENCE_BINS = 10
 
 
 class Moments(Strict):
-    """What is kept of N pictures and the answers to them."""
+    """Statistics of N pictures and of the model's outputs for them."""
 
     pictures: int = Field(ge=0)
     sides: tuple[int, ...] = Field(min_length=SIDE_BINS, max_length=SIDE_BINS)
-    """Pictures by side, sqrt(width x height) as sent, in bins around 8 * 2^(i/2) px."""
+    """Histogram of the sides, sqrt(width x height), of the pictures as sent; see `SIDE_BINS`."""
     confidences: tuple[int, ...] = ()
-    """Pictures by probability of the likeliest class, in the bins of `Reference.edges`."""
+    """Histogram of the probability of the most probable class, in the bins of `Reference.edges`."""
     mean: tuple[float, ...] = ()
-    """Of each dimension of the features; empty for a graph that gives none."""
+    """Mean of each dimension of the features; empty if the graph gives no features."""
     variance: tuple[float, ...] = ()
-    """As `mean`; over N."""
+    """Variance of each dimension of the features, with divisor N."""
 
 
 class Reference(Strict):
-    """Moments of pictures that a model was validated on."""
+    """Moments of the pictures that a model was validated on."""
 
     data: str
-    """Which pictures."""
+    """Description of the pictures."""
     edges: tuple[float, ...] = ()
-    """Ascending confidences between two bins: deciles of the reference, equal ones once."""
+    """Inner edges of the bins of confidences, ascending: the deciles of the reference, without
+    duplicates."""
     moments: Moments
 
     @model_validator(mode="after")
@@ -56,21 +60,21 @@ class Reference(Strict):
         moments = self.moments
         counts = (moments.sides, *([moments.confidences] if self.edges else []))
         if any(sum(each) != moments.pictures for each in counts) or not moments.pictures:
-            raise ValueError("every picture counts in one bin of each histogram")
+            raise ValueError("every picture must count in exactly one bin of each histogram")
         if self.edges and len(moments.confidences) != len(self.edges) + 1:
-            raise ValueError("edges lie between bins: one fewer than these is expected")
+            raise ValueError("there must be one edge fewer than bins of confidences")
         if len(moments.mean) != len(moments.variance):
-            raise ValueError("every dimension has a mean and a variance")
+            raise ValueError("every dimension must have a mean and a variance")
         return self
 
 
 class Sums:
-    """Adds up pictures and answers, to moments.
+    """Converts pictures and outputs to arrays that can be added, and their sums to moments.
 
-    Sums of features are taken from the mean of the reference, which keeps their squares small.
+    Features are summed relative to the mean of the reference, which keeps their squares small.
 
     Args:
-        reference: that they will be compared with.
+        reference: the reference that the moments will be compared with.
     """
 
     def __init__(self, reference: Reference) -> None:
@@ -79,64 +83,64 @@ class Sums:
         bins = (1, SIDE_BINS, len(reference.moments.confidences))
         ends = [0, *accumulate((*bins, len(self._centre), len(self._centre)))]
         self.size = ends[-1]
-        """Numbers that sums consist of."""
+        """Length of the arrays."""
         self._parts = tuple(starmap(slice, pairwise(ends)))  # np.split took 50 times as long
 
     def of(
         self, sizes: Sequence[tuple[int, int]], confidences: Floats | None, features: Floats | None
     ) -> Floats:
-        """What N pictures add: `size` numbers.
+        """Return the contribution of N pictures to the sums, an array of length `size`.
 
         Args:
-            sizes: N pairs (width, height), px.
-            confidences: N probabilities of the likeliest class; None where there are no classes.
-            features: N x D; None where there are none.
+            sizes: N pairs (width, height) in pixels.
+            confidences: N probabilities of the most probable class; None if there are no classes.
+            features: N x D; None if the graph gives no features.
         """
         values = np.zeros(self.size)
-        pictures, sides, sure, moved, squares = (values[part] for part in self._parts)  # views
+        pictures, sides, counts, shift, squares = (values[part] for part in self._parts)  # views
         pictures[0] = len(sizes)
-        for place in side_bins(sizes):
-            sides[place] += 1
+        for side_bin in side_bins(sizes):
+            sides[side_bin] += 1
         if confidences is not None:
-            places = np.searchsorted(self._edges, confidences)
-            sure += np.bincount(places, minlength=len(sure))
+            bins = np.searchsorted(self._edges, confidences)
+            counts += np.bincount(bins, minlength=len(counts))
         if features is not None:
-            apart = features - self._centre  # (N, D)
-            apart.sum(axis=0, out=moved)
-            np.einsum("nd,nd->d", apart, apart, out=squares)
+            centred = features - self._centre  # (N, D)
+            centred.sum(axis=0, out=shift)
+            np.einsum("nd,nd->d", centred, centred, out=squares)
         return values
 
     def moments(self, values: Floats) -> Moments:
-        """Moments of all pictures that are in sums of `of`."""
-        pictures, sides, confidences, moved, squares = (values[part] for part in self._parts)
+        """Return the moments of all pictures whose contributions `values` is the sum of."""
+        pictures, sides, confidences, shift, squares = (values[part] for part in self._parts)
         number = max(float(pictures[0]), 1.0)
-        variance = np.maximum(squares / number - (moved / number) ** 2, 0.0)
+        variance = np.maximum(squares / number - (shift / number) ** 2, 0.0)
         return Moments(
             pictures=int(pictures[0]),
             sides=tuple(sides.astype(int).tolist()),
             confidences=tuple(confidences.astype(int).tolist()),
-            mean=tuple((self._centre + moved / number).tolist()),
+            mean=tuple((self._centre + shift / number).tolist()),
             variance=tuple(variance.tolist()),
         )
 
 
 def side_bins(sizes: Sequence[tuple[int, int]]) -> list[int]:
-    """Bin of the side, sqrt(width x height), of each of N sizes (width, height), px."""
-    smallest = 2 * math.log2(SMALLEST_SIDE)
-    places = (round(math.log2(width * height) - smallest) for width, height in sizes)
-    return [min(max(place, 0), SIDE_BINS - 1) for place in places]
+    """Return the bin of the side, sqrt(width x height), of each of N sizes (width, height)."""
+    start = 2 * math.log2(MIN_SIDE)
+    bins = (round(math.log2(width * height) - start) for width, height in sizes)
+    return [min(max(index, 0), SIDE_BINS - 1) for index in bins]
 
 
 def measure_reference(
     runtime: Runtime, pictures: Sequence[Picture] | Picture, temperature: float, data: str
 ) -> Reference:
-    """Take the reference from pictures that the model did not learn from.
+    """Measure the reference on pictures that the model was not trained on.
 
     Args:
-        runtime: of the model.
-        pictures: uint8 H x W x 3, of any mix of sizes, as a user would send them.
-        temperature: logits are divided by it.
-        data: what to call the pictures.
+        runtime: the runtime of the model.
+        pictures: uint8 H x W x 3 each, of any mix of sizes, as a user would send them.
+        temperature: divisor of the logits.
+        data: description of the pictures.
     """
     names = answer_outputs(runtime)
     sizes: list[tuple[int, int]] = []
@@ -144,21 +148,21 @@ def measure_reference(
     features: list[Floats | None] = []
     for chunk in in_chunks(pictures):
         sizes += [(picture.shape[1], picture.shape[0]) for picture in chunk]
-        sure, seen = read_outputs(runtime.run(chunk, names), temperature)
-        confidences.append(sure)
-        features.append(seen)
+        chunk_confidences, chunk_features = read_outputs(runtime.run(chunk, names), temperature)
+        confidences.append(chunk_confidences)
+        features.append(chunk_features)
     return reference_of(sizes, _joined(confidences), _joined(features), data)
 
 
 def reference_of(
     sizes: Sequence[tuple[int, int]], confidences: Floats | None, features: Floats | None, data: str
 ) -> Reference:
-    """The reference of N pictures and the answers to them; arguments as of `Sums.of`."""
+    """Return the reference of N pictures and the outputs for them; see `Sums.of` for arguments."""
     edges: Floats = np.empty(0)
     if confidences is not None:
         shares = np.arange(1, CONFIDENCE_BINS) / CONFIDENCE_BINS
         edges = np.unique(_rounded(np.quantile(confidences, shares)))
-    places = np.searchsorted(edges, np.empty(0) if confidences is None else confidences)
+    bins = np.searchsorted(edges, np.empty(0) if confidences is None else confidences)
     rows = np.empty((len(sizes), 0)) if features is None else features
     return Reference(
         data=data,
@@ -166,7 +170,7 @@ def reference_of(
         moments=Moments(
             pictures=len(sizes),
             sides=tuple(np.bincount(side_bins(sizes), minlength=SIDE_BINS).tolist()),
-            confidences=tuple(np.bincount(places, minlength=len(edges) + 1).tolist())
+            confidences=tuple(np.bincount(bins, minlength=len(edges) + 1).tolist())
             if confidences is not None
             else (),
             mean=tuple(_rounded(rows.mean(axis=0)).tolist()),
@@ -176,13 +180,13 @@ def reference_of(
 
 
 def answer_outputs(runtime: Runtime) -> tuple[str, ...]:
-    """Outputs of a graph that tell of drift: logits and features, or the embedding."""
+    """Return the outputs of a graph in which drift is measured: logits, features, embedding."""
     wanted = (OUTPUTS["classification"], "features", OUTPUTS["embedding"])
     return tuple(name for name in wanted if name in runtime.output_names)
 
 
 def read_outputs(outputs: Outputs, temperature: float) -> tuple[Floats | None, Floats | None]:
-    """Confidences (N) and features (N x D) of the outputs that `answer_outputs` names."""
+    """Return confidences (N) and features (N x D) from the outputs that `answer_outputs` names."""
     logits = outputs.get(OUTPUTS["classification"])
     features = outputs.get("features", outputs.get(OUTPUTS["embedding"]))
     return (
@@ -192,10 +196,10 @@ def read_outputs(outputs: Outputs, temperature: float) -> tuple[Floats | None, F
 
 
 def read_reference(artifact: Artifact) -> Reference | None:
-    """The reference of an artifact, or None where it has none.
+    """Return the reference of an artifact, or None if it has none.
 
     Raises:
-        ArtifactError: what stands in its file is none.
+        ArtifactError: the file is not a valid reference.
     """
     if REFERENCE_FILE not in artifact.manifest.files:
         return None
@@ -205,29 +209,30 @@ def read_reference(artifact: Artifact) -> Reference | None:
     except ValidationError as error:
         first = error.errors()[0]
         raise ArtifactError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; measure it anew with "
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; measure it again with "
             f"`python -m training reference {artifact.manifest.name}`."
         ) from None
 
 
 def check_fits(reference: Reference, outputs: Outputs) -> None:
-    """Hold a reference to what its graph gives.
+    """Check that a reference fits the outputs of a graph.
 
     Raises:
-        ArtifactError: it is of another graph.
+        ArtifactError: the reference belongs to another graph.
     """
     confidences, features = read_outputs(outputs, 1.0)
     dimensions = 0 if features is None else features.shape[1]
     given = (len(reference.moments.mean), bool(reference.edges))
     if given != (dimensions, confidences is not None):
         raise ArtifactError(
-            f"{REFERENCE_FILE} is of another graph: it has {given[0]} features, the graph gives "
-            f"{dimensions}; restore the file, or measure it anew."
+            f"{REFERENCE_FILE} is of another graph: it has {given[0]} features, the graph "
+            f"gives {dimensions}; restore the file, or measure it again with `python -m training "
+            "reference`."
         )
 
 
 def write_reference(reference: Reference) -> bytes:
-    """Content of `REFERENCE_FILE`."""
+    """Return the content of `REFERENCE_FILE`."""
     return reference.model_dump_json().encode() + b"\n"
 
 
@@ -237,6 +242,6 @@ def _joined(parts: list[Floats | None]) -> Floats | None:
 
 
 def _rounded(values: Floats) -> Floats:
-    """Six digits are more than a sample of thousands tells, and half as long to write."""
+    """Round to six digits: enough for a sample of thousands, and half as long in the file."""
     rounded: Floats = np.array([float(f"{value:.6g}") for value in values.ravel()])
     return rounded

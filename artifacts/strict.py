@@ -1,9 +1,9 @@
-"""What every record that is stored has in common."""
+"""The base class of all records that are stored."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Immutable, and closed: a key nobody knows is an error, not a comment."""
+    """Immutable record that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,1 +1,1 @@
-"""Programs that measure; `python -m benchmarks.NAME`, from the root of the repository."""
+"""Benchmark programs; run `python -m benchmarks.NAME` from the root of the repository."""

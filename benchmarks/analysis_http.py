@@ -1,8 +1,8 @@
-"""What asking a server costs an analysis: over HTTP against in process, in turns within one run.
+"""Compares the speed of an analysis over HTTP with the same analysis in process.
 
-Both ask for the features of the same pictures through `analysis.answers`; the server runs on this
-machine and serves the same artifacts. Wall time counts, for the server is another process: nothing
-else should run meanwhile.
+Both ask for the features of the same pictures through `analysis.answers`, in alternation within one
+run. The server runs on this machine and serves the same artifacts. Wall time is measured, because
+the server is another process, so that nothing else should run on the machine.
 
     python -m serving run --port 3000
     python -m benchmarks.analysis_http --url http://127.0.0.1:3000 --model cifar10-fast \
@@ -23,20 +23,22 @@ from serving.client import connect
 
 
 @click.command()
-@click.option("--url", required=True, help="Of a server with the same artifacts.")
+@click.option("--url", required=True, help="Address of a server with the same artifacts.")
 @click.option("--model", required=True, metavar="NAME")
 @click.option("--dataset", default="synthetic/objects:test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 def main(url: str, model: str, dataset: str, limit: int, rounds: int) -> None:
-    """Print a JSON line: least seconds of both, and their ratio."""
+    """Print a JSON line with the minimum seconds of both and their ratio."""
     pictures = Pictures.from_dataset(dataset, limit)
     ways = {"http": connect(url), "in_process": connect()}
     infos = {name: predictor.model_info(model) for name, predictor in ways.items()}
     if infos["http"].hash != infos["in_process"].hash:
-        raise VitrineError(f"the server's {model} is another than the one here.")
+        raise VitrineError(
+            f"the server has another version of {model}; serve the artifacts of this machine."
+        )
     seconds = dict.fromkeys(ways, float("inf"))
-    for number in range(rounds + 1):  # the first is for warming up
+    for number in range(rounds + 1):  # the first round is the warm-up
         for name, predictor in ways.items():
             start = time.perf_counter()
             features(predictor, infos[name], pictures)

@@ -1,4 +1,4 @@
-"""What is measured: a server in a setting, under a load, with a model; kept as lines of a CSV."""
+"""Measurements of a server in a setting, under a load, with a model, as rows of a CSV file."""
 
 import csv
 from dataclasses import asdict, dataclass, fields
@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 LIMIT = "in process (the limit)"
+"""Name, in the place of a server, of the measurement without a server."""
 
 
 class LoadKind(NamedTuple):
-    """How a server is asked."""
+    """A kind of load on a server."""
 
     title: str
     connections: int
     each: int = 1
-    """Pictures of a request."""
+    """Number of pictures in a request."""
     mixed: bool = False
+    """Whether the pictures have mixed sizes."""
 
 
 LOADS = {
@@ -36,12 +38,14 @@ class Cell:
     server: str
     load: str
     round: int
-    """From 0; within one all servers were measured right after one another."""
+    """Number of the round, from 0. Within a round, all servers are measured one after another."""
     seconds: float
     requests: int
     pictures_per_second: float
     p50: float
+    """Median latency in ms."""
     p99: float
+    """99th percentile of the latency in ms."""
     errors: int
     memory_mb: float
     hardware: str
@@ -49,12 +53,12 @@ class Cell:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What is not measured twice."""
+        """Identity of the measurement; a cell with the same key is not measured again."""
         return self.model, self.server, self.load, self.round
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """Cells measured before; none where there is no file."""
+    """Read the cells that have been measured; none if the file does not exist."""
     if not path.exists():
         return []
     kinds: dict[str, Any] = {field.name: field.type for field in fields(Cell)}
@@ -66,7 +70,7 @@ def read_cells(path: Path) -> list[Cell]:
 
 
 def add_cell(path: Path, cell: Cell) -> None:
-    """Append a cell to the file, which is made where it is missing."""
+    """Append a cell to the file, which is created if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:

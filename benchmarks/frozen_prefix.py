@@ -1,18 +1,20 @@
-"""How much time computing the frozen layers once saves, beside what it could save at most.
+"""Measures the time that is saved by computing the frozen layers once, and its upper bound.
 
-Each system is trained four ways, each in a process of its own so that peak memory is its own:
+Each system is trained in four ways, each in a process of its own to measure its peak memory:
 
-- study: as the studies wrote it, fp32, every layer in every epoch;
-- plain: the project's loop, fp32, without the cache;
-- cache: the same with the cache, the epoch that fills it included;
-- cache bf16: the same in bf16 (channels last in memory, as always in the project's loop).
+- study: as in the studies, fp32, with every layer computed in every epoch;
+- plain: with the project's loop, fp32, without the cache;
+- cache: the same with the cache, including the epoch that fills it;
+- cache bf16: the same in bf16. The project's loop always uses the channels-last memory format.
 
-(a) plain / cache, beside its arithmetic bound E (p + 3 s) / (p + 3 E s) for E epochs, where p and s
-are the forward times of prefix and suffix and a training step costs three forwards of what trains.
-(b) study / cache bf16.
+Two ratios are reported. (a) is plain / cache, with its theoretical bound E (p + 3 s) / (p + 3 E s)
+for E epochs, where p and s are the times of a forward pass through the prefix and the suffix; a
+training step costs as much as three forward passes through the trained part. (b) is study / cache
+bf16.
 
-Weights and pictures are random: speed depends on neither. Run with nothing else on the machine:
-`python -m benchmarks.frozen_prefix`; `--pictures 32 --epochs 2 --side 64` to try it.
+Weights and pictures are random, because the speed depends on neither. Run
+`python -m benchmarks.frozen_prefix` with nothing else on the machine, or try it out with
+`--pictures 32 --epochs 2 --side 64`.
 """
 
 import json
@@ -53,16 +55,17 @@ SYSTEMS: dict[str, tuple[str, str]] = {
     "deit-b one block": ("deit_base_distilled_patch16_224", "blocks.11"),
     "lite0 one block": ("tf_efficientnet_lite0", "last-block"),
 }
-"""Network and trainable part of each, as `training.networks.backbone` takes them."""
+"""Network and trainable part of each system; see `training.networks.backbone`."""
 WAYS = ("study", "plain", "cache", "cache bf16", "forward")
+"""The four ways of training, and a measurement of the forward passes alone."""
 CLASSES = 10
-WATCHED = 16
-"""Pictures validated after each epoch."""
+VALIDATION_PICTURES = 16
+"""Number of pictures that are validated after each epoch."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained and how long."""
+    """The system that is trained, the pictures, and the number of epochs."""
 
     system: str
     pictures: int
@@ -73,7 +76,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """What one system took. Times in seconds, memory in GB."""
+    """Results for one system. Times are in seconds, memory is in GB."""
 
     system: str
     study: float
@@ -92,7 +95,11 @@ class Result:
 
 
 def measure(setting: Setting, way: str) -> tuple[float, float, float]:
-    """(seconds, seconds of the suffix where `way` is forward, peak memory in GB) of one way."""
+    """Measure one way.
+
+    Returns:
+        Seconds, seconds of the suffix (0 unless `way` is forward), and peak memory in GB.
+    """
     torch.manual_seed(0)
     recipe = make_recipe(setting, way)
     network = build(recipe.network, CLASSES)
@@ -103,7 +110,7 @@ def measure(setting: Setting, way: str) -> tuple[float, float, float]:
         Path("runs").mkdir()
         start = time.perf_counter()
         if way == "study":
-            as_the_studies_did(network, splits.train, recipe)
+            train_like_the_studies(network, splits.train, recipe)
             seconds = time.perf_counter() - start
         elif way == "forward":
             seconds, suffix = forward_times(network, splits.train, recipe)
@@ -116,7 +123,7 @@ def measure(setting: Setting, way: str) -> tuple[float, float, float]:
 
 
 def make_recipe(setting: Setting, way: str) -> Recipe:
-    """The recipe of one way."""
+    """Return the recipe for one way."""
     model, train = SYSTEMS[setting.system]
     transformer = "patch16" in model
     arguments = {"img_size": setting.side} if transformer else {}
@@ -124,7 +131,7 @@ def make_recipe(setting: Setting, way: str) -> Recipe:
     return Recipe(
         name="benchmark",
         title="",
-        data=Data("random", WATCHED, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+        data=Data("random", VALIDATION_PICTURES, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         network=Network("backbone", {"model": model, "train": train, "arguments": arguments}),
         epochs=setting.epochs,
         batch_size=setting.batch_size,
@@ -134,9 +141,9 @@ def make_recipe(setting: Setting, way: str) -> Recipe:
 
 
 def random_splits(setting: Setting) -> Splits:
-    """Pictures of noise."""
+    """Return splits of random pictures."""
     random = np.random.default_rng(0)
-    count = setting.pictures + WATCHED
+    count = setting.pictures + VALIDATION_PICTURES
     pixels = random.integers(0, 256, (count, setting.side, setting.side, 3), dtype=np.uint8)
     labels = random.integers(0, CLASSES, count)
     names = tuple(str(number) for number in range(CLASSES))
@@ -146,11 +153,12 @@ def random_splits(setting: Setting) -> Splits:
         images = pixels[chosen]
         return Split(torch.from_numpy(images), torch.from_numpy(labels[chosen]), images)
 
-    return Splits(part(slice(WATCHED, None)), part(slice(WATCHED)), source)
+    validation = slice(VALIDATION_PICTURES)
+    return Splits(part(slice(VALIDATION_PICTURES, None)), part(validation), source)
 
 
-def as_the_studies_did(network: Classifier, split: Split, recipe: Recipe) -> None:
-    """Fp32, every layer in every epoch, planes one after another in memory."""
+def train_like_the_studies(network: Classifier, split: Split, recipe: Recipe) -> None:
+    """Train in fp32 with every layer in every epoch, in the channels-first memory format."""
     optimizer = make_optimizer(network, recipe.optimizer)
     pictures = Pictures(split, recipe, torch.device("cpu"))
     network.train()
@@ -171,7 +179,7 @@ def as_the_studies_did(network: Classifier, split: Split, recipe: Recipe) -> Non
 
 @torch.no_grad()
 def forward_times(network: Classifier, split: Split, recipe: Recipe) -> tuple[float, float]:
-    """Seconds that one epoch's forward takes in prefix and suffix, fp32."""
+    """Return the seconds of the forward passes of an epoch in prefix and suffix, in fp32."""
     network.to(memory_format=torch.channels_last)
     pictures = Pictures(split, recipe, torch.device("cpu"))
     prefix, suffix = cut(network, pictures.plain(torch.arange(2))[0])
@@ -188,7 +196,7 @@ def forward_times(network: Classifier, split: Split, recipe: Recipe) -> tuple[fl
 
 
 def compare(setting: Setting) -> Result:
-    """Train one system in every way."""
+    """Measure one system in every way."""
     seconds: dict[str, float] = {}
     memory: dict[str, float] = {}
     suffix = 0.0
@@ -217,7 +225,7 @@ def compare(setting: Setting) -> Result:
 
 
 def table(results: list[Result]) -> Table:
-    """Times, ratios and peak memory, a line per system."""
+    """Return a table of times, ratios and peak memory, with a row per system."""
     found = Table("system", "study s", "plain s", "cache s", "cache bf16 s", "(a)", "bound")
     for column in ("share of bound", "(b)", "peak GB: study", "cache", "cache bf16"):
         found.add_column(column)
@@ -236,7 +244,9 @@ def table(results: list[Result]) -> Table:
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--side", default=224, show_default=True, help="Width and height of a picture, px.")
 @click.option("--system", "systems", multiple=True, type=click.Choice(list(SYSTEMS)))
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option(
+    "--json", "path", type=click.Path(path_type=Path), help="File to write the results to as JSON."
+)
 def main(
     pictures: int,
     epochs: int,
@@ -245,7 +255,7 @@ def main(
     systems: tuple[str, ...],
     path: Path | None,
 ) -> None:
-    """Measure what frozen-prefix training saves, for some or all systems."""
+    """Measure the time that frozen-prefix training saves, for some or all systems."""
     results = [
         compare(Setting(system, pictures, epochs, batch_size, side))
         for system in systems or SYSTEMS

@@ -1,12 +1,12 @@
-"""How fast the gallery of faces is, how much memory a worker takes, and how exact its search is.
+"""Measures the speed, the memory and the recall of the gallery of faces.
 
     python -m benchmarks.gallery --sizes 1000,100000,1000000
 
-Embeddings are generated, 512-d, clustered like faces: people are random points of a space of 64
-dimensions (face networks that were measured use fewer: Gong et al. 2019, arXiv 1803.09672), laid
-into the 512; two pictures of one person have a cosine of about 0.7. Queries are new pictures of
-people enrolled.
-Every line is measured in a process of its own, which opens the database as a worker does.
+Embeddings with 512 dimensions are generated, clustered like those of faces. People are random
+points in a space of 64 dimensions (face networks were found to use fewer: Gong et al. 2019, arXiv
+1803.09672), which is embedded in the 512; two pictures of one person have a cosine similarity of
+about 0.7. Queries are new pictures of enrolled people. Every line of the table is measured in a
+process of its own, which opens the database like a worker.
 """
 
 import json
@@ -29,25 +29,25 @@ from serving.faces.writer import NewPicture, add_pictures, bind_model
 
 MODEL = "0" * 64
 DIMENSION = 512
-PICTURES = 5  # of each person
-INTRINSIC = 64  # dimensions in which people differ
-SPREAD = 0.65  # length of the noise beside a person's vector of length 1
+PICTURES = 5  # number of pictures of each person
+INTRINSIC = 64  # number of dimensions in which people differ
+SPREAD = 0.65  # length of the noise that is added to a person's vector of length 1
 QUERIES = 500
 ENROLMENTS = 200
 PAGE = 20_000
 
 
 def people_of(size: int) -> np.ndarray:
-    """The people of a gallery of `size` pictures, as points of the space they differ in: N x 64."""
+    """Return the people of a gallery of `size` pictures as points in 64 dimensions, N x 64."""
     people = -(-size // PICTURES)
     return np.random.default_rng(0).standard_normal((people, INTRINSIC), np.float32)
 
 
 def pictures_of(people: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Embeddings (N x 512, unit length) of a new picture of each person (N x 64)."""
-    laid = np.random.default_rng(0).standard_normal((INTRINSIC, DIMENSION), np.float32)
+    """Return embeddings (N x 512, unit length) of a new picture of each person (N x 64)."""
+    projection = np.random.default_rng(0).standard_normal((INTRINSIC, DIMENSION), np.float32)
     noise = random.standard_normal((len(people), DIMENSION), np.float32)
-    return _unit(_unit(people @ laid) + SPREAD * _unit(noise))
+    return _unit(_unit(people @ projection) + SPREAD * _unit(noise))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -56,9 +56,9 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def fill(gallery: Gallery, size: int) -> float:
-    """Put `size` pictures into an empty gallery; gives pictures per second."""
+    """Put `size` pictures into an empty gallery; return the pictures per second."""
     people, random = people_of(size), np.random.default_rng(1)
-    seconds = 0.0  # making the embeddings does not count
+    seconds = 0.0  # without the time for generating embeddings
     for start in range(0, size, PAGE):
         owners = np.arange(start, min(start + PAGE, size)) // PICTURES
         vectors = pictures_of(people[owners], random)
@@ -75,7 +75,7 @@ def fill(gallery: Gallery, size: int) -> float:
 
 
 def enrol(gallery: Gallery) -> float:
-    """Enrol one picture at a time, each a commit on disk; gives enrolments per second."""
+    """Enrol one picture at a time, each with a commit to disk; return enrolments per second."""
     random = np.random.default_rng(2)
     strangers = random.standard_normal((ENROLMENTS, INTRINSIC), np.float32)
     vectors = pictures_of(strangers, random)
@@ -89,14 +89,16 @@ def enrol(gallery: Gallery) -> float:
 @click.group(invoke_without_command=True)
 @click.option("--sizes", default="1000,100000", show_default=True, help="Numbers of pictures.")
 @click.option("--database", help="URL of an empty PostgreSQL database; SQLite by default.")
-@click.option("--threads", default=1, show_default=True, help="Of FAISS, in a worker.")
+@click.option("--threads", default=1, show_default=True, help="FAISS threads of a worker.")
 @click.pass_context
 def main(context: click.Context, sizes: str, database: str | None, threads: int) -> None:
     """Measure galleries of several sizes and print a table."""
     if context.invoked_subcommand:
         return
     if database and "," in sizes:
-        raise click.UsageError("--database is filled once; give one number with --sizes.")
+        raise click.UsageError(
+            "--database must be empty for each size; give a single number with --sizes."
+        )
     print(f"{hardware()}, {threads} FAISS thread(s), {DIMENSION}-d\n")
     print(
         "| pictures | search | ready s | memory MB | search p50 / p99 ms | identify p50 / p99 ms "
@@ -148,7 +150,7 @@ def measure_aside(url: str, kind: str, size: int, threads: int, answers: Path) -
 @click.argument("threads", type=int)
 @click.argument("answers", type=Path)
 def measure(url: str, kind: str, size: int, threads: int, answers: Path) -> None:
-    """Open a gallery as a worker does, and search it; the exact answers are left for the other."""
+    """Open a gallery like a worker and search it; the exact search saves its answers for recall."""
     process = psutil.Process()
     before = process.memory_info().rss
     begun = time.perf_counter()
@@ -159,7 +161,7 @@ def measure(url: str, kind: str, size: int, threads: int, answers: Path) -> None
     queries = pictures_of(random.choice(people_of(size), QUERIES), random)
     found = np.empty(QUERIES, np.int64)
     search, identify = np.empty(QUERIES), np.empty(QUERIES)
-    index: Any = gallery._index  # noqa: SLF001 - to measure the search alone
+    index: Any = gallery._index  # noqa: SLF001 - measures the search without the database
     for i, query in enumerate(queries):
         begun = time.perf_counter()
         found[i] = index.search(query[None], 1)[0, 0]

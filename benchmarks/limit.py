@@ -1,4 +1,4 @@
-"""The in-process limit: decode and run in a loop, without HTTP, at the best thread setting."""
+"""The in-process limit: decoding and running in a loop, without HTTP, with the best threads."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from benchmarks.pictures import PICTURES, Pictures
 
 
 def limit(artifact: Artifact, pictures: Pictures, each: int, seconds: float) -> Load:
-    """The best of: a call on each core with one runtime thread; one call with all cores."""
+    """Return the better of two: a call per core with one thread, or one call on all cores."""
     found = [
         _measure(artifact, pictures, each, seconds, calls, threads)
         for calls, threads in sorted({(cores(), 1), (1, cores())})

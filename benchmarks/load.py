@@ -1,8 +1,8 @@
-"""A lean load generator: it shares the cores with the server, so it must cost little.
+"""A lean load generator, which takes little time from the server on the same cores.
 
-Each connection sends the next request when it has read the last answer (closed loop), on raw
-asyncio protocols, HTTP/1.1 with keep-alive. Answers are kept once each and checked after the
-clock stopped, so checking takes no time from the server.
+Each connection sends its next request when it has received the last answer (closed loop), over raw
+asyncio protocols, HTTP/1.1 with keep-alive. Distinct answers are counted and checked after the
+measurement, so that checking takes no time from the server.
 """
 
 import asyncio
@@ -23,25 +23,27 @@ LENGTH = b"content-length:"
 OK = b"HTTP/1.1 200 "
 
 Check = Callable[[int, object], bool]
-"""Whether a decoded answer to the request with that index is right."""
+"""Function of a request's index and the decoded answer to it: whether the answer is right."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one load did to a server."""
+    """The results of one load on a server."""
 
     requests: int
-    """Answered rightly within the measured time."""
+    """Number of requests that were answered correctly within the measured time."""
     errors: int
-    """Answers that are no 200 or not right, and connections that broke."""
+    """Number of answers that are wrong or have another status than 200, and of lost connections."""
     seconds: float
+    """Measured time."""
     p50: float
-    """Latency in ms, of all that were answered."""
+    """Median latency of all answers in ms."""
     p99: float
+    """99th percentile of the latency of all answers in ms."""
 
 
 def post(path: str, pictures: Sequence[bytes], field: str | None) -> bytes:
-    """A whole HTTP request with pictures as form fields, or with one as the body."""
+    """Return an HTTP request with pictures as form fields, or with one picture as the body."""
     if field is None:
         (body,) = pictures
         kind = b"image/jpeg"
@@ -59,7 +61,7 @@ def post(path: str, pictures: Sequence[bytes], field: str | None) -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """Sends one request after the other until the run stops."""
+    """Sends one request after another until the run ends."""
 
     def __init__(self, run: "_Run", place: int) -> None:
         self._run = run
@@ -146,12 +148,12 @@ def drive(
     """Load the server on a port of this machine.
 
     Args:
-        port: of 127.0.0.1.
-        requests: whole HTTP requests, sent in turn.
-        connections: requests under way at once.
-        warm_up: seconds before the clock starts.
-        seconds: that are measured.
-        check: is asked about each distinct answer, after the clock stopped.
+        port: port of the server on 127.0.0.1.
+        requests: complete HTTP requests, which are sent in turn.
+        connections: number of connections, each with one request in flight.
+        warm_up: seconds of load before the measurement.
+        seconds: duration of the measurement.
+        check: called for each distinct answer after the measurement.
     """
 
     async def run() -> _Run:
@@ -190,7 +192,7 @@ def _right(check: Check, index: int, body: bytes) -> bool:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Of sorted seconds, in ms, by nearest rank; NaN where there are none."""
+    """Return a percentile of sorted seconds in ms, by nearest rank; NaN if there are none."""
     if not ordered:
         return math.nan
     return 1e3 * ordered[max(0, math.ceil(share * len(ordered)) - 1)]

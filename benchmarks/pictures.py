@@ -1,4 +1,4 @@
-"""The pictures that are sent, and what a model answers to them."""
+"""The pictures that are sent, and the expected answers of a model."""
 
 from io import BytesIO
 from pathlib import Path
@@ -11,27 +11,28 @@ from artifacts import Artifact, Runtime, probabilities
 from benchmarks.load import post
 
 PICTURES = 64
-"""Different ones of each size; requests take them in turn."""
+"""Number of different pictures, which requests take in turn."""
 TOLERANCE = 1e-3
-"""Of probabilities. Batches of other sizes round in other ways; a wrong picture is far off."""
+"""Tolerance of probabilities: rounding depends on the batch size; a wrong picture is far off."""
 QUALITY = 95
+"""JPEG quality of the pictures."""
 
 
 class Pictures(NamedTuple):
-    """Encoded pictures and the logits (N x C) the model gives each of them alone."""
+    """N encoded pictures, and the logits (N x C) that the model gives for each of them alone."""
 
     contents: list[bytes]
     logits: np.ndarray
 
 
 def make_pictures(artifact: Artifact, images: Path | None, *, mixed: bool) -> Pictures:
-    """JPEGs for a model, of its native size, or of mixed sizes that it takes.
+    """Make JPEG pictures for a model, in its native size or in mixed sizes.
 
     Args:
         artifact: a classifier.
-        images: folder of photographs; without, pictures are generated: soft shapes with a grain
-            that makes them as heavy as photographs (35 kB at 224 px).
-        mixed: sizes vary over the native range; around the size of a network that has but one.
+        images: folder of photographs. Without it, pictures are generated: soft shapes with noise
+            that makes the files as large as those of photographs (35 kB at 224 px).
+        mixed: vary the sizes over the native range, or around the fixed size of the network.
     """
     random = np.random.default_rng(0)
     policy = artifact.manifest.input
@@ -67,15 +68,16 @@ def _picture(
     return Image.fromarray(np.clip(soft + grain, 0, 255).astype(np.uint8))
 
 
-class Questions:
-    """Requests with `each` pictures, and the check of their answers.
+class CheckedRequests:
+    """Requests with `each` pictures, and the check of the answers to them.
 
     Args:
         artifact: the model.
-        pictures: its pictures.
-        path: where the server classifies.
-        each: pictures of a request.
-        vitrine: the answers name the classes, and are calibrated.
+        pictures: the pictures to send, with the expected logits.
+        path: path of the server's address for classification.
+        each: number of pictures in a request.
+        vitrine: whether answers are Vitrine's, with names of classes and calibrated probabilities;
+            the peers answer with class indices and uncalibrated probabilities.
     """
 
     def __init__(
@@ -91,8 +93,8 @@ class Questions:
         classes = artifact.manifest.classes
         self._labels: dict[Any, int] = {name if vitrine else i: i for i, name in enumerate(classes)}
 
-    def right(self, index: int, answer: Any) -> bool:
-        """Whether an answer to the request with that index holds the right probabilities."""
+    def is_right(self, index: int, answer: Any) -> bool:
+        """Return whether the answer to the request with an index has the expected probabilities."""
         found = answer["pictures"]
         places = self._places[index]
         return (

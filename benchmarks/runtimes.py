@@ -1,8 +1,9 @@
-"""OpenVINO beside ONNX Runtime on served models: pictures per CPU second, and how answers differ.
+"""Compares OpenVINO with ONNX Runtime on served models: pictures per CPU second, and answers.
 
-The same test pictures, in batches as the server makes them, one thread each, in turns within one
-run. CPU seconds of this process count, so that other programs on the machine disturb less.
-`--accuracy` instead asks both for the test split, once, in its order, sizes mixed.
+Both get the same test pictures, in batches like those of the server, with one thread each, in
+alternation within one run. The CPU time of this process is measured, so that other programs on the
+machine disturb less. With `--accuracy`, both classify the whole test split once, in its order and
+with mixed sizes.
 
     pip install -c constraints.txt -e '.[serve,bench]'
     python -m benchmarks.runtimes --model cifar10-fast --model cars-lite0-finetuned
@@ -35,7 +36,7 @@ PRECISIONS = ("f32", "bf16")
 
 
 def compiled(artifact: Artifact, precision: str) -> openvino.CompiledModel:
-    """The graph in OpenVINO, with one thread and pictures of any size."""
+    """Compile the graph with OpenVINO, for one thread and pictures of any size."""
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": 1,
@@ -46,7 +47,7 @@ def compiled(artifact: Artifact, precision: str) -> openvino.CompiledModel:
 
 
 def batches(pictures: Sequence[Picture], largest: int) -> Iterator[Picture]:
-    """Prepared pictures, those of one size together, as many as the server would take at once."""
+    """Yield batches of prepared pictures of one size, as large as those of the server."""
     groups: dict[tuple[int, ...], list[Picture]] = {}
     for picture in pictures:
         groups.setdefault(picture.shape, []).append(picture)
@@ -56,8 +57,8 @@ def batches(pictures: Sequence[Picture], largest: int) -> Iterator[Picture]:
             yield np.stack(group[start : start + count])  # (N, H, W, 3)
 
 
-def ways(artifact: Artifact, output: str) -> dict[str, Callable[[Picture], Rows]]:
-    """What each runtime gives for a batch."""
+def runners(artifact: Artifact, output: str) -> dict[str, Callable[[Picture], Rows]]:
+    """Return a function for each runtime that computes an output of a batch."""
     runtime = Runtime.open(artifact, threads=1)
 
     def run(net: openvino.CompiledModel, batch: Picture) -> Rows:
@@ -70,13 +71,15 @@ def ways(artifact: Artifact, output: str) -> dict[str, Callable[[Picture], Rows]
     }
 
 
-def on_the_test_split(
+def measure_accuracy(
     artifact: Artifact, source: str, pictures: int | None, batch: int
 ) -> dict[str, object]:
-    """Accuracy and speed of both on test pictures, `batch` at a time; resizing is included."""
+    """Measure the accuracy and speed (with resizing) of both, `batch` test pictures at a time."""
     output = OUTPUTS["classification"]
     if artifact.manifest.task != "classification":
-        raise ArtifactError(f"{artifact.name} gives embeddings; accuracy is of classifiers.")
+        raise ArtifactError(
+            f"{artifact.name} gives embeddings; accuracy can only be measured for classifiers."
+        )
     test = load(*parse(source)).head(pictures)
     runtimes = [Runtime.open(artifact, 1), Runtime.open(artifact, 1, OpenVinoSession)]
     rows: list[list[Rows]] = [[] for _ in runtimes]
@@ -104,16 +107,24 @@ def on_the_test_split(
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, required=True)
-@click.option("--dataset", help="Of the pictures; by default what the model was trained on.")
+@click.option("--model", "models", multiple=True, required=True, help="Model; may be repeated.")
+@click.option("--dataset", help="Data set; by default the one that the model was trained on.")
 @click.option(
     "--pictures",
     type=click.IntRange(min=1),
-    help="Drawn evenly over the set; 84 by default, with --accuracy all.",
+    help="Number of pictures, evenly spaced over the set; by default 84, or all with --accuracy.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="At most.")
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Maximum number of pictures in a batch.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--accuracy", is_flag=True, help="Of both runtimes, on the whole test split.")
+@click.option(
+    "--accuracy", is_flag=True, help="Measure the accuracy of both runtimes on the test split."
+)
 def main(
     models: Sequence[str],
     dataset: str | None,
@@ -128,17 +139,17 @@ def main(
         manifest = artifact.manifest
         source = dataset or (manifest.dataset.name if manifest.dataset else "synthetic/objects")
         if accuracy:
-            measured = on_the_test_split(artifact, source, pictures, batch)
+            measured = measure_accuracy(artifact, source, pictures, batch)
             print(json.dumps({"model": name, "dataset": source, **measured}), flush=True)
             continue
         shown = list(load(*parse(source)).head(pictures or 84).images)
         prepare = Runtime.open(artifact, threads=1).prepare
         work = list(batches([prepare(picture) for picture in shown], batch))
         runs = {
-            way: partial(lambda run, work: [run(b) for b in work], run, work)
-            for way, run in ways(artifact, OUTPUTS[manifest.task]).items()
+            runtime: partial(lambda run, work: [run(b) for b in work], run, work)
+            for runtime, run in runners(artifact, OUTPUTS[manifest.task]).items()
         }
-        found = {way: answers(artifact, np.concatenate(run())) for way, run in runs.items()}
+        found = {name: answers(artifact, np.concatenate(run())) for name, run in runs.items()}
         seconds = in_turns(runs, rounds)
         expected = found["onnxruntime"]
         result = {

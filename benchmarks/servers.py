@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started in a setting, and ended."""
+"""Starts and stops the servers that are compared."""
 
 import os
 import signal
@@ -18,11 +18,11 @@ from artifacts.provenance import cores
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-START = 180  # seconds
+START_TIMEOUT = 180  # seconds
 
 
 class Setting(NamedTuple):
-    """A server with a number of workers and runtime threads in each; 0 is its own default."""
+    """A server with a number of workers and of runtime threads in each; 0 means its default."""
 
     server: str
     workers: int = 0
@@ -30,42 +30,42 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As it stands in the tables."""
+        """Name in the tables."""
         if not self.workers:
             return f"{self.server}, default"
         return f"{self.server}, {self.workers} x {self.threads}"
 
 
 def settings() -> list[Setting]:
-    """Every server as it is by default, and in the settings among which its best one lies."""
+    """Return every server with its defaults, and with settings that may be better for it."""
     tuned = sorted({(1, 1), (cores(), 1)})
     peers = [
         Setting(peer, *setting)
         for peer in ("FastAPI", "BentoML", "LitServe")
         for setting in ((0, 0), *tuned)
     ]
-    # Vitrine's default is a worker for each core
+    # by default, Vitrine has a worker for each core, so that this setting is left out
     return [Setting("Vitrine"), Setting("Vitrine", 1, 1), *peers]
 
 
 class Running(NamedTuple):
-    """A server that answers."""
+    """A running server."""
 
     port: int
     process: psutil.Process
 
     def family(self) -> list[psutil.Process]:
-        """All its processes."""
+        """Return all processes of the server."""
         return [self.process, *self.process.children(recursive=True)]
 
     def reset_peak(self) -> None:
-        """Forget the peaks of memory reached so far (Linux, proc(5): clear_refs)."""
+        """Reset the peak memory of all processes (Linux; see clear_refs in proc(5))."""
         for process in self.family():
             with suppress(OSError):
                 Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
 
     def peak_mb(self) -> float:
-        """Peaks of resident memory of all processes, added; shared pages count in each."""
+        """Return the sum of the peak resident memory of all processes, shared pages included."""
         total = 0
         for process in self.family():
             with suppress(OSError):
@@ -76,15 +76,15 @@ class Running(NamedTuple):
 
 @contextmanager
 def running(setting: Setting, artifact: Artifact, folder: Path) -> Iterator[Running]:
-    """Start a server with one model; ends it with all its processes.
+    """Start a server with one model, and stop all its processes at the end.
 
     Args:
-        setting: of it.
+        setting: the server and its setting.
         artifact: the model.
-        folder: for its files and its log; `models/` there holds the artifact alone.
+        folder: folder for files and the log. Its `models/` contains only this artifact.
 
     Raises:
-        VitrineError: it does not come up.
+        VitrineError: the server does not start.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -143,18 +143,18 @@ def _environment(setting: Setting, artifact: Artifact, folder: Path) -> Mapping[
 
 
 def wait_until_ready(server: Running, log: Path) -> None:
-    """Until it takes connections and all its workers had time to open the model."""
-    deadline = time.monotonic() + START
+    """Wait until the server is ready, and until all its workers had time to open the model."""
+    deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline and server.process.is_running():
         if server.process.status() == psutil.STATUS_ZOMBIE:
             break
         with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 1) as probe:
             probe.settimeout(5)
             probe.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            # peers without this page say 404, and are as ready as they ever say
+            # peers have no such page and answer with 404 when they are ready
             if probe.recv(12)[9:12] in {b"200", b"404"}:
                 time.sleep(2)
                 return
         time.sleep(0.3)
     tail = log.read_text(errors="replace")[-2000:]
-    raise VitrineError(f"the server did not start within {START} s: {tail}")
+    raise VitrineError(f"the server did not start within {START_TIMEOUT} s: {tail}")

@@ -1,12 +1,12 @@
-"""How fast the server is beside others, and beside the same work without a server.
+"""Compares the speed of the server with other servers, and with the same work without a server.
 
     python -m benchmarks.serving --models cifar10-fast,ladder-b
 
-One run on loopback, the client on the same cores: same model file, same pictures, every answer
-checked. All servers are up, and are asked one at a time, in turns: what a machine that is not the
-server's alone can do changes within minutes, and so do its ratios unless they are taken within one
-turn. Interrupt it as you like: what is measured stands in the CSV file, and is not measured again;
-delete the file to start anew.
+Everything runs on loopback, with the client on the same cores. All servers have the same model file
+and get the same pictures, and every answer is checked. All servers run throughout and are measured
+one at a time, in alternation: the speed of a shared machine changes within minutes, so that ratios
+are reliable only within one round. The program may be interrupted at any time: measurements are
+stored in the CSV file and are not repeated. Delete the file to start over.
 """
 
 import shutil
@@ -24,29 +24,41 @@ from artifacts.provenance import code_version, cores, hardware
 from benchmarks.cells import LIMIT, LOADS, Cell, LoadKind, add_cell, read_cells
 from benchmarks.limit import limit
 from benchmarks.load import Load, drive
-from benchmarks.pictures import Pictures, Questions, make_pictures
+from benchmarks.pictures import CheckedRequests, Pictures, make_pictures
 from benchmarks.servers import Running, Setting, running, settings
 from benchmarks.tables import table
 
 WARM_UP = 0.25
-"""Of the measured seconds, before them."""
+"""Duration of the warm-up before a measurement, as a share of the measured seconds."""
 
 
 @click.command()
-@click.option("--models", default="cifar10-fast,ladder-b", show_default=True, help="Classifiers.")
-@click.option("--seconds", default=2.0, show_default=True, help="Of one measurement.")
-@click.option("--rounds", default=5, show_default=True, help="The median of these is shown.")
-@click.option("--loads", default=",".join(LOADS), show_default=True)
+@click.option(
+    "--models",
+    default="cifar10-fast,ladder-b",
+    show_default=True,
+    help="Classifiers, separated by commas.",
+)
+@click.option("--seconds", default=2.0, show_default=True, help="Duration of one measurement.")
+@click.option(
+    "--rounds", default=5, show_default=True, help="Number of rounds; their median is shown."
+)
+@click.option(
+    "--loads",
+    default=",".join(LOADS),
+    show_default=True,
+    help="Loads to measure, separated by commas.",
+)
 @click.option(
     "--servers",
     default="limit,Vitrine,FastAPI,BentoML,LitServe",
     show_default=True,
-    help="Any of these.",
+    help="Servers to measure, separated by commas.",
 )
 @click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of photographs to send; generated ones by default.",
+    help="Folder of photographs to send; by default, pictures are generated.",
 )
 @click.option(
     "--output",
@@ -64,14 +76,14 @@ def main(
     output: Path,
 ) -> None:
     """Measure what is not in the CSV file yet, and print the tables."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are stopped, too
     wanted = _choose(loads, list(LOADS), "--loads")
     kinds = _choose(servers, ["limit", "Vitrine", "FastAPI", "BentoML", "LitServe"], "--servers")
     names = models.split(",")
     for name in names:
         artifact = Artifact.open(name)
         if artifact.manifest.task != "classification":
-            raise click.UsageError(f"{name} gives embeddings; classifiers are measured.")
+            raise click.UsageError(f"{name} gives embeddings; only classifiers can be measured.")
         _measure(artifact, wanted, kinds, seconds, rounds, images, output)
     cells = read_cells(output)
     parts = [f"{hardware()}; median of {rounds} rounds of {seconds:g} s"]
@@ -86,7 +98,7 @@ def _choose(given: str, known: Sequence[str], option: str) -> list[str]:
     chosen = given.split(",")
     unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise click.UsageError(f"{option} {unknown[0]!r}; there are: {','.join(known)}.")
+        raise click.UsageError(f"{option}: {unknown[0]!r} is unknown; choose of {','.join(known)}.")
     return [name for name in known if name in chosen]
 
 
@@ -99,7 +111,7 @@ def _measure(
     images: Path | None,
     output: Path,
 ) -> None:
-    """Fill the missing cells of one model."""
+    """Measure the missing cells of one model."""
     name = artifact.manifest.name
     done = {cell.key for cell in read_cells(output)}
     chosen = [setting for setting in settings() if setting.server in kinds]
@@ -180,14 +192,14 @@ def _drive(
 ) -> Load:
     vitrine = setting.server == "Vitrine"
     path = f"/v1/models/{artifact.manifest.name}/classify" if vitrine else "/classify"
-    questions = Questions(artifact, pictures, path, kind.each, vitrine=vitrine)
+    checked = CheckedRequests(artifact, pictures, path, kind.each, vitrine=vitrine)
     return drive(
         port,
-        questions.requests,
+        checked.requests,
         kind.connections,
         warm_up=WARM_UP * seconds,
         seconds=seconds,
-        check=questions.right,
+        check=checked.is_right,
     )
 
 

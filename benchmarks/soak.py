@@ -1,8 +1,8 @@
-"""Loads a server for a while, and says how it bore it: answers, times, memory over time.
+"""Loads a server for some time, and reports the answers, latencies and memory over time.
 
-`python -m benchmarks.soak --minutes 30` is the soak, `--minutes 1 --connections 256` the overload.
-The load is mixed: pictures of 32 to 2,048 px in JPEG and PNG, several in a request, damaged ones,
-and clients that go away. It starts a server of its own on one model, and needs no other.
+`python -m benchmarks.soak --minutes 30` is the soak test, `--minutes 1 --connections 256` the
+overload test. The load is mixed: pictures of 32 to 2,048 px in JPEG and PNG, several in a request,
+damaged ones, and clients that disconnect. The program starts its own server with one model.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ from benchmarks.servers import Running, Setting, running
 
 @dataclass
 class Record:
-    """What came of the load."""
+    """The results of the load."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    """Of requests that were answered with 200."""
+    """Latencies of the requests that were answered with status 200."""
     memory: list[tuple[float, float]] = field(default_factory=list)
-    """(hours, MB) over time."""
+    """(hours since the start, memory in MB) over time."""
 
 
 def make_requests() -> list[tuple[list[bytes], float]]:
-    """(pictures, seconds after which the client goes away; 0: it stays)."""
+    """Return (pictures, seconds after which the client disconnects, or 0) of each request."""
     noise = np.random.default_rng(0)
 
     def picture(width: int, height: int, kind: str) -> bytes:
@@ -52,7 +52,7 @@ def make_requests() -> list[tuple[list[bytes], float]]:
 
 
 async def ask(address: str, until: float, record: Record, seed: int) -> None:
-    """One client, which asks again as soon as it is answered."""
+    """Run a client that sends the next request as soon as the last one is answered."""
     choose = random.Random(seed)
     async with httpx.AsyncClient(base_url=address, timeout=120) as http:
         while time.monotonic() < until:
@@ -72,13 +72,13 @@ async def ask(address: str, until: float, record: Record, seed: int) -> None:
 
 
 async def watch(server: Running, until: float, record: Record) -> None:
-    """Note the memory of all the server's processes every few seconds."""
+    """Record the memory of all processes of the server, 60 times until the end."""
     begun = time.monotonic()
-    every = (until - begun) / 60
+    interval = (until - begun) / 60
     while time.monotonic() < until:
         used = sum(member.memory_full_info().uss for member in server.family()) / 1e6
         record.memory.append(((time.monotonic() - begun) / 3600, used))
-        await asyncio.sleep(every)
+        await asyncio.sleep(interval)
 
 
 MODEL = "cifar10-fast"
@@ -90,7 +90,7 @@ REQUESTS = make_requests()
 @click.option("--minutes", default=30.0, show_default=True)
 @click.option("--connections", default=16, show_default=True)
 def main(minutes: float, connections: int) -> None:
-    """Load a server, and print a table."""
+    """Load a server, and print the results."""
     record = Record()
 
     async def load(server: Running) -> None:
@@ -105,7 +105,7 @@ def main(minutes: float, connections: int) -> None:
         with running(Setting("Vitrine"), artifact, Path(folder)) as server:
             asyncio.run(load(server))
     memory = record.memory
-    hours, used = np.array(memory[len(memory) // 5 :]).T  # warm by then
+    hours, used = np.array(memory[len(memory) // 5 :]).T  # without the warm-up
     slope = float(np.polyfit(hours, used, 1)[0])
     times = np.array(record.seconds)
     print(f"{connections} connections, {minutes:g} minutes: {dict(record.statuses)}")

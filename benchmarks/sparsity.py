@@ -1,7 +1,7 @@
-"""What a look inside costs: the probed graph against the plain one, in turns within one run.
+"""Measures the cost of inspecting activations: the probed graph compared with the plain one.
 
-The networks have random weights: what is computed costs the same. CPU seconds of this process
-count, so that other programs on the machine disturb less.
+The networks have random weights, on which the cost does not depend. Both graphs run in alternation,
+and the CPU time of this process is measured, so that other programs on the machine disturb less.
 
     python -m benchmarks.sparsity --rounds 10
 """
@@ -31,7 +31,7 @@ CLASSES = ("one", "other")
 
 
 def make(network: str, side: int, root: Path) -> Artifact:
-    """An artifact of a network with random weights, for pictures of side x side px."""
+    """Make an artifact of a network with random weights, for pictures of side x side px."""
     torch.manual_seed(0)
     classifier = build(Network(name="backbone", options={"model": network}), len(CLASSES))
     policy = InputPolicy(fixed_size=(side, side))
@@ -50,10 +50,18 @@ def make(network: str, side: int, root: Path) -> Artifact:
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--pictures", type=click.IntRange(min=1), default=16, show_default=True)
-@click.option("--side", type=click.IntRange(min=32), default=224, show_default=True, help="px.")
-@click.option("--network", "networks", multiple=True, help="As timm names it.")
+@click.option(
+    "--side",
+    type=click.IntRange(min=32),
+    default=224,
+    show_default=True,
+    help="Width and height of a picture in pixels.",
+)
+@click.option(
+    "--network", "networks", multiple=True, help="Name of a network in timm; may be repeated."
+)
 def main(rounds: int, pictures: int, side: int, networks: tuple[str, ...]) -> None:
-    """Print a JSON line for each network: seconds of both, and their ratio."""
+    """Print a JSON line for each network with the seconds of both graphs and their ratio."""
     random = np.random.default_rng(0)
     shown = list(random.integers(0, 256, (pictures, side, side, 3), np.uint8))
     for network in networks or NETWORKS:

@@ -1,4 +1,4 @@
-"""Tables of what was measured, as they stand in docs/serve.md."""
+"""Tables of the measurements in Markdown, as in docs/serve.md."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,15 +6,15 @@ from statistics import median
 
 from benchmarks.cells import LIMIT, LOADS, Cell
 
-Found = dict[tuple[str, str], list[Cell]]
-"""Cells of all rounds, by server and load."""
+Rounds = dict[tuple[str, str], list[Cell]]
+"""Cells of all rounds by server and load."""
 
 
 def table(cells: Sequence[Cell], cores: int) -> str:
-    """Markdown: a line for each server and setting, a column for each load; then the ratios."""
+    """Return a table with a row per server and setting and a column per load, and the ratios."""
     loads = [load for load in LOADS if any(cell.load == load for cell in cells)]
     servers = list(dict.fromkeys(cell.server for cell in cells))
-    found: Found = {}
+    found: Rounds = {}
     for cell in cells:
         found.setdefault((cell.server, cell.load), []).append(cell)
     lines = [
@@ -37,7 +37,7 @@ def table(cells: Sequence[Cell], cores: int) -> str:
 
 
 def _figures(rounds: Sequence[Cell]) -> str:
-    """Medians over the rounds."""
+    """Return the medians over the rounds."""
     if not rounds:
         return ""
     if not all(cell.requests for cell in rounds):
@@ -49,10 +49,11 @@ def _figures(rounds: Sequence[Cell]) -> str:
     return f"{rate} ({p50} / {p99})"
 
 
-def _ratios(found: Found, loads: Sequence[str], cores: int) -> list[str]:
-    """Vitrine as it is by default against the limit and the peers: medians of each round's ratio.
+def _ratios(found: Rounds, loads: Sequence[str], cores: int) -> list[str]:
+    """Return a table of Vitrine with its defaults relative to the limit and the peers.
 
-    The best peer is the one against which this median is least.
+    A ratio is the median over the ratios of the rounds. The best peer is the one to which this
+    median is lowest.
     """
     vitrine = {load: found.get(("Vitrine, default", load), []) for load in loads}
     if not any(vitrine.values()):
@@ -70,7 +71,7 @@ def _ratios(found: Found, loads: Sequence[str], cores: int) -> list[str]:
         return [f"{share:.2f}" if math.isfinite(share) else "" for share in shares]
 
     latency = [
-        f"{median(_waits(cell) for cell in vitrine[load]):.2f}" if vitrine[load] else ""
+        f"{median(_relative_p99(cell) for cell in vitrine[load]):.2f}" if vitrine[load] else ""
         for load in loads
     ]
     rows = {
@@ -87,14 +88,14 @@ def _ratios(found: Found, loads: Sequence[str], cores: int) -> list[str]:
 
 
 def _ratio(mine: Sequence[Cell], theirs: Sequence[Cell]) -> float:
-    """Median over the rounds in which both answered; infinite without any."""
+    """Return the median ratio over the rounds in which both answered; infinite without any."""
     rates = {cell.round: cell.pictures_per_second for cell in theirs if cell.requests}
     shares = [cell.pictures_per_second / rates[cell.round] for cell in mine if cell.round in rates]
     return median(shares) if shares else math.inf
 
 
-def _waits(cell: Cell) -> float:
-    """99th percentile of latency, in mean times that as many connections wait at this rate."""
+def _relative_p99(cell: Cell) -> float:
+    """Return the 99th percentile of latency relative to its mean, connections / rate."""
     return cell.p99 * cell.requests / cell.seconds / 1e3 / LOADS[cell.load].connections
 
 

@@ -1,8 +1,9 @@
-"""`cifar10-fast` against the study's net in a plain training loop, one after the other in one run.
+"""Compares `cifar10-fast` with the study's network in a plain training loop.
 
-The plain loop is the one of many tutorials: a `DataLoader` that converts and collates picture by
-picture, float32, Adam at a constant rate, batch 128; the study's GAP net. The recipe is trained for
-whole epochs by this project's loop; the plain loop then gets the same number of seconds.
+The plain loop is that of many tutorials: a `DataLoader` that converts and collates picture by
+picture, float32, Adam with a constant learning rate, and batches of 128. Its network is the study's
+GAP network. First, this project's loop trains the recipe for whole epochs; then the plain loop
+trains for the same number of seconds.
 
     python -m benchmarks.train_cifar --epochs 4
 """
@@ -38,11 +39,11 @@ VALIDATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Result:
-    """What one system reached."""
+    """The result of one system."""
 
     system: str
     seconds: float
-    """Of training; validation is not counted."""
+    """Duration of training, without validation."""
     epochs: float
     validation_accuracy: float
 
@@ -53,7 +54,7 @@ class Result:
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Pictures one at a time, as Pillow images made into tensors.
+    """Pictures that are converted one at a time from Pillow images to tensors.
 
     Args:
         split: uint8 N x H x W x 3 and labels.
@@ -68,12 +69,12 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Tensor float 3 x H x W in 0..1, and the label."""
+        """Return a float tensor 3 x H x W in 0..1, and the label."""
         return to_tensor(Image.fromarray(self.images[index])), self.labels[index]
 
 
 def train_recipe(recipe: Recipe, splits: Splits) -> Result:
-    """Train the recipe by this project's loop."""
+    """Train the recipe with this project's loop."""
     torch.manual_seed(recipe.seed)
     network = build(recipe.network, len(splits.classes))
     network.initialise(normalise(splits.train.images[:INITIAL_PICTURES], recipe))
@@ -84,7 +85,7 @@ def train_recipe(recipe: Recipe, splits: Splits) -> Result:
 
 
 def train_plainly(recipe: Recipe, splits: Splits, seconds: float) -> Result:
-    """Train the study's net in a plain loop until the seconds are over."""
+    """Train the study's network in a plain loop for a number of seconds."""
     torch.manual_seed(recipe.seed)
     network = build(recipe.network, len(splits.classes))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
@@ -117,7 +118,7 @@ def _accuracy(network: torch.nn.Module, split: Split) -> float:
 
 @click.command()
 @click.option("--epochs", default=4, show_default=True, help="Epochs of cifar10-fast.")
-@click.option("--dataset", default="cifar10", show_default=True, help="Of 32x32 pictures.")
+@click.option("--dataset", default="cifar10", show_default=True, help="Data set of 32x32 pictures.")
 @click.option("--seed", default=0, show_default=True)
 def main(epochs: int, dataset: str, seed: int) -> None:
     """Print both systems and their ratios as JSON."""

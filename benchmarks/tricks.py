@@ -28,7 +28,7 @@ from artifacts.commands import run_command
 from artifacts.provenance import hardware
 from benchmarks.cells import LOADS
 from benchmarks.load import drive
-from benchmarks.pictures import Questions, make_pictures
+from benchmarks.pictures import CheckedRequests, make_pictures
 from benchmarks.servers import ROOT, Running, wait_until_ready
 from benchmarks.tricks_service import TRICKS
 
@@ -54,7 +54,7 @@ def _table(artifact: Artifact, loads: list[str], seconds: float, rounds: int) ->
     rates: dict[tuple[str, str], list[float]] = {}
     pictures = make_pictures(artifact, None, mixed=False)
     path = f"/v1/models/{artifact.manifest.name}/classify"
-    questions = Questions(artifact, pictures, path, 1, vitrine=True)
+    checked = CheckedRequests(artifact, pictures, path, 1, vitrine=True)
     with ExitStack() as stack:
         ports = {
             name: stack.enter_context(_server(artifact, without))
@@ -65,11 +65,11 @@ def _table(artifact: Artifact, loads: list[str], seconds: float, rounds: int) ->
                 for name, port in ports.items():
                     found = drive(
                         port,
-                        questions.requests,
+                        checked.requests,
                         LOADS[load].connections,
                         warm_up=0.25 * seconds,
                         seconds=seconds,
-                        check=questions.right,
+                        check=checked.is_right,
                     )
                     rate = found.requests / found.seconds
                     rates.setdefault((name, load), []).append(rate)

@@ -1,13 +1,13 @@
-"""Ways to do the same work, measured side by side."""
+"""Measures alternative implementations of the same work in alternation."""
 
 import time
 from collections.abc import Callable, Mapping
 
 
 def in_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Least CPU seconds of each way, all ways taken in turns."""
+    """Return the minimum CPU seconds of each function; the functions run in alternation."""
     seconds = {name: float("inf") for name in ways}
-    for number in range(rounds + 1):  # the first is for warming up
+    for number in range(rounds + 1):  # the first round is the warm-up
         for name, work in ways.items():
             start = time.process_time()
             work()

@@ -1,1 +1,1 @@
-"""Maps of what a model sees as alike: t-SNE of its features, and a page to explore it."""
+"""Maps of the features of a model by t-SNE, and a page to explore them."""

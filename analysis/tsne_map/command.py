@@ -1,4 +1,4 @@
-"""A map of what a model holds alike: t-SNE of the features that are served."""
+"""The command that draws a map of pictures by t-SNE of the features that are served."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from analysis import answers
 from analysis.answers import Floats, Ints
 from analysis.inputs import Pictures
-from analysis.options import Asked, common_options, model_option
+from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.tsne_map.tsne import (
     INITIALISATION,
@@ -32,30 +32,33 @@ from serving.schemas import ModelInfo
 
 @dataclass(frozen=True)
 class Features:
-    """What a model says about the readable pictures, N of them."""
+    """The features and predicted classes of N readable pictures."""
 
     indices: Ints
-    """N places in `Pictures.names`."""
+    """N indices into `Pictures.names`."""
     vectors: Vectors
-    """N x D, what the head of the network sees."""
+    """N x D inputs of the model's head."""
     predicted: list[str]
     """N class names; empty strings for a model without classes."""
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """A map that was made before."""
+class EarlierMap:
+    """A map of N pictures from an earlier run."""
 
     vectors: Vectors
+    """N x D features."""
     points: Floats
+    """N x 2 positions on the map."""
     settings: dict[str, Any]
+    """Settings that `write_parquet` stored."""
 
 
 def collect(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Features:
     """Ask for the features and the predicted class of every picture.
 
     Raises:
-        VitrineError: the model is unknown or has no features, or the server does not answer.
+        VitrineError: the model is unknown or has no features; or the server does not answer.
         DataError: no picture can be read.
     """
     found = answers.features(predictor, info, pictures)
@@ -69,13 +72,13 @@ def collect(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Featur
 def rows(
     features: Features, points: Floats, pictures: Pictures, *, synthetic: bool
 ) -> list[dict[str, Any]]:
-    """The table: one row per mapped picture.
+    """Return the table, with a row per mapped picture.
 
     Args:
-        features: as collected.
-        points: N x 2, their places on the map.
-        pictures: where they come from.
-        synthetic: whether pictures or model are generated, written into every row.
+        features: the result of `collect`.
+        points: N x 2 positions on the map.
+        pictures: the pictures that `features` refers to.
+        synthetic: whether the pictures or the training data are generated; part of every row.
     """
     return [
         {
@@ -95,7 +98,7 @@ def rows(
 def write_parquet(
     path: Path, table: list[dict[str, Any]], vectors: Vectors, settings: dict[str, Any]
 ) -> None:
-    """Write the table with vectors and nearest pictures; the settings go into the metadata."""
+    """Write the table, vectors and nearest pictures to a file, and the settings to its metadata."""
     columns = {key: [row[key] for row in table] for key in table[0]}
     names = columns["picture"]
     columns["vector"] = list(vectors)
@@ -104,11 +107,11 @@ def write_parquet(
     pq.write_table(content.replace_schema_metadata({"vitrine": json.dumps(settings)}), path)
 
 
-def read_parquet(path: Path, info: ModelInfo) -> Earlier:
+def read_parquet(path: Path, info: ModelInfo) -> EarlierMap:
     """Read a map that `write_parquet` wrote.
 
     Raises:
-        DataError: no such file, or a map of another model.
+        DataError: the file cannot be read as a map, or the map is of another model.
     """
     try:
         table = pq.read_table(path, columns=["vector", "x", "y"])
@@ -117,11 +120,11 @@ def read_parquet(path: Path, info: ModelInfo) -> Earlier:
         raise DataError(f"{path}: not a map.parquet that `analysis map` wrote.") from None
     if settings["hash"] != info.hash:
         raise DataError(
-            f"{path}: a map of {settings['model']} with hash {settings['hash'][:8]}…, not of "
-            f"{info.name} with {info.hash[:8]}…; make it again with this model."
+            f"{path}: the map is of {settings['model']} with hash {settings['hash'][:8]}…, not of "
+            f"{info.name} with hash {info.hash[:8]}…; make it again with this model."
         )
     columns = table.to_pydict()
-    return Earlier(
+    return EarlierMap(
         vectors=np.array(columns["vector"], np.float32),
         points=np.column_stack([columns["x"], columns["y"]]),
         settings=settings,
@@ -134,36 +137,36 @@ def read_parquet(path: Path, info: ModelInfo) -> Earlier:
 @click.option(
     "--perplexity",
     type=click.FloatRange(min=1),
-    help="About how many neighbours a picture has, a third of the pictures at most; 30 or, of few "
-    "pictures, that third by default.",
+    help="Effective number of neighbours of a picture, at most a third of the number of pictures. "
+    "The default is 30, or this third if it is smaller.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same map.")
 @click.option(
     "--onto",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="An earlier map.parquet of the same model to place the pictures on.",
+    help="A map.parquet of the same model, onto which the pictures are placed.",
 )
 def command(
     model: str,
-    asked: Asked,
+    options: CommonOptions,
     perplexity: float | None,
     seed: int,
     onto: Path | None,
 ) -> None:
-    """Map of the pictures a model holds alike.
+    """Draw a map on which pictures with similar features are close together.
 
-    t-SNE of the features that are served, coloured by class, or by predicted class where the
-    pictures have no labels.
+    The map is a t-SNE of the features that are served, coloured by class, or by predicted class if
+    the pictures have no labels.
 
     Writes map.png, map.html (shows the picture under the pointer), map.csv (picture, label,
     predicted, x, y, synthetic), map.parquet (the same with vectors and nearest pictures) and
-    map.json (settings, model, data, how far to trust the map). Distances between far groups mean
-    nothing in such a map; neighbourhoods do.
+    map.json (settings, model, data, quality of the map). Neighbourhoods are meaningful on such a
+    map; distances between separate groups are not.
     """
-    predictor = asked.predictor()
+    predictor = options.predictor()
     info = predictor.model_info(model)
     earlier = read_parquet(onto, info) if onto else None
-    pictures = asked.pictures()
+    pictures = options.pictures()
     features = collect(predictor, info, pictures)
     report_skipped(pictures)
     if earlier is None:
@@ -182,15 +185,16 @@ def command(
     numbers = measure(features.vectors, points, pictures.labels[features.indices])
     footer = f"{this_command()}   |   " + ", ".join(f"{k} {v}" for k, v in settings.items())
     heading = title("t-SNE of served features", [info], pictures)
-    folder = asked.folder("map", (model,))
-    old = None if earlier is None else earlier.points
-    text = page(table, (pictures.pixels(int(i)) for i in features.indices), heading, old)
-    kept = {**settings, "model": info.name, "hash": info.hash}
-    # first: where map.json stands, a report takes the map for made
+    folder = options.folder("map", (model,))
+    earlier_points = None if earlier is None else earlier.points
+    pixels = (pictures.pixels(int(i)) for i in features.indices)
+    text = page(table, pixels, heading, earlier_points)
+    stored = {**settings, "model": info.name, "hash": info.hash}
+    # these files are written before map.json, whose presence tells a report that all exist
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "map.html").write_text(text, encoding="utf-8")
-        write_parquet(folder / "map.parquet", table, features.vectors, kept)
+        write_parquet(folder / "map.parquet", table, features.vectors, stored)
     except OSError as error:
         raise VitrineError(
             f"{folder}: cannot be written ({error}); choose another --out."
@@ -199,7 +203,7 @@ def command(
         folder,
         "map",
         {"map": table},
-        {"map": draw(table, heading, footer, old)},
+        {"map": draw(table, heading, footer, earlier_points)},
         record([info], pictures, {**settings, "onto": str(onto) if onto else None}),
         [f"{name}: {value:.4f}" for name, value in numbers.items()],
     )

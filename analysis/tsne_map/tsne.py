@@ -1,4 +1,4 @@
-"""t-SNE of vectors, new vectors on an old map, and numbers that say how far to trust a map."""
+"""t-SNE of vectors, placement of new vectors on an existing map, and measures of its quality."""
 
 from typing import Any
 
@@ -19,30 +19,30 @@ from artifacts.provenance import cores
 INITIALISATION = "pca"
 PERPLEXITY = 30
 NEIGHBOURS = 10
-MOST_COMPARED = 2000
-"""Points that trustworthiness and silhouette are measured on: both take memory by the square."""
+MAX_COMPARED = 2000
+"""Maximum number of points for trustworthiness and silhouette, whose memory grows quadratically."""
 
 Vectors = npt.NDArray[np.float32]
 
 
 def usual_perplexity(count: int) -> float:
-    """`PERPLEXITY`, or as much as `count` vectors allow; 1 at the least."""
+    """Return `PERPLEXITY`, or the maximum that `count` vectors allow, but at least 1."""
     return float(min(PERPLEXITY, max(1, (count - 1) // 3)))
 
 
 def embed(vectors: Vectors, perplexity: float, seed: int) -> Floats:
-    """Place vectors in the plane by t-SNE (van der Maaten and Hinton 2008), with openTSNE.
+    """Embed vectors in the plane by t-SNE (van der Maaten and Hinton 2008), with openTSNE.
 
     Args:
         vectors: N x D, finite.
-        perplexity: about how many neighbours each vector has; at most (N - 1) / 3.
-        seed: the same seed gives the same map.
+        perplexity: effective number of neighbours of each vector; at most (N - 1) / 3.
+        seed: random seed; the same seed gives the same map.
 
     Returns:
-        N x 2.
+        N x 2 positions.
 
     Raises:
-        VitrineError: too few vectors for the perplexity, or vectors that cannot be placed.
+        VitrineError: there are too few vectors for the perplexity, or they cannot be embedded.
     """
     count, width = vectors.shape
     if count < 3 * perplexity + 1:
@@ -51,8 +51,8 @@ def embed(vectors: Vectors, perplexity: float, seed: int) -> Floats:
             f"{count} pictures are too few for perplexity {perplexity:g}, which needs {needed}; "
             + (
                 f"use more pictures or --perplexity {(count - 1) // 3} at most."
-                if count >= 4  # noqa: PLR2004  least count with a perplexity of 1
-                else "use more pictures; 4 is the least for any map."
+                if count >= 4  # noqa: PLR2004  minimum for a perplexity of 1
+                else "use more pictures; a map needs at least 4."
             )
         )
     if width < 2 or not np.isfinite(vectors).all() or not np.ptp(vectors, axis=0).any():  # noqa: PLR2004
@@ -67,17 +67,17 @@ def embed(vectors: Vectors, perplexity: float, seed: int) -> Floats:
 
 
 def place(old: Vectors, points: Floats, new: Vectors, perplexity: float, seed: int) -> Floats:
-    """Place new vectors on an old map, whose points stay where they are (Poličar et al. 2023).
+    """Place new vectors on an existing map, whose points do not move (Poličar et al. 2023).
 
     Args:
-        old: N x D that the map was made of.
-        points: N x 2, their places.
-        new: M x D.
-        perplexity: of the old map.
-        seed: of the old map.
+        old: N x D vectors of the map.
+        points: N x 2 positions of `old`.
+        new: M x D vectors to place.
+        perplexity: perplexity of the map.
+        seed: seed of the map.
 
     Returns:
-        M x 2.
+        M x 2 positions.
     """
     affinities = PerplexityBasedNN(old, perplexity, n_jobs=cores(), random_state=seed)
     embedding = TSNEEmbedding(points.copy(), affinities, n_jobs=cores(), random_state=seed)
@@ -85,9 +85,9 @@ def place(old: Vectors, points: Floats, new: Vectors, perplexity: float, seed: i
 
 
 def nearest(vectors: npt.NDArray[Any], count: int = NEIGHBOURS) -> Ints:
-    """Places N x count of the nearest others of each vector, nearest first (Euclidean).
+    """Return the indices of the nearest other vectors of each, nearest first (Euclidean).
 
-    There are N - 1 of each where that is fewer than `count`.
+    The result is N x `count`, or N x (N - 1) if there are fewer others.
     """
     count = min(count, len(vectors) - 1)
     if not count:
@@ -98,20 +98,20 @@ def nearest(vectors: npt.NDArray[Any], count: int = NEIGHBOURS) -> Ints:
 
 
 def measure(vectors: Vectors, points: Floats, labels: Ints) -> dict[str, float]:
-    """How well a map keeps neighbourhoods and parts classes.
+    """Measure how well a map preserves neighbourhoods and separates classes.
 
     Args:
         vectors: N x D.
-        points: N x 2.
-        labels: N class numbers; without classes only trustworthiness is measured.
+        points: N x 2 positions.
+        labels: N class indices; without classes, only the trustworthiness is measured.
 
     Returns:
-        By name; nothing of fewer than 3 vectors:
-        trustworthiness 0..1 (Venna and Kaski 2001) of `NEIGHBOURS` neighbours on the map; accuracy
-        0..1 of the majority of as many neighbours, each picture left out, among the vectors and on
-        the map; silhouette -1..1 (Rousseeuw 1987) of the classes in both.
+        Measures by name, none for fewer than 3 vectors: the trustworthiness 0..1 (Venna and Kaski
+        2001) of `NEIGHBOURS` neighbours on the map; the leave-one-out accuracy 0..1 of the majority
+        class of as many neighbours, among the vectors and on the map; and the silhouette -1..1
+        (Rousseeuw 1987) of the classes, in both spaces.
     """
-    some = spread(len(vectors), MOST_COMPARED)
+    some = spread(len(vectors), MAX_COMPARED)
     few = min(NEIGHBOURS, (len(some) - 1) // 2)
     if not few:
         return {}

@@ -1,4 +1,4 @@
-"""Data sets by name, read without torch from torchvision's usual layouts under `VITRINE_DATA`."""
+"""Data sets by name, read without torch, in the layouts of torchvision, under `VITRINE_DATA`."""
 
 from artifacts.datasets.base import ImageSet, data_root
 from artifacts.datasets.registry import NAMES, load, parse

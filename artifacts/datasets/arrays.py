@@ -1,4 +1,4 @@
-"""CIFAR-10 and MNIST: small pictures, read whole into one array."""
+"""CIFAR-10 and MNIST: data sets of small pictures, read into one array."""
 
 import hashlib
 import math
@@ -25,7 +25,7 @@ CIFAR10_CLASSES = (
     "ship",
     "truck",
 )
-# MD5s published with the data set (Krizhevsky 2009), as torchvision checks them
+# MD5 sums published with the data set (Krizhevsky 2009), which torchvision checks, too
 CIFAR10_FILES = {
     "train": {
         "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -43,19 +43,19 @@ MNIST_FILES = {
 
 
 def cifar10(root: Path, split: str) -> ImageSet:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 train or 10,000 test pictures of 32 x 32.
+    """Read CIFAR-10 (Krizhevsky 2009): 50,000 training or 10,000 test pictures of 32 x 32.
 
     Raises:
-        DataError: files missing or not the official ones.
+        DataError: a file is missing or differs from the official one.
     """
     images, labels, digest = [], [], hashlib.sha256()
     for name, md5 in CIFAR10_FILES[split].items():
         path = root / CIFAR10_FOLDER / name
         content = _read(path, "the folder of cifar-10-python.tar.gz")
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-            raise DataError(f"{path}: not the official CIFAR-10 file; put that in its place.")
+            raise DataError(f"{path}: not the official CIFAR-10 file; replace it with that one.")
         digest.update(content)
-        batch = pickle.loads(content, encoding="bytes")  # noqa: S301  its content is known by MD5
+        batch = pickle.loads(content, encoding="bytes")  # noqa: S301  the MD5 proves its content
         images.append(batch[b"data"])
         labels.append(np.array(batch[b"labels"], np.int64))
     planes = np.concatenate(images).reshape(-1, 3, 32, 32)
@@ -66,10 +66,12 @@ def cifar10(root: Path, split: str) -> ImageSet:
 
 
 def mnist(root: Path, split: str) -> ImageSet:
-    """MNIST (LeCun, Cortes): 60,000 train or 10,000 test digits of 28 x 28, grey copied to RGB.
+    """Read MNIST (LeCun, Cortes): 60,000 training or 10,000 test digits of 28 x 28.
+
+    The grey values are repeated in R, G and B.
 
     Raises:
-        DataError: files missing or not in IDX format.
+        DataError: a file is missing or not in IDX format.
     """
     digest = hashlib.sha256()
     arrays = []
@@ -80,20 +82,23 @@ def mnist(root: Path, split: str) -> ImageSet:
         arrays.append(_idx(content, rank, path))
     images, labels = arrays
     if len(images) != len(labels):
-        raise DataError(f"{root / 'MNIST'}: {len(images)} pictures but {len(labels)} labels.")
+        raise DataError(
+            f"{root / 'MNIST'}: {len(images)} pictures but {len(labels)} labels; replace the files "
+            "with the official ones."
+        )
     pictures = np.repeat(images[..., None], 3, axis=3)  # (N, 28, 28, 3)
     classes = tuple(str(digit) for digit in range(10))
     return ImageSet("mnist", split, classes, pictures, labels.astype(np.int64), digest.hexdigest())
 
 
 def _idx(content: bytes, rank: int, path: Path) -> npt.NDArray[np.uint8]:
-    """Parse an IDX file: magic (0, 0, 8 = uint8, rank), big-endian sizes, values."""
+    """Parse an IDX file: the magic bytes (0, 0, 8 for uint8, rank), big-endian sizes, values."""
     start = 4 + 4 * rank
     shape = struct.unpack(f">{rank}I", content[4:start].ljust(4 * rank, b"\0"))
     if content[:4] != bytes((0, 0, 8, rank)) or len(content) != start + math.prod(shape):
         raise DataError(
-            f"{path}: not an unzipped IDX file of bytes with {rank} axes, or cut short; "
-            "unpack the official one here."
+            f"{path}: not an unzipped IDX file of bytes with {rank} axes, or truncated; "
+            "unzip the official file here."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
@@ -103,6 +108,6 @@ def _read(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError:
         raise DataError(
-            f"{path}: missing. Put {what} there, or set VITRINE_DATA to the folder above; "
-            "`python -m training download` fetches what may be fetched."
+            f"{path}: missing. Put {what} there, or set VITRINE_DATA to the folder that contains "
+            "the data sets; `python -m training download` gets those that are freely available."
         ) from None

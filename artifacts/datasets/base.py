@@ -1,4 +1,4 @@
-"""What every data set looks like to the rest of the project."""
+"""The common interface of all data sets."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 def data_root() -> Path:
-    """Folder that holds the data sets: `VITRINE_DATA`, default `data/`."""
+    """Return the folder that contains the data sets: `VITRINE_DATA`, or `data/` by default."""
     return Path(os.environ.get("VITRINE_DATA") or "data")
 
 
@@ -28,32 +28,33 @@ class ImageSet:
     split: str
     classes: tuple[str, ...]
     images: Sequence[Picture] | Picture
-    """N pictures, uint8 H x W x 3 RGB; one array N x H x W x 3 where all have one size."""
+    """N pictures, uint8 H x W x 3 RGB; one array N x H x W x 3 if all have the same size."""
     labels: npt.NDArray[np.int64]
-    """N class numbers."""
+    """N class indices."""
     fingerprint: str
-    """sha256 over the split's content."""
+    """sha256 of the content of the split."""
     synthetic: bool = False
+    """Whether the pictures were generated."""
 
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.labels)
 
     def head(self, limit: int | None) -> "ImageSet":
-        """The same set cut to `limit` pictures, drawn evenly over it so that classes stay mixed."""
+        """Return at most `limit` pictures, evenly spaced so that the classes stay mixed."""
         if limit is None or limit >= len(self):
             return self
         return self.take(spread(len(self), limit))
 
     def take(self, chosen: npt.NDArray[np.int64]) -> "ImageSet":
-        """The pictures at the places `chosen`, in that order; classes stay as they are."""
+        """Return the pictures with the indices `chosen`, in that order; `classes` is unchanged."""
         return replace(self, images=take(self.images, chosen), labels=self.labels[chosen])
 
 
 def take(
     images: Sequence[Picture] | Picture, chosen: npt.NDArray[np.int64]
 ) -> Sequence[Picture] | Picture:
-    """The pictures at the places `chosen`, in that order; files are not decoded yet."""
+    """Return the pictures with the indices `chosen`, in that order, without decoding files."""
     if isinstance(images, np.ndarray):
         return images[chosen]
     if isinstance(images, FileImages):
@@ -62,16 +63,16 @@ def take(
 
 
 def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:
-    """Places of `limit` things drawn evenly over `count`; of all of them where limit is None."""
+    """Return `limit` evenly spaced indices below `count`, or all indices if `limit` is None."""
     limit = count if limit is None else min(limit, count)
     return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
 class FileImages(Sequence[Picture]):
-    """Pictures decoded from files when asked for, never kept.
+    """Pictures that are decoded from their files at each access, without caching.
 
     Args:
-        paths: picture files in any format Pillow reads.
+        paths: picture files in any format that Pillow reads.
     """
 
     def __init__(self, paths: list[Path]) -> None:
@@ -82,7 +83,7 @@ class FileImages(Sequence[Picture]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Picture:  # type: ignore[override]
-        """Decode picture `index`: uint8 H x W x 3, upright by its EXIF orientation.
+        """Decode picture `index` to uint8 H x W x 3, turned upright by its EXIF orientation.
 
         Raises:
             DataError: the file is not a readable picture.
@@ -95,7 +96,7 @@ class FileImages(Sequence[Picture]):
 
 
 def fingerprint_files(paths: Iterable[Path], root: Path) -> str:
-    """sha256 over the names (relative to `root`) and bytes of files, in the order given."""
+    """Return the sha256 of the names (relative to `root`) and contents of files, in this order."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")

@@ -1,4 +1,4 @@
-"""Data sets kept as a folder per class (or per person), decoded on demand."""
+"""Data sets with a folder per class (or per person), decoded on demand."""
 
 import hashlib
 import zlib
@@ -14,27 +14,27 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm"}
 
 
 def image_folder(root: Path, split: str, name: str = "image_folder") -> ImageSet:
-    """A folder of class folders; `root/split/CLASS/*` where the split has a folder of its own.
+    """Read `root/split/CLASS/*` if `root` has a folder `train` or `test`, else `root/CLASS/*`.
 
     Raises:
-        DataError: no such folder, or no class folder with pictures in it.
+        DataError: the folder does not exist, or no class folder in it contains pictures.
     """
     has_splits = any((root / name).is_dir() for name in ("train", "test"))
     base = root / split if has_splits else root
     classes, paths, labels = class_folders(base)
     if not paths:
         raise DataError(
-            f"{base}: no pictures found. Expected one folder per class with pictures in it: "
-            f"{root}/{split}/CLASS/PICTURE.jpg (or without {split}/)."
+            f"{base}: no pictures found. Expected one folder of pictures per class, such as "
+            f"{root}/{split}/CLASS/PICTURE.jpg, or the same without {split}/."
         )
     fingerprint = fingerprint_files(paths, base)
     return ImageSet(name, split, classes, FileImages(paths), np.array(labels), fingerprint)
 
 
 def class_folders(base: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
-    """Classes of a folder of class folders, their picture files, and each file's class number.
+    """Return the classes of a folder of class folders, the picture files and their class indices.
 
-    All empty where there are no pictures in folders below `base`, or no such folder.
+    All three are empty if `base` does not exist or the folders in it contain no pictures.
     """
     folders = sorted(p for p in base.iterdir() if p.is_dir()) if base.is_dir() else []
     classes: list[str] = []
@@ -50,12 +50,12 @@ def class_folders(base: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Files under `folder`, at any depth, that are pictures by their names; sorted."""
+    """Return the sorted files under `folder`, at any depth, with an extension of a picture."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
 def other_files(folder: Path) -> list[Path]:
-    """Files under `folder`, at any depth, that `picture_files` passes over; sorted, none hidden."""
+    """Return the sorted files that `picture_files` ignores, without hidden ones."""
     return sorted(
         p
         for p in folder.rglob("*")
@@ -64,10 +64,10 @@ def other_files(folder: Path) -> list[Path]:
 
 
 def stanford_cars(root: Path, split: str) -> ImageSet:
-    """Stanford Cars (Krause et al. 2013), 196 classes: `stanford_cars/{train,test}/CLASS/*`.
+    """Read Stanford Cars (Krause et al. 2013), 196 classes: `stanford_cars/{train,test}/CLASS/*`.
 
     Raises:
-        DataError: missing, or not 196 classes.
+        DataError: the data set is missing, or it does not have 196 classes.
     """
     cars = image_folder(root / "stanford_cars", split, "stanford_cars")
     if len(cars.classes) != 196:  # noqa: PLR2004
@@ -76,19 +76,21 @@ def stanford_cars(root: Path, split: str) -> ImageSet:
 
 
 def faces(root: Path, split: str, collection: str) -> ImageSet:
-    """Faces, a folder per person: `faces/COLLECTION/PERSON/*`.
+    """Read a collection of faces with a folder per person: `faces/COLLECTION/PERSON/*`.
 
-    People, not pictures, are held out: about a fifth of them, chosen by a hash of the folder's
-    name, are the test split, and nobody is in both.
+    The split is by person: about a fifth of the people, chosen by a hash of the folder's name, form
+    the test split, and nobody is in both splits.
 
     Raises:
-        DataError: no such collection, or nobody in the split.
+        DataError: the collection does not exist, or the split has no people.
     """
     everybody = image_folder(root / "faces" / collection, "", f"faces/{collection}")
     held_out = [zlib.crc32(person.encode()) % 5 == 0 for person in everybody.classes]
     people = [i for i, out in enumerate(held_out) if out == (split == "test")]
     if not people:
-        raise DataError(f"faces/{collection}: too few people to have a {split} split; add more.")
+        raise DataError(
+            f"faces/{collection}: too few people, so that the {split} split is empty; add people."
+        )
     chosen = everybody.take(np.flatnonzero(np.isin(everybody.labels, people)))
     return replace(
         chosen,

@@ -1,4 +1,4 @@
-"""Names of data sets and the function that reads each."""
+"""The names of the data sets and the functions that read them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ READERS: dict[str, Callable[[Path, str], ImageSet]] = {
     "stanford_cars": stanford_cars,
 }
 FOLDERS = ("faces", "image_folder")
-"""Read from the folder that is named behind them."""
+"""Data sets whose name is followed by `/` and the name of a folder."""
 NAMES = (*READERS, *FOLDERS, "synthetic")
 HELP = (
     "cifar10:test, mnist:train, stanford_cars:test, faces/celeba:test, image_folder/NAME:train, "
@@ -24,10 +24,10 @@ HELP = (
 
 
 def parse(text: str) -> tuple[str, str]:
-    """Split `name:split` (split defaults to test), such as `cifar10:test`.
+    """Split `NAME:SPLIT`, such as `cifar10:test`, into both parts; SPLIT is `test` by default.
 
     Raises:
-        DataError: the name is not known, or lacks or has a part behind `/` that it should not.
+        DataError: the name is unknown, or a part after `/` is missing or superfluous.
     """
     name, _, split = text.partition(":")
     base, _, rest = name.partition("/")
@@ -40,13 +40,14 @@ def load(name: str, split: str, root: Path | None = None) -> ImageSet:
     """Read one split of a data set.
 
     Args:
-        name: one of `NAMES`; `faces/COLLECTION`, `image_folder/FOLDER` and `synthetic/KIND`
-            say which.
+        name: one of `NAMES`. Some take a part after `/`: `faces/COLLECTION`,
+            `image_folder/FOLDER`, `synthetic/KIND`.
         split: train or test.
-        root: folder of the data sets; `data_root()` by default.
+        root: folder that contains the data sets; `data_root()` by default.
 
     Raises:
-        DataError: unknown name or split, or data that is missing, with what to put where.
+        DataError: the name or the split is unknown, or data is missing; the message then says
+            which files are expected.
     """
     root = root or data_root()
     base, _, rest = parse(name)[0].partition("/")

@@ -1,8 +1,8 @@
-"""Generated pictures of the shapes of the real data sets: everything runs with nothing at hand.
+"""Generated pictures in the sizes of the real data sets, so that everything runs without downloads.
 
-A class is a coloured layout of soft blobs drawn from the class number alone. A picture is its
-class's layout shifted, brightened or darkened, and covered with noise. A small network learns the
-classes in seconds; nothing else should be read into what it reaches.
+A class is a coloured layout of soft blobs that depends only on the kind and the class. A picture is
+the layout of its class, shifted, brightened or darkened, and covered with noise. A small network
+learns the classes in seconds; its accuracy has no other meaning.
 """
 
 import hashlib
@@ -25,16 +25,17 @@ class Kind:
 
     classes: tuple[str, ...]
     side: int
-    """Width and height, px."""
+    """Width and height in pixels."""
     train: int
-    """Pictures in the training split."""
+    """Number of pictures in the training split."""
     test: int
+    """Number of pictures in the test split."""
     grey: bool = False
     strangers: tuple[str, ...] = ()
-    """Classes of the test split, where they are people, whom no other split may show."""
+    """Classes of the test split if it differs: people of the test split must not be in training."""
 
     def split_classes(self, split: str) -> tuple[str, ...]:
-        """Classes of a split."""
+        """Return the classes of a split."""
         return self.strangers or self.classes if split == "test" else self.classes
 
 
@@ -53,10 +54,10 @@ KINDS = {
 
 
 def synthetic(kind: str, split: str) -> ImageSet:
-    """Generate one split; the same bytes at every call.
+    """Generate one split, with the same bytes at every call.
 
     Raises:
-        DataError: unknown kind.
+        DataError: the kind is unknown.
     """
     if kind not in KINDS:
         raise DataError(f"synthetic/{kind} is unknown; there are: {', '.join(KINDS)}.")
@@ -82,7 +83,7 @@ def synthetic(kind: str, split: str) -> ImageSet:
 
 
 def _layout(kind: str, number: int, spec: Kind) -> npt.NDArray[np.float64]:
-    """Three soft blobs on a plain ground: side x side x 3, 0..1."""
+    """Draw three soft blobs on a plain background: side x side x 3, 0..1."""
     random = np.random.default_rng(zlib.crc32(f"{kind}/{number}".encode()))
     axis = np.linspace(0, 1, spec.side)
     y, x = np.meshgrid(axis, axis, indexing="ij")

@@ -1,7 +1,7 @@
 """Finds faces and their landmarks: MTCNN (Zhang et al. 2016, arXiv 1604.02878) in ONNX Runtime.
 
-Three small networks look at ever fewer places: pnet slides over the picture at several scales,
-rnet looks at what it proposed at 24 x 24 px, onet at what is left at 48 x 48 px.
+It is a cascade of three small networks: pnet slides over the picture at several scales and proposes
+boxes, rnet classifies these at 24 x 24 px, and onet classifies the remaining ones at 48 x 48 px.
 """
 
 from pathlib import Path
@@ -16,46 +16,48 @@ from artifacts.runtime import Outputs, Picture, Runtime
 
 FOLDER = Path(__file__).parent
 NETWORKS = {"pnet": None, "rnet": 24, "onet": 48}
-"""Side of what each network looks at, px; None: any."""
+"""Width and height of the input of each network in pixels; None means any size."""
 CELL, STRIDE = 12, 2
-"""Side of what one output of pnet sees, and the step from one to the next, px."""
+"""Receptive field of an output of pnet, and the step between outputs, in pixels."""
 MIN_SIDE = 20
-"""Faces smaller than this are not looked for, px of the picture that is searched."""
+"""Minimum side of faces that are searched for, in pixels of the resized picture."""
 MAX_PICTURE_SIDE = 1024
-"""A larger picture is shrunk to this before it is searched, px."""
+"""Maximum side of the picture that is searched, in pixels; larger pictures are shrunk to it."""
 FACTOR = 0.709
-"""From one scale to the next: half the area."""
+"""Ratio of successive scales, which halves the area."""
 THRESHOLDS = {"pnet": 0.6, "rnet": 0.7, "onet": 0.8}
-"""Least probability of a face that passes each network."""
+"""Probability of a face above which each network keeps a box."""
 MARGIN = 0.3
-"""Of the longer side, in black around the picture: faces at its edge are found, too."""
+"""Width of a black border, as a share of the longer side, with which faces at the edge of the
+picture are found, too."""
 
 MAX_BOXES = 500
-"""The most probable ones that a network passes on, so that no picture takes long."""
+"""Maximum number of boxes that pnet passes on, the most probable ones, to bound the time."""
 
 Floats = npt.NDArray[np.float32]
 
 
 class Found(NamedTuple):
-    """A face in a picture; all in pixels of it."""
+    """A detected face; coordinates are in pixels of the picture."""
 
     box: Floats
-    """Left, top, right, bottom; may reach over the edge."""
+    """Left, top, right, bottom; it may extend beyond the picture."""
     landmarks: Floats
-    """5 x 2: x and y of the left and right eye as seen, the nose, the corners of the mouth."""
+    """5 x 2: x and y of the eyes, the nose and the corners of the mouth; of eyes and corners, the
+    one further left in the picture comes first."""
     probability: float
 
     @property
     def side(self) -> float:
-        """Side of the square with the box's area."""
+        """Side of the square that has the area of the box."""
         return float(np.sqrt(max(self.box[2] - self.box[0], 0) * max(self.box[3] - self.box[1], 0)))
 
 
 class Detector:
-    """The three networks, ready to look.
+    """The face detector with its three networks.
 
     Args:
-        threads: ONNX Runtime threads within one call; 0 takes one per core.
+        threads: number of ONNX Runtime threads within one call; 0 means one per core.
     """
 
     def __init__(self, threads: int = 0) -> None:
@@ -65,17 +67,17 @@ class Detector:
         }
 
     def find(self, picture: Picture) -> list[Found]:
-        """The faces of a picture (uint8 H x W x 3), the largest first."""
+        """Return the faces of a picture (uint8 H x W x 3), the largest first."""
         height, width = picture.shape[:2]
         scale = min(1.0, MAX_PICTURE_SIDE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)
         margin = round(MARGIN * max(size))
-        wide = Image.new("RGB", (size[0] + 2 * margin, size[1] + 2 * margin))
-        wide.paste(image, (margin, margin))
-        boxes = self._propose(wide)
-        boxes, _ = self._refine(wide, "rnet", boxes)
-        boxes, landmarks = self._refine(wide, "onet", boxes)
+        padded = Image.new("RGB", (size[0] + 2 * margin, size[1] + 2 * margin))
+        padded.paste(image, (margin, margin))
+        boxes = self._propose(padded)
+        boxes, _ = self._refine(padded, "rnet", boxes)
+        boxes, landmarks = self._refine(padded, "onet", boxes)
         back = 1 / scale
         faces = [
             Found((box[:4] - margin) * back, (points - margin) * back, float(box[4]))
@@ -84,15 +86,15 @@ class Detector:
         return sorted(faces, key=lambda face: -face.side)
 
     def quarters(self, chip: Picture) -> int:
-        """By how many quarter turns an aligned face (uint8 H x W x 3) looks most like one.
+        """Return by how many quarter turns an aligned face (uint8 H x W x 3) must be rotated.
 
-        Some faces that lie on their side or upside down are found as if they were upright, with
-        landmarks anywhere, and aligned by these. onet then finds the chip likelier turned than as
-        it is: of 300 pictures of CelebA and ORL that were turned by quarters, 5 still pass for
-        upright; of 189 upright ones none is refused.
+        Some faces that lie on their side or upside down are detected as if they were upright, with
+        wrong landmarks, and are aligned by these. onet then gives a higher probability to a rotated
+        chip than to the chip itself. Of 300 pictures of CelebA and ORL that were rotated by quarter
+        turns, 5 still pass as upright; of 189 upright pictures, none is refused.
 
         Returns:
-            0 where the face is upright in the chip; else 1 to 3, counter-clockwise.
+            0 if the face is upright in the chip, else 1 to 3 counter-clockwise quarter turns.
         """
         small = Image.fromarray(chip).resize((48, 48), Image.Resampling.BILINEAR)
         turns = np.stack([np.rot90(np.asarray(small), quarters) for quarters in range(4)])
@@ -100,7 +102,7 @@ class Detector:
         return int(out["probability"][:, 1].argmax())
 
     def _propose(self, image: Image.Image) -> Floats:
-        """Squares that may hold a face: N x 5, left, top, right, bottom, probability."""
+        """Return boxes that may contain a face: N x 5, left, top, right, bottom, probability."""
         scale = CELL / MIN_SIDE
         proposals = [np.empty((0, 5), np.float32)]
         while min(image.size) * scale >= CELL:
@@ -121,7 +123,7 @@ class Detector:
         return boxes[_suppress(boxes, 0.7)[:MAX_BOXES]]
 
     def _refine(self, image: Image.Image, name: str, boxes: Floats) -> tuple[Floats, Floats]:
-        """What a network keeps of the boxes, each shifted to the face, and its landmarks."""
+        """Return the boxes that a network keeps, adjusted to the faces, and their landmarks."""
         side = NETWORKS[name]
         if not len(boxes) or side is None:
             return boxes, np.empty((0, 5, 2), np.float32)
@@ -152,25 +154,25 @@ def _in_batches(network: Runtime, images: Picture, size: int = 256) -> Outputs:
 
 
 def _shifted(boxes: Floats, offsets: Floats) -> Floats:
-    """Boxes with their corners moved by shares of their sides."""
+    """Move the corners of boxes by offsets that are given as fractions of the sides."""
     sides = np.tile(boxes[:, 2:4] - boxes[:, :2], 2)
     return np.concatenate([boxes[:, :4] + offsets * sides, boxes[:, 4:]], 1)
 
 
 def _squared(boxes: Floats) -> Floats:
-    """Squares around the same centres, their side the longer one."""
+    """Return squares with the centres of the boxes and with their longer sides."""
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
     half = (boxes[:, 2:4] - boxes[:, :2]).max(1, keepdims=True) / 2
     return np.concatenate([centre - half, centre + half, boxes[:, 4:]], 1)
 
 
 def _suppress(boxes: Floats, overlap: float, *, of_smaller: bool = False) -> npt.NDArray[np.int64]:
-    """Places of the boxes that no more probable one overlaps by more than a share.
+    """Return the indices of the boxes that are left after non-maximum suppression.
 
     Args:
         boxes: N x 5.
-        overlap: of the union of both; beyond it the less probable one goes.
-        of_smaller: a share of the smaller box instead.
+        overlap: maximum intersection over union; above it, the less probable box is dropped.
+        of_smaller: divide the intersection by the area of the smaller box instead of the union.
     """
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.argsort(-boxes[:, 4], kind="stable")
@@ -178,11 +180,10 @@ def _suppress(boxes: Floats, overlap: float, *, of_smaller: bool = False) -> npt
     while len(order):
         best, rest = order[0], order[1:]
         kept.append(best)
-        least = np.maximum(boxes[best, :2], boxes[rest, :2])
-        most = np.minimum(boxes[best, 2:4], boxes[rest, 2:4])
-        shared = np.maximum(most - least, 0).prod(1)
-        whole = (
-            np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - shared
-        )
-        order = rest[shared <= overlap * whole]
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:4], boxes[rest, 2:4])
+        intersection = np.maximum(high - low, 0).prod(1)
+        union = area[best] + area[rest] - intersection
+        divisor = np.minimum(area[best], area[rest]) if of_smaller else union
+        order = rest[intersection <= overlap * divisor]
     return np.array(kept, np.int64)

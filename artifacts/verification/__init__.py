@@ -1,1 +1,1 @@
-"""Comparing embeddings: pairs of pictures, error rates, thresholds with their intervals."""
+"""Verification by embeddings: pairs of pictures, error rates, and thresholds with intervals."""

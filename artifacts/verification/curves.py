@@ -1,8 +1,9 @@
-"""Error rates over all thresholds at once, and what one number says of them, with its interval.
+"""Error rates over all thresholds, and summary figures of them with confidence intervals.
 
-Terms as in ISO/IEC 19795-1, see `artifacts.verification`. Intervals are a bootstrap by person:
-pairs that share a person are not independent, so people are drawn. A pair of one person counts as
-often as that person was drawn, a pair of two as often as both together (the product).
+The terms are those of ISO/IEC 19795-1; see `artifacts.verification.error_rates`. The intervals are
+from a bootstrap that resamples people, because pairs that share a person are not independent. A
+pair of one person is weighted by how often that person was drawn, and a pair of two people by the
+product of both.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from artifacts.verification.pairs import Floats, Ints, Measured
 
 RESAMPLES = 200
 INTERVAL = (2.5, 97.5)
-"""Percentiles of the bootstrap that bound an interval."""
+"""Percentiles of the resampled values that bound an interval."""
 GRID = 256
-"""Thresholds of each kind at which resampled curves are computed."""
+"""Number of quantiles of either kind of pair that the thresholds of resampled curves are from."""
 
 
 class Rate(NamedTuple):
-    """A share with its 95 % interval."""
+    """A rate with its 95 % confidence interval."""
 
     value: float
     interval: tuple[float, float]
@@ -29,20 +30,20 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """Error rates over the threshold; pairs nearer than it are taken for one person."""
+    """Error rates at T thresholds; a pair matches if its distance is below the threshold."""
 
     thresholds: Floats
-    """T, rising."""
+    """T ascending distances."""
     fmr: Floats
-    """T: share of pairs of two people below the threshold, 0 to 1."""
+    """T shares of pairs of two people that match, from 0 to 1."""
     fnmr: Floats
-    """T: share of pairs of one person not below it, 1 to 0."""
+    """T shares of pairs of one person that do not match, from 1 to 0."""
 
     @property
     def eer(self) -> float:
-        """Equal error rate: where both are alike, their mean at the nearest threshold."""
-        place = int(np.abs(self.fmr - self.fnmr).argmin())
-        return float(self.fmr[place] + self.fnmr[place]) / 2
+        """Equal error rate: the mean of both rates at the threshold where they differ least."""
+        nearest = int(np.abs(self.fmr - self.fnmr).argmin())
+        return float(self.fmr[nearest] + self.fnmr[nearest]) / 2
 
     @property
     def eer_threshold(self) -> float:
@@ -51,26 +52,26 @@ class Curve:
 
     @property
     def auc(self) -> float:
-        """Area under match rate over false-match rate: how often a pair of one person is nearer."""
+        """Area under the ROC curve: the probability that a pair of one person is the nearer one."""
         return float(np.trapezoid(1 - self.fnmr, self.fmr))
 
     def fnmr_at(self, fmr: float) -> float:
-        """False-non-match rate at the greatest threshold with at most this false-match rate."""
+        """Return the false-non-match rate at the largest threshold with at most this FMR."""
         return _fnmr_at(fmr, self.fmr, self.fnmr)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A curve in a few numbers."""
+    """Summary figures of a curve."""
 
     auc: Rate
     eer: Rate
     fnmr: dict[float, Rate]
-    """By false-match rate."""
+    """False-non-match rates by false-match rate."""
 
 
 def curve(measured: Measured) -> Curve:
-    """Error rates at every distance that occurs, from no match at all to all."""
+    """Return the error rates at every distance that occurs, from no pair matching to all."""
     thresholds = np.concatenate([[0.0], np.unique(measured.distances), [np.inf]])
     different = np.sort(measured.distances[~measured.same])
     same = np.sort(measured.distances[measured.same])
@@ -82,13 +83,13 @@ def curve(measured: Measured) -> Curve:
 
 
 def summary(measured: Measured, fmrs: Sequence[float] = (), *, seed: int) -> Summary:
-    """Area, equal error rate and false-non-match rates, with intervals.
+    """Return the area under the curve, the equal error rate and FNMRs, with intervals.
 
     Args:
         measured: pairs of one person and of two.
-        fmrs: false-match rates at which the other is wanted; the threshold is that of each
-            resample, so that the interval is of the curve, and not of one threshold.
-        seed: of the bootstrap.
+        fmrs: false-match rates at which to give the false-non-match rate. Each resample has its own
+            threshold, so that the intervals are for the curve and not for one threshold.
+        seed: seed of the bootstrap.
     """
     exact = curve(measured)
     fmr, fnmr = _resampled(measured, seed)  # (R, T) each
@@ -107,39 +108,48 @@ def summary(measured: Measured, fmrs: Sequence[float] = (), *, seed: int) -> Sum
 
 
 def draws(people: int, seed: int, resamples: int) -> Ints:
-    """How often each person is drawn in each resample, R x people."""
+    """Return how often each person is drawn in each resample, R x people."""
     return np.random.default_rng(seed).multinomial(people, [1 / people] * people, resamples)
 
 
 def _resampled(measured: Measured, seed: int) -> tuple[Floats, Floats]:
-    """Error rates at a grid of thresholds in each resample that has pairs of both kinds, R x T."""
+    """Return the FMR and FNMR on a grid of thresholds, R x T each.
+
+    Resamples without pairs of both kinds are left out.
+    """
     count, numbers = measured.numbered
     order = measured.distances.argsort(kind="stable")
-    far, people, same = measured.distances[order], numbers[order], measured.same[order]
-    # where either rate changes: evenly over the pairs of one person, by powers over those of two
+    distances, people, same = measured.distances[order], numbers[order], measured.same[order]
+    # quantiles: linearly spaced for pairs of one person, logarithmically for those of two people,
+    # because low false-match rates matter most
     shares = np.concatenate([[0], np.logspace(-5, 0, GRID)])
-    ends = [np.quantile(far[~same], shares), np.quantile(far[same], np.linspace(0, 1, GRID))]
-    grid = np.unique(np.concatenate([[-1.0], *ends]))  # below 0 nothing matches
+    quantiles = [
+        np.quantile(distances[~same], shares),
+        np.quantile(distances[same], np.linspace(0, 1, GRID)),
+    ]
+    grid = np.unique(np.concatenate([[-1.0], *quantiles]))  # nothing matches below 0
     one, two = people[same, 0], people[~same].T
-    till_one, till_two = (np.searchsorted(far[kind], grid, "right") for kind in (same, ~same))
+    matching_one, matching_two = (
+        np.searchsorted(distances[kind], grid, "right") for kind in (same, ~same)
+    )
     fmrs, fnmrs = [], []
     for drawn in draws(count, seed, RESAMPLES):
-        own = _sums(drawn[one], till_one)
-        others = _sums(drawn[two[0]] * drawn[two[1]], till_two)
-        if own[-1] and others[-1]:
-            fmrs.append(others / others[-1])
-            fnmrs.append(1 - own / own[-1])
+        matches = _partial_sums(drawn[one], matching_one)
+        false_matches = _partial_sums(drawn[two[0]] * drawn[two[1]], matching_two)
+        if matches[-1] and false_matches[-1]:
+            fmrs.append(false_matches / false_matches[-1])
+            fnmrs.append(1 - matches / matches[-1])
     return np.stack(fmrs), np.stack(fnmrs)
 
 
-def _fnmr_at(most: float, fmr: Floats, fnmr: Floats) -> float:
-    """False-non-match rate at the last threshold whose false-match rate is at most this."""
-    return float(fnmr[np.flatnonzero(fmr <= most)[-1]])
+def _fnmr_at(max_fmr: float, fmr: Floats, fnmr: Floats) -> float:
+    """Return the FNMR at the last threshold whose FMR is at most `max_fmr`."""
+    return float(fnmr[np.flatnonzero(fmr <= max_fmr)[-1]])
 
 
-def _sums(weights: Ints, till: Ints) -> Ints:
-    """Sums of the first 0, 1, ... weights, at the places asked for."""
-    sums: Ints = np.concatenate([[0], np.cumsum(weights)])[till]
+def _partial_sums(weights: Ints, counts: Ints) -> Ints:
+    """Return the sum of the first n weights for each n in `counts`."""
+    sums: Ints = np.concatenate([[0], np.cumsum(weights)])[counts]
     return sums
 
 

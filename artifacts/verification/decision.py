@@ -1,4 +1,4 @@
-"""How embeddings are compared: thresholds, and the pairs that they were chosen on."""
+"""Records of how embeddings are compared: thresholds, and the pairs that they were chosen on."""
 
 from typing import Literal
 
@@ -11,13 +11,13 @@ METRICS = ("euclidean", "cosine")
 
 
 class Histogram(Strict):
-    """Pairs by distance: bin i holds those from i * width up to (i + 1) * width."""
+    """Numbers of pairs by distance; bin i covers distances from i * width to (i + 1) * width."""
 
     width: float = Field(gt=0)
     same: tuple[int, ...]
-    """Pairs of one person."""
+    """Numbers of pairs of one person."""
     different: tuple[int, ...]
-    """Pairs of two people; as many bins."""
+    """Numbers of pairs of two people, in the same number of bins."""
 
 
 class Pairs(Strict):
@@ -27,42 +27,43 @@ class Pairs(Strict):
     """Collection and split, such as `faces/celeba:validation`."""
     people: int = Field(gt=0)
     same: int = Field(gt=0)
-    """Pairs of one person."""
+    """Number of pairs of one person."""
     different: int = Field(gt=0)
-    """Pairs of two people."""
+    """Number of pairs of two people."""
     histogram: Histogram | None = Field(default=None, exclude_if=lambda v: v is None)
-    """Their distances; left out where there is none, as manifests before it had none."""
+    """Histogram of the distances. Left out of the JSON if None, so that manifests written before
+    this field existed keep their bytes."""
 
 
 class Threshold(Strict):
-    """Distance up to which two pictures count as one person (ISO/IEC 19795-1 terms).
+    """Distance up to which two pictures count as one person, in the terms of ISO/IEC 19795-1.
 
-    Rates and interval are of the people and pictures that it was chosen on; others have others.
+    The rates and the interval hold for the people and pictures that the threshold was chosen on.
     """
 
     target_fmr: float = Field(gt=0, lt=1)
-    """False-match rate that was asked for: share of pairs of two people that match."""
+    """Requested false-match rate: the share of pairs of two people that match."""
     distance: float = Field(ge=0)
     fmr: float = Field(ge=0, le=1)
     """False-match rate measured at `distance`."""
     fmr_interval: tuple[float, float]
     """95 % confidence interval of `fmr`."""
     fnmr: float | None = Field(default=None, ge=0, le=1)
-    """False-non-match rate measured at `distance`: share of pairs of one person that do not."""
+    """False-non-match rate at `distance`: the share of pairs of one person that do not match."""
 
     @field_validator("fmr_interval")
     @classmethod
     def _an_interval(cls, interval: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= interval[0] <= interval[1] <= 1:
-            raise ValueError("two shares from 0 to 1, the lower one first, are expected")
+            raise ValueError("expected two shares from 0 to 1, the lower one first")
         return interval
 
 
 class Verification(Strict):
-    """How embeddings of a model are compared."""
+    """How the embeddings of a model are compared."""
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """euclidean: length of the difference; cosine: 1 - cosine of the angle, from 0 to 2."""
     thresholds: tuple[Threshold, ...] = ()
-    """One for each target; none as long as the model was not calibrated."""
+    """One threshold for each target; none until the model is calibrated."""
     pairs: Pairs | None = None

@@ -1,8 +1,8 @@
-"""What a threshold on distance does: error rates over pairs, with intervals by person.
+"""Thresholds on the distance, and their error rates with confidence intervals by person.
 
-Terms as in ISO/IEC 19795-1: false-match rate (FMR), the share of pairs of two people that lie
-within a threshold; false-non-match rate (FNMR), the share of pairs of one person that do not; equal
-error rate (EER), where both are alike.
+The terms are those of ISO/IEC 19795-1. The false-match rate (FMR) is the share of pairs of two
+people whose distance is within a threshold. The false-non-match rate (FNMR) is the share of pairs
+of one person whose distance is not. The equal error rate (EER) is the value where both are equal.
 """
 
 from collections.abc import Sequence
@@ -16,39 +16,43 @@ from artifacts.verification.decision import Threshold
 from artifacts.verification.pairs import Floats, Measured
 
 RESAMPLES = 1000
-LEAST_MATCHES = 10
-"""False matches that a target must let happen among the pairs, for its threshold to be placed."""
+MIN_FALSE_MATCHES = 10
+"""Minimum number of false matches that a target must allow, so that its threshold is reliable."""
 
 
 def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Threshold, ...]:
-    """The greatest distance that keeps to each target false-match rate, on these pairs.
+    """Choose the largest threshold that keeps each target false-match rate on these pairs.
 
-    A pair at the threshold matches. Pairs of one distance match together or not at all: where they
-    are alike in many, the rate that is measured lies below the target.
+    A pair at the threshold matches. If many pairs have the same distance, they match together or
+    not at all, and the measured rate is below the target.
 
     Args:
         measured: pairs of one person and of two.
         targets: false-match rates, above 0 and below 1.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
+
+    Returns:
+        The thresholds, in the order of ascending targets.
 
     Raises:
-        DataError: too few pairs for a target, or too many at one distance.
+        DataError: there are too few pairs for a target, or too many at one distance.
     """
     different = np.sort(measured.distances[~measured.same])
     thresholds = []
     for target in sorted(targets):
         allowed = int(target * len(different))
-        if allowed < LEAST_MATCHES:
+        if allowed < MIN_FALSE_MATCHES:
             raise DataError(
                 f"{measured.source}: {len(different):,} pairs of two people are too few for a "
-                f"false-match rate of {target:g}; {LEAST_MATCHES / target:,.0f} are needed."
+                f"false-match rate of {target:g}; {MIN_FALSE_MATCHES / target:,.0f} are needed. "
+                "Add pictures or raise the target."
             )
         matching = int(np.searchsorted(different, different[allowed]))
         if not matching:
             raise DataError(
-                f"{measured.source}: more than {target:g} of the pairs of two people are "
-                f"{different[0]:g} apart, the least distance there is: no threshold keeps to that "
-                "false-match rate."
+                f"{measured.source}: a share of more than {target:g} of the pairs of two people "
+                f"has the smallest distance, {different[0]:g}: no threshold keeps to that "
+                "false-match rate. Raise the target."
             )
         distance = float(different[matching - 1])
         fmr, fnmr = rates(measured, distance, seed)
@@ -65,19 +69,19 @@ def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Thr
 
 
 def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
-    """False-match and false-non-match rate at a threshold, with their 95 % intervals.
+    """Return the false-match and the false-non-match rate at a threshold, with 95 % intervals.
 
-    The bootstrap draws people: see `artifacts.curves`.
+    The bootstrap resamples people; see `artifacts.verification.curves`.
 
     Args:
         measured: pairs of one person and of two.
-        distance: up to and with which a pair matches.
-        seed: of the bootstrap.
+        distance: threshold up to which, inclusive, a pair matches.
+        seed: seed of the bootstrap.
     """
     within = measured.distances <= distance
     wrong = np.where(measured.same, ~within, within)
     count, numbers = measured.numbered
-    cell = np.sort(numbers, axis=1) @ (count, 1)  # of two people, whichever comes first
+    cell = np.sort(numbers, axis=1) @ (count, 1)  # the order of the two people does not matter
     shape = (count, count)
     failures: Floats = np.bincount(cell, wrong, count**2).reshape(shape).astype(np.float64)
     pairs: Floats = np.bincount(cell, minlength=count**2).reshape(shape).astype(np.float64)
@@ -86,36 +90,36 @@ def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
 
 
 def report(measured: Measured, thresholds: Sequence[Threshold], seed: int) -> list[Metric]:
-    """Area under the curve, equal error rate, rates at each threshold, share of faces found."""
+    """Return the metrics of a manifest: AUC, EER, rates at each threshold, share of faces found."""
     pairs, split = measured.pairs, measured.source
     total = measured.pictures + measured.missed
-    whole = summary(measured, seed=seed)
+    curve = summary(measured, seed=seed)
     both = pairs.same + pairs.different
-    found = [("auc", whole.auc, both), ("eer", whole.eer, both)]
+    figures = [("auc", curve.auc, both), ("eer", curve.eer, both)]
     for threshold in thresholds:
         fmr, fnmr = rates(measured, threshold.distance, seed)
-        at = f"@{threshold.target_fmr:g}"
-        found += [(f"fmr{at}", fmr, pairs.different), (f"fnmr{at}", fnmr, pairs.same)]
+        suffix = f"@{threshold.target_fmr:g}"
+        figures += [(f"fmr{suffix}", fmr, pairs.different), (f"fnmr{suffix}", fnmr, pairs.same)]
     share = measured.pictures / total
     return [
         Metric(name="found", value=share, split=split, samples=total),
         *(
             Metric(name=name + end, value=value, split=split, samples=samples)
-            for name, rate, samples in found
+            for name, rate, samples in figures
             for end, value in zip(("", "/low", "/high"), (rate.value, *rate.interval), strict=True)
         ),
     ]
 
 
 def _different_rate(failures: Floats, pairs: Floats, drawn: Floats) -> Rate:
-    """Of pairs of two people: cells off the diagonal, weighted by both people's draws."""
+    """Return the rate of the pairs of two people: the cells off the diagonal."""
     wrong, all_ = (m - np.diag(np.diag(m)) for m in (failures, pairs))
     resampled = _shares(((drawn @ wrong) * drawn).sum(1), ((drawn @ all_) * drawn).sum(1))
     return _rate(wrong.sum(), all_, resampled)
 
 
 def _same_rate(failures: Floats, pairs: Floats, drawn: Floats) -> Rate:
-    """Of pairs of one person: cells on the diagonal."""
+    """Return the rate of the pairs of one person: the cells on the diagonal."""
     wrong, all_ = np.diag(failures), np.diag(pairs)
     return _rate(wrong.sum(), all_, _shares(drawn @ wrong, drawn @ all_))
 
@@ -127,9 +131,10 @@ def _shares(wrong: Floats, all_: Floats) -> Floats:
 
 
 def _rate(wrong: float, pairs: Floats, resampled: Floats) -> Rate:
-    """Where nothing failed, resampling says nothing: the upper end is then by the rule of three.
+    """Return the rate with its interval.
 
-    It takes each person, or each two people, for one trial (ISO/IEC 19795-1, annex B).
+    Resampling gives no interval if nothing failed. The upper end then follows the rule of three,
+    with each person, or each two people, as one trial (ISO/IEC 19795-1, annex B).
     """
     low, high = np.percentile(resampled, INTERVAL) if len(resampled) else (0.0, 1.0)
     if not wrong:

@@ -1,4 +1,4 @@
-"""Pairs of pictures of people, and how far apart the two lie."""
+"""Pairs of pictures of people, and the distances of their embeddings."""
 
 from dataclasses import dataclass
 
@@ -11,40 +11,41 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 CHUNK = 2**14
-"""Pairs whose rows are held twice at a time."""
+"""Number of pairs whose embeddings are copied at a time."""
 BINS = 50
-"""Of a histogram of distances."""
+"""Number of bins of a histogram of distances."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Distances of pairs of pictures, and the people on them."""
+    """Distances of N pairs of pictures, and the people in them."""
 
     source: str
+    """Description of the pictures."""
     distances: Floats
-    """N."""
+    """N distances."""
     people: Ints
-    """N x 2: number of the person on each picture."""
+    """N x 2: the person in each of the two pictures, as a number."""
     pictures: int
-    """Pictures in which a face was found."""
+    """Number of pictures in which a face was found."""
     missed: int
-    """Pictures in which none was; no pair has them."""
+    """Number of pictures without a detected face; they are in no pair."""
 
     @property
     def same(self) -> npt.NDArray[np.bool_]:
-        """N: whether a pair is of one person."""
+        """N booleans: whether a pair shows one person."""
         same: npt.NDArray[np.bool_] = self.people[:, 0] == self.people[:, 1]
         return same
 
     @property
     def numbered(self) -> tuple[int, Ints]:
-        """How many people there are, and N x 2 of their numbers, from 0 up without gaps."""
+        """The number of people, and `people` renumbered from 0 without gaps, N x 2."""
         people, numbers = np.unique(self.people, return_inverse=True)
         return len(people), numbers.reshape(-1, 2)
 
     @property
     def pairs(self) -> Pairs:
-        """The pairs in numbers."""
+        """The numbers of people and pairs, as the manifest records them."""
         count = int(self.same.sum())
         return Pairs(
             dataset=self.source,
@@ -56,7 +57,7 @@ class Measured:
 
     @property
     def histogram(self) -> Histogram:
-        """The pairs by distance, from 0 to the greatest, in `BINS` bins."""
+        """Histogram of the distances, from 0 to the largest one, with `BINS` bins."""
         edges = np.linspace(0, float(self.distances.max()) or 1.0, BINS + 1)
         same, different = (
             np.histogram(self.distances[kind], edges)[0].tolist()
@@ -68,14 +69,14 @@ class Measured:
 def all_pairs(
     vectors: Vectors, people: Ints, source: str, metric: str, missed: int = 0
 ) -> Measured:
-    """Every pair of N pictures.
+    """Measure every pair of N pictures.
 
     Args:
-        vectors: N x D.
-        people: N numbers.
-        source: what to call them.
-        metric: euclidean or cosine, as `artifacts.decision.Verification` has them.
-        missed: pictures in which no face was found.
+        vectors: N x D embeddings.
+        people: N numbers of the people.
+        source: description of the pictures.
+        metric: euclidean or cosine; see `artifacts.verification.decision.Verification`.
+        missed: number of pictures in which no face was found.
     """
     first, second = np.triu_indices(len(vectors), 1)
     return Measured(
@@ -88,29 +89,29 @@ def all_pairs(
 
 
 def distances(vectors: Vectors, first: Ints, second: Ints, metric: str) -> Floats:
-    """Distances of pairs of rows.
+    """Return the distances of P pairs of rows.
 
     Args:
         vectors: N x D.
-        first: P places of rows.
-        second: P places of rows.
+        first: P row indices.
+        second: P row indices.
         metric: euclidean; or cosine, 1 - cosine of the angle, 0..2.
 
     Returns:
-        P.
+        P distances.
     """
     rows = vectors.astype(np.float64)
     if metric == "cosine":
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return np.maximum(1 - _dots(rows, first, second), 0.0)
     squares = (rows**2).sum(1)
-    apart = squares[first] + squares[second] - 2 * _dots(rows, first, second)
-    lengths: Floats = np.sqrt(np.maximum(apart, 0.0))
+    squared = squares[first] + squares[second] - 2 * _dots(rows, first, second)
+    lengths: Floats = np.sqrt(np.maximum(squared, 0.0))
     return lengths
 
 
 def _dots(rows: Floats, first: Ints, second: Ints) -> Floats:
-    """Products of pairs of rows: of all rows with all where most pairs are wanted."""
+    """Return the inner products of pairs of rows, by one matrix product if most are needed."""
     if len(rows) ** 2 <= 4 * len(first):
         products: Floats = (rows @ rows.T)[first, second]
         return products

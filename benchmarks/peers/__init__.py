@@ -1,1 +1,1 @@
-"""Servers to compare with: each small, as its project's documentation leads one to write it."""
+"""Small servers to compare with, each written as the documentation of its project suggests."""

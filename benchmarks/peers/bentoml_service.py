@@ -1,4 +1,4 @@
-"""A plain BentoML endpoint that takes pictures, as its documentation leads one to write it.
+"""A plain BentoML endpoint for pictures, written as its documentation suggests.
 
 bentoml serve benchmarks.peers.bentoml_service:Peer
 """
@@ -17,13 +17,13 @@ from benchmarks.peers.model import decode, load, top
     workers=int(os.environ.get("BENCHMARK_WORKERS") or 1), logging={"access": {"enabled": False}}
 )
 class Peer:
-    """One model."""
+    """A service with one model."""
 
     def __init__(self) -> None:
         self.session = load()
 
     @bentoml.api  # type: ignore[untyped-decorator]  # bentoml ships no types
     def classify(self, image: list[Image]) -> dict[str, Any]:
-        """The most probable classes of each picture."""
+        """Return the most probable classes of each picture."""
         rows = [self.session.run(["logits"], {"images": decode(i)[None]})[0][0] for i in image]
         return {"pictures": [top(np.asarray(row)) for row in rows]}

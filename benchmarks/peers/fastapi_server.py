@@ -1,4 +1,4 @@
-"""A plain FastAPI server around ONNX Runtime, as its documentation leads one to write it.
+"""A plain FastAPI server around ONNX Runtime, written as its documentation suggests.
 
 uvicorn benchmarks.peers.fastapi_server:app --workers N
 """
@@ -18,7 +18,7 @@ session = load()
 
 @app.post("/classify")
 def classify(image: Annotated[list[bytes], File()]) -> dict[str, Any]:
-    """The most probable classes of each picture."""
+    """Return the most probable classes of each picture."""
     pictures = [decode(Image.open(BytesIO(content))) for content in image]
     rows = [session.run(["logits"], {"images": picture[None]})[0][0] for picture in pictures]
     return {"pictures": [top(np.asarray(row)) for row in rows]}

@@ -1,4 +1,4 @@
-"""A plain LitServe server, as its documentation leads one to write it.
+"""A plain LitServe server, written as its documentation suggests.
 
 python -m benchmarks.peers.litserve_server PORT WORKERS
 """
@@ -15,23 +15,23 @@ from benchmarks.peers.model import decode, load, top
 
 
 class Peer(ls.LitAPI):  # type: ignore[misc]  # litserve ships no types
-    """One model."""
+    """An API with one model."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
         """Open the model, once in each worker."""
         self.session = load()
 
     def decode_request(self, request: Request) -> list[Any]:
-        """The pictures of one request; LitServe hands on the form where Request is declared."""
+        """Decode the pictures of a request; LitServe passes the form if `Request` is declared."""
         form: Any = request
         return [decode(Image.open(part.file)) for part in form.getlist("image")]
 
     def predict(self, pictures: Any) -> Any:
-        """Logits of the pictures of one request."""
+        """Return the logits of the pictures of a request."""
         return [self.session.run(["logits"], {"images": p[None]})[0][0] for p in pictures]
 
     def encode_response(self, output: Any) -> dict[str, Any]:
-        """The most probable classes of each picture."""
+        """Return the most probable classes of each picture."""
         return {"pictures": [top(np.asarray(row)) for row in output]}
 
 

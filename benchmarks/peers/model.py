@@ -1,8 +1,8 @@
-"""What all peers do alike: the model of the environment, its input, its answer.
+"""Code that all peers share: loading the model, decoding pictures, and making answers.
 
-`BENCHMARK_MODEL` is an ONNX graph (uint8 N x H x W x 3 in, logits out), `BENCHMARK_SIZE` the
-width and height of its pictures (empty: any), `BENCHMARK_THREADS` threads of ONNX Runtime within
-one call (0: its default).
+Environment variables configure it. `BENCHMARK_MODEL` is the path of an ONNX graph (uint8
+N x H x W x 3 in, logits out), `BENCHMARK_SIZE` the width and height of its pictures (empty: any
+size), and `BENCHMARK_THREADS` the number of ONNX Runtime threads within one call (0: its default).
 """
 
 import os
@@ -17,7 +17,7 @@ TOP = 5
 
 
 def load() -> Any:
-    """An ONNX Runtime session, as plain as they come."""
+    """Return an ONNX Runtime session with default options, except the number of threads."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("BENCHMARK_THREADS") or 0)
     return ort.InferenceSession(
@@ -26,7 +26,7 @@ def load() -> Any:
 
 
 def decode(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """A picture as uint8 H x W x 3 RGB, of the size the graph takes."""
+    """Return a picture as uint8 H x W x 3 RGB, in the size that the graph takes."""
     size = os.environ.get("BENCHMARK_SIZE")
     image = image.convert("RGB")
     if size and image.size != (int(size), int(size)):
@@ -35,7 +35,7 @@ def decode(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def top(logits: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """The most probable classes (C) by their numbers, and their probabilities."""
+    """Return the indices of the most probable of C classes, and their probabilities."""
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
     best = np.argsort(-shares)[:TOP]

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.drift_distances import LEAST_ANSWERS, distances
+from artifacts.drift_distances import MIN_ANSWERS, distances
 from artifacts.reference import Reference, Sums, answer_outputs, read_outputs
 from artifacts.runtime import Outputs
 from serving.inference.models import Models, ServedModel
@@ -130,7 +130,7 @@ class RecentAnswers:
             # if a worker is just writing to its file, some answers may be counted in part
             values += _ring(file, sums)[:, 1:].sum(axis=0)
         moments = sums.moments(values)
-        if moments.pictures < LEAST_ANSWERS:
+        if moments.pictures < MIN_ANSWERS:
             return no_answers(model, moments.pictures)
         return Drift(
             model=model.stamp,
@@ -152,7 +152,7 @@ class RecentAnswers:
 def no_answers(model: ServedModel, answers: int = 0) -> Drift:
     """Return the drift of a model without a reference, or with too few answers for a distance."""
     reference = model.reference
-    few = f"{answers} answers so far; {LEAST_ANSWERS} are needed."
+    few = f"{answers} answers so far; {MIN_ANSWERS} are needed."
     none = "the artifact has no reference; `python -m training reference NAME` measures it."
     return Drift(
         model=model.stamp,

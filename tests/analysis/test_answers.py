@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import log_loss
 
-from analysis.answers import Classified, Featured, uncalibrated
+from analysis.answers import FeatureVectors, Predictions, uncalibrated
 from analysis.calibration import reliability
 from analysis.compare import compare
 from analysis.confusion import confused_pairs, count, rates, similarity_order
-from analysis.corruptions import DAMAGES, SEVERITIES, sizes_around
+from analysis.corruptions import CORRUPTIONS, SEVERITIES, sizes_around
 from analysis.distances import draw_pairs
 from analysis.neighbours import contradicted, nearest
 from artifacts import Artifact, DataError, InputPolicy, Runtime, datasets, probabilities
@@ -202,18 +202,18 @@ def test_sizes_and_damages_are_measured_one_by_one(look: Run, objects_root: Path
     rows = read("out/robustness.csv")
     assert [row["change"] for row in rows] == [
         "none",
-        *(kind for kind in DAMAGES for _ in SEVERITIES),
+        *(kind for kind in CORRUPTIONS for _ in SEVERITIES),
     ]
     assert float(rows[0]["accuracy"]) == pytest.approx(float(same["accuracy"]))
     for sizes_ in ("big", "", "20x20x20", "0x20", "20x-1"):
         refused = look("sizes", "--model", "one", *DATA, "--sizes", sizes_)
-        assert (refused.status, "write WIDTHxHEIGHT" in refused.err) == (2, True)
+        assert (refused.status, "expected WIDTHxHEIGHT" in refused.err) == (2, True)
 
 
 def test_damage_grows_with_severity_and_keeps_the_shape() -> None:
     noisy = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
     picture = np.asarray(Image.fromarray(noisy).resize((60, 48), Image.Resampling.BICUBIC))
-    for damage in DAMAGES.values():
+    for damage in CORRUPTIONS.values():
         gaps = [
             np.abs(damage(severity, picture).astype(int) - picture).mean()
             for severity in SEVERITIES
@@ -233,9 +233,9 @@ def test_pictures_without_a_class_of_the_model_are_refused(look: Run, tmp_path: 
     assert "zeppelin" in outcome.err
 
 
-def classified(predicted: list[int], labels: list[int]) -> Classified:
+def classified(predicted: list[int], labels: list[int]) -> Predictions:
     rows = np.eye(3)[predicted]
-    return Classified(np.arange(len(labels)), rows, np.array(labels))
+    return Predictions(np.arange(len(labels)), rows, np.array(labels))
 
 
 def test_mcnemar_of_a_worked_example() -> None:
@@ -280,7 +280,9 @@ def test_classes_that_lie_apart_have_no_errors() -> None:
     random = np.random.default_rng(0)
     labels = np.arange(40) % 4
     vectors = 100 * np.eye(4)[labels] + random.normal(0, 0.1, (40, 4))
-    pairs = draw_pairs(Featured(np.arange(40), vectors.astype(np.float32)), labels, "euclidean", 0)
+    pairs = draw_pairs(
+        FeatureVectors(np.arange(40), vectors.astype(np.float32)), labels, "euclidean", 0
+    )
     assert pairs.same.sum() == 4 * 45
     assert (~pairs.same).sum() == 40 * 39 // 2 - 4 * 45
     assert summary(pairs, seed=0).eer == (0.0, (0.0, 0.0))
@@ -290,7 +292,7 @@ def test_classes_that_lie_apart_have_no_errors() -> None:
     ("labels", "message"), [([0, 1, 2], "two pictures"), ([1, 1, 1], "one class")]
 )
 def test_distances_need_pairs_of_both_kinds(labels: list[int], message: str) -> None:
-    found = Featured(np.arange(3), np.zeros((3, 2), np.float32))
+    found = FeatureVectors(np.arange(3), np.zeros((3, 2), np.float32))
     with pytest.raises(DataError, match=message):
         draw_pairs(found, np.array(labels), "euclidean", 0)
 
@@ -299,7 +301,7 @@ def test_pairs_are_bounded() -> None:
     labels = np.zeros(900, np.int64)
     labels[450:] = 1
     vectors = np.random.default_rng(0).normal(size=(900, 2)).astype(np.float32)
-    pairs = draw_pairs(Featured(np.arange(900), vectors), labels, "euclidean", 0)
+    pairs = draw_pairs(FeatureVectors(np.arange(900), vectors), labels, "euclidean", 0)
     assert pairs.same.sum() == 200_000
     assert 0 < (~pairs.same).sum() <= 200_000
 
@@ -307,9 +309,9 @@ def test_pairs_are_bounded() -> None:
 def test_labels_that_neighbours_contradict() -> None:
     vectors = np.array([[0], [1], [2], [3], [100], [101], [102]], np.float32)
     labels = np.array([0, 0, 1, 0, 1, 1, 1])
-    places, distances = nearest(Featured(np.arange(7), vectors), 2)
+    places, distances = nearest(FeatureVectors(np.arange(7), vectors), 2)
     assert sorted(places[4].tolist()) == [5, 6]
     assert distances[4].tolist() == [1.0, 2.0]
     assert contradicted(places, labels) == [(2, 0, 1.0)]
     with pytest.raises(DataError, match="6 at most"):
-        nearest(Featured(np.arange(7), vectors), 7)
+        nearest(FeatureVectors(np.arange(7), vectors), 7)

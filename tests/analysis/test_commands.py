@@ -72,7 +72,7 @@ def test_unusable_pictures_are_listed_and_counted(run: Run, folder: Path) -> Non
             ("map", "--model", "tiny", *DATA, "--perplexity", 30),
             "20 pictures are too few for perplexity 30",
         ),
-        (("map", "--model", "tiny", *DATA[:3], 3), "4 is the least for any map"),
+        (("map", "--model", "tiny", *DATA[:3], 3), "a map needs at least 4"),
         (("map", "--model", "tiny", *DATA, "--perplexity", 0), "--perplexity"),
         (("map", "--model", "headless", *DATA), "features"),
         (("map", "--model", "tiny", *DATA, "--url", "http://127.0.0.1:9"), "127.0.0.1:9"),
@@ -104,7 +104,9 @@ def test_files_that_are_passed_over_are_listed_and_counted(run: Run, folder: Pat
         "passed over cat/scan.tif",
         "passed over notes.txt",
     ]
-    assert said[-1].startswith("passed over 2 files of in; pictures end in .bmp, .gif, .jpeg")
+    assert said[-1].startswith(
+        "passed over 2 files of in; names of pictures end in .bmp, .gif, .jpeg"
+    )
     data = json.loads(Path("out/sparsity.json").read_text())["data"]
     assert data["passed_over"] == ["cat/scan.tif", "notes.txt"]
     assert data["pictures"] == 24

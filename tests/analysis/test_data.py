@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.answers import Classified
+from analysis.answers import Predictions
 from analysis.data import near_pairs
 from analysis.labels import doubtful
 from artifacts import DataError
@@ -97,11 +97,11 @@ def test_turned_labels_are_doubted() -> None:
     scores = 0.8 * np.eye(3)[truth] + 0.2 * random.dirichlet(np.ones(3), 300)
     labels = truth.copy()
     labels[:6] = (labels[:6] + 1) % 3
-    found = doubtful(Classified(np.arange(300), scores, labels))
+    found = doubtful(Predictions(np.arange(300), scores, labels))
     assert set(found) <= set(range(6))  # none that is right
     assert len(found) >= 5
 
 
 def test_labels_of_one_class_are_not_doubted() -> None:
     with pytest.raises(DataError, match="of one class"):
-        doubtful(Classified(np.arange(4), np.full((4, 3), 1 / 3), np.ones(4, np.int64)))
+        doubtful(Predictions(np.arange(4), np.full((4, 3), 1 / 3), np.ones(4, np.int64)))

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from analysis.corruptions import noise
-from analysis.drift import of_pictures
+from analysis.drift import compare_pictures
 from analysis.inputs import Pictures
 from artifacts.datasets import load
 from artifacts.datasets.base import Picture
@@ -91,11 +91,11 @@ def test_cifar_test_pictures_do_not_drift_and_spoilt_ones_do() -> None:
     predictor = LocalPredictor()
     info = predictor.model_info("cifar10-fast")
     test = Pictures.from_dataset("cifar10:test", 400)
-    known = of_pictures(predictor, info, test).distances
+    known = compare_pictures(predictor, info, test).distances
     assert not any(each.drifted for each in known)
     for change in (blur, partial(noise, 3)):
         spoilt = replace(Pictures.from_dataset("cifar10:test", 200), change=change)
-        found = {e.quantity: e.drifted for e in of_pictures(predictor, info, spoilt).distances}
+        found = {e.quantity: e.drifted for e in compare_pictures(predictor, info, spoilt).distances}
         assert found == {"sides": False, "confidences": True, "features": True}
     foreign = Pictures.from_dataset("synthetic/people:test", 200)
-    assert all(each.drifted for each in of_pictures(predictor, info, foreign).distances)
+    assert all(each.drifted for each in compare_pictures(predictor, info, foreign).distances)

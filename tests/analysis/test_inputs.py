@@ -88,7 +88,7 @@ class Away(LocalPredictor):
 def test_a_server_that_comes_back_is_asked_again(
     models_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(inputs, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(inputs, "RETRY_DELAYS", (0.01, 0.01))
     monkeypatch.setattr(inputs, "CHUNK_PICTURES", 10)
     pictures = Pictures.from_dataset("synthetic/digits:test", 30)
     expected = LocalPredictor(models_root)

@@ -105,9 +105,9 @@ def test_all_models_are_shown_what_they_were_trained_for(look: Run, tmp_path: Pa
 def test_what_cannot_be_made_is_said_and_the_rest_is_made(look: Run) -> None:
     outcome = look(*ARGUMENTS[:-1], 9)
     assert outcome.status == 0
-    assert "neighbours could not be made: 9 pictures are too few for 10 neighbours" in outcome.err
+    assert "neighbours failed: 9 pictures are too few for 10 neighbours" in outcome.err
     page = Path("reports/report/one/index.html").read_text()
-    assert "Could not be made: 9 pictures are too few" in page
+    assert "This analysis failed: 9 pictures are too few" in page
     mapped = json.loads(Path("reports/report/one/map/map.json").read_text())
     assert mapped["settings"]["perplexity"] == 2  # a third of the pictures
 
@@ -139,7 +139,7 @@ def test_answers_that_were_kept_are_not_asked_again(look: Run, tmp_path: Path) -
             path.write_bytes(damage)
         outcome = look("confusion", *arguments, "--out", "again")
         assert (outcome.status, outcome.err.count("\n")) == (1, 1)
-        assert "not an answer that was kept" in outcome.err
+        assert "not a cached answer" in outcome.err
 
 
 def test_an_unknown_model_is_one_line(look: Run) -> None:

@@ -46,7 +46,7 @@ def table(folder: str) -> list[dict[str, str]]:
 def test_a_killed_server_costs_no_answer(
     look: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "WAITS", (0.1,))
+    monkeypatch.setattr(inputs, "RETRY_DELAYS", (0.1,))
     command = ("robustness", "--model", "one", *DATA)
     answers = tmp_path / "answers"
 

@@ -127,7 +127,7 @@ def test_new_pictures_are_placed_beside_their_like(run: Run) -> None:
         assert len(read(Path("few/map.csv"))) == count
     other = run("map", "--model", "tiny", *ARGUMENTS[3:], "--onto", "old/map.parquet")
     assert (other.status, other.err.count("\n")) == (1, 1)
-    assert "a map of ten" in other.err
+    assert "the map is of ten" in other.err
     Path("bad.parquet").write_text("nothing")
     assert run(*ARGUMENTS, "--onto", "bad.parquet").status == 1
 
@@ -153,7 +153,7 @@ def test_numbers_of_a_perfect_and_of_a_random_map() -> None:
         (np.zeros((50, 8), np.float32), "not the same for all"),
         (np.full((50, 8), np.nan, np.float32), "finite"),
         (np.zeros((90, 8), np.float32), "perplexity 30, which needs 91"),
-        (np.zeros((3, 8), np.float32), "4 is the least"),
+        (np.zeros((3, 8), np.float32), "needs at least 4"),
     ],
 )
 def test_vectors_that_cannot_be_placed_are_refused(vectors: np.ndarray, message: str) -> None:

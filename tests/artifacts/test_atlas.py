@@ -72,7 +72,7 @@ def test_a_file_that_is_none_is_refused(artifact: Artifact, content: bytes) -> N
     files = {**artifact.contents(), ATLAS_FILE: content}
     broken = Artifact.save(artifact.manifest, files, artifact.path.parent)
     assert SHEET_FILE in broken.manifest.files
-    with pytest.raises(ArtifactError, match="no atlas"):
+    with pytest.raises(ArtifactError, match="not an atlas"):
         Atlas.read(broken)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artifacts import Artifact, ArtifactError
-from artifacts.drift_distances import LIMITS, distances, stability
+from artifacts.drift_distances import LIMITS, distances, stability_index
 from artifacts.reference import (
     REFERENCE_FILE,
     Moments,
@@ -79,8 +79,8 @@ def test_the_same_pictures_do_not_drift_and_chance_is_foreseen() -> None:
 def test_sides_are_binned_by_area() -> None:
     sizes = [(1, 1), (8, 8), (16, 4), (32, 32), (31, 33), (64, 64), (4096, 4096), (9000, 9000)]
     assert side_bins(sizes) == [0, 0, 0, 4, 4, 6, 18, 18]
-    assert stability((0, 10), (0, 20)) == 0
-    assert stability((10, 0), (0, 10)) > 18
+    assert stability_index((0, 10), (0, 20)) == 0
+    assert stability_index((10, 0), (0, 10)) > 18
 
 
 def test_what_a_graph_does_not_give_is_left_out(tmp_path: Path) -> None:
@@ -104,5 +104,5 @@ def test_a_reference_is_read_back_and_a_malformed_one_refused(tmp_path: Path) ->
     assert read_reference(saved(write_reference(reference))) == reference
     fields = json.loads(write_reference(reference))
     fields["moments"]["pictures"] = 7
-    with pytest.raises(ArtifactError, match=r"one bin of each histogram; measure it anew"):
+    with pytest.raises(ArtifactError, match=r"one bin of each histogram; measure it again"):
         read_reference(saved(json.dumps(fields).encode()))

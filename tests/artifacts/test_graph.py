@@ -180,9 +180,9 @@ def fix_size(model: onnx.ModelProto) -> None:
         (rename, "exactly one, 'images', is expected"),
         (second_input, "exactly one, 'images', is expected"),
         (no_logits, "needs an output 'logits'"),
-        (fix_batch, "must leave N free"),
-        (fix_height, "fix both of H and W or none"),
-        (fix_size, "fixed at 32x48; the manifest's input policy says None"),
+        (fix_batch, "must have a dynamic N"),
+        (fix_height, "either both or neither of H and W fixed"),
+        (fix_size, r"only takes 32x48 \(height x width\), but `fixed_size` .* policy is None"),
     ],
 )
 def test_a_graph_that_breaks_the_contract_is_refused(

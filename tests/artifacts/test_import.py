@@ -127,7 +127,7 @@ def two_inputs(model: onnx.ModelProto) -> None:
         (flat_output, "the output has shape (1, 6, 64, 64)"),
         (infinite_weights, "NaN or infinity"),
         (fails_when_run, "the model fails on a picture"),
-        (fix_batch, "must leave N free"),
+        (fix_batch, "must have a dynamic N"),
         (two_inputs, "the model has 2 inputs"),
     ],
 )
@@ -145,15 +145,15 @@ def test_import_refuses_what_cannot_be_served(
 @pytest.mark.parametrize(
     ("options", "message", "status"),
     [
-        (["--classes", "a,b"], "gives 5 logits, --classes names 2", 1),
-        ([], "needs --classes", 2),
+        (["--classes", "a,b"], "gives 5 logits, but --classes has 2 names", 1),
+        ([], "needs class names; give them with --classes", 2),
         (["--classes", "a,b,c,d,a"], "a name of its own", 1),
-        (["--classes", CLASSES, "--name", "No Name"], "'No Name' cannot name", 2),
+        (["--classes", CLASSES, "--name", "No Name"], "'No Name' is not a valid name", 2),
         (["--classes", CLASSES, "--route", "zoo"], "'zoo' is not one of", 2),
         (["--classes", CLASSES, "--native", "32,16"], "the lower one first", 1),
-        (["--classes", CLASSES, "--mean", "1,2"], "3 numbers split by commas", 2),
+        (["--classes", CLASSES, "--mean", "1,2"], "3 numbers separated by commas", 2),
         (["--classes", CLASSES, "--std", "0,1,1"], "three numbers above 0", 1),
-        (["--classes", CLASSES, "--native", "small"], "2 numbers split by commas", 2),
+        (["--classes", CLASSES, "--native", "small"], "2 numbers separated by commas", 2),
     ],
 )
 def test_import_refuses_wrong_options(

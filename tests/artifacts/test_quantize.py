@@ -17,7 +17,7 @@ from artifacts.datasets import load
 from artifacts.graph import load_graph
 from artifacts.manifest import Measured, Quantization
 from artifacts.provenance import hardware, has_gpu, has_integer_arithmetic
-from artifacts.quantize import int8_graph, pays, quantize
+from artifacts.quantize import int8_graph, is_worthwhile, quantize
 from artifacts.runtime import Picture
 from tests.graphs import face_artifact, tiny_artifact, tiny_model
 
@@ -118,7 +118,7 @@ def test_both_are_recorded_and_the_better_is_served(artifact: Artifact) -> None:
     assert record.fp32.accuracy == pytest.approx((logits.argmax(1) == test.labels).mean())
     assert record.int8.accuracy == pytest.approx(record.fp32.accuracy, abs=0.05)
     assert record.fp32.accuracy > 0.5
-    assert record.served == pays(record.fp32, record.int8)
+    assert record.served == is_worthwhile(record.fp32, record.int8)
     assert (INT8_FILE in done.manifest.files) == record.served
     assert (done.path / MODEL_FILE).read_bytes() == (artifact.path / MODEL_FILE).read_bytes()
     assert (record.calibration, record.calibration_samples) == ("synthetic/objects:train", 300)
@@ -139,8 +139,8 @@ def measured(accuracy: float, *speeds: float) -> Measured:
         (measured(0.94, 9, 21), False),
     ],
 )
-def test_what_pays(int8: Measured, expected: bool) -> None:
-    assert pays(measured(0.93, 10, 20), int8) == expected
+def test_what_is_worthwhile(int8: Measured, expected: bool) -> None:
+    assert is_worthwhile(measured(0.93, 10, 20), int8) == expected
 
 
 def served_in_int8(artifact: Artifact) -> Artifact:
@@ -184,7 +184,7 @@ def test_without_arithmetic_for_integers_float32_answers(
     for module in ("artifact", "quantize"):
         monkeypatch.setattr(f"artifacts.{module}.has_integer_arithmetic", lambda: False)
     assert (served.model_path.name, served.hash) == (MODEL_FILE, artifact.hash)
-    with pytest.raises(ArtifactError, match="no arithmetic of 8-bit integers"):
+    with pytest.raises(ArtifactError, match="no instructions for 8-bit integers"):
         quantize(served, "synthetic/objects")
 
 
@@ -197,10 +197,10 @@ def test_quantizing_again_starts_from_float32(artifact: Artifact) -> None:
 
 
 def test_what_cannot_be_quantized_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="is no classifier"):
+    with pytest.raises(ArtifactError, match="is not a classifier"):
         quantize(face_artifact(tmp_path), "synthetic/people")
     tiny = tiny_artifact(tmp_path)
-    with pytest.raises(ArtifactError, match="name it with --dataset"):
+    with pytest.raises(ArtifactError, match="name the data set with --dataset"):
         quantize(tiny)
     with pytest.raises(ArtifactError, match="has other classes than tiny"):
         quantize(tiny, "synthetic/objects")
@@ -244,4 +244,5 @@ def test_the_command_prints_both(artifact: Artifact) -> None:
     assert json.loads(done.stdout) == quantization.model_dump(mode="json")
     refused = run()
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.startswith("error: tiny does not say what it was trained on")
+    reason = "error: the manifest of tiny does not say what it was trained on"
+    assert refused.stderr.startswith(reason)

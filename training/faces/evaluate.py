@@ -13,7 +13,7 @@ from artifacts import DataError, Runtime
 from artifacts.runtime import Picture
 from artifacts.verification.curves import curve
 from artifacts.verification.decision import Verification
-from artifacts.verification.error_rates import LEAST_MATCHES, choose, report
+from artifacts.verification.error_rates import MIN_FALSE_MATCHES, choose, report
 from artifacts.verification.pairs import Ints, Measured, all_pairs
 from training.data import Splits
 from training.faces.sampling import with_partners
@@ -88,7 +88,7 @@ def measured_embedding(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict
     name, validation = recipe.data.name, splits.validation
     labels = validation.labels.numpy()
     chosen_on = distances_of(validation.originals, labels, f"{name}:validation")
-    targets = [t for t in TARGETS if t * chosen_on.pairs.different >= LEAST_MATCHES]
+    targets = [t for t in TARGETS if t * chosen_on.pairs.different >= MIN_FALSE_MATCHES]
     thresholds = choose(chosen_on, targets, recipe.seed)
     metrics = report(chosen_on, thresholds, recipe.seed)
     for others in (f"{name}:test", *(f"{each}:all" for each in recipe.evaluation.people)):

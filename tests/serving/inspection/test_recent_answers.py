@@ -14,7 +14,7 @@ from PIL import Image
 
 from artifacts import ArtifactError
 from artifacts.datasets import load
-from artifacts.drift_distances import LEAST_ANSWERS
+from artifacts.drift_distances import MIN_ANSWERS
 from serving.client import Client
 from serving.client.in_process import LocalPredictor
 from serving.inference.models import ServedModel
@@ -66,7 +66,7 @@ def test_the_test_split_does_not_drift_and_dark_pictures_do(url: str) -> None:
     send(url, "watched", TEST[:100])
     few = drift(url, "watched")
     assert (few["answers"], few["distances"]) == (100, [])
-    assert few["missing"] == f"100 answers so far; {LEAST_ANSWERS} are needed."
+    assert few["missing"] == f"100 answers so far; {MIN_ANSWERS} are needed."
     send(url, "watched", TEST[100:200])
     send(url, "watched", TEST[200:], what="features")
     known = drift(url, "watched")
@@ -136,20 +136,20 @@ def test_answers_are_added_up_within_a_moment_and_those_that_are_no_numbers_left
     root: Path, tmp_path: Path
 ) -> None:
     model = ServedModel(LocalPredictor(root)._model("other").artifact)
-    outputs = model.runtime.run(list(TEST[:LEAST_ANSWERS]))
+    outputs = model.runtime.run(list(TEST[:MIN_ANSWERS]))
     outputs["features"][5, 3] = np.nan
     recent = RecentAnswers(tmp_path, worker=1)
     few = {name: rows[:3] for name, rows in outputs.items()}
 
     async def ask() -> tuple[int, int, int]:
-        recent.add(model, [(32, 32)] * len(TEST[:LEAST_ANSWERS]), outputs)
+        recent.add(model, [(32, 32)] * len(TEST[:MIN_ANSWERS]), outputs)
         before = recent.read(model).answers
         recent.add(model, [(32, 32)] * 3, few)
         at_once = recent.read(model).answers
         await asyncio.sleep(3 * MAX_WAIT_SECONDS)
         return before, at_once, recent.read(model).answers
 
-    assert asyncio.run(ask()) == (LEAST_ANSWERS - 1, LEAST_ANSWERS - 1, LEAST_ANSWERS + 2)
+    assert asyncio.run(ask()) == (MIN_ANSWERS - 1, MIN_ANSWERS - 1, MIN_ANSWERS + 2)
 
 
 def test_the_reference_of_another_graph_is_refused(root: Path, tmp_path: Path) -> None:
