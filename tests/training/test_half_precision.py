@@ -7,7 +7,7 @@ from onnx import TensorProto, numpy_helper
 from artifacts import InputPolicy, Runtime
 from artifacts.quantize import int8_graph
 from training.export import Served, export
-from training.half_precision import LEAST, answers, halve, lean
+from training.half_precision import LEAST, answers, halve, halve_if_accurate
 from training.networks import build
 from training.settings import Network
 
@@ -45,7 +45,7 @@ def test_large_weights_take_half_the_place_and_answers_stay(
     assert kinds == {TensorProto.FLOAT16}
     assert len(halved) < 0.55 * len(graph)
     assert 0 < difference(graph, halved, pictures) < 1e-3
-    assert lean(graph, POLICY, pictures) == halved
+    assert halve_if_accurate(graph, POLICY, pictures) == halved
 
 
 def test_a_graph_whose_answers_would_change_stays(graph: bytes, pictures: np.ndarray) -> None:
@@ -57,14 +57,14 @@ def test_a_graph_whose_answers_would_change_stays(graph: bytes, pictures: np.nda
     assert difference(sharp, halve(sharp), pictures) > 1e-3
     largest = halve(sharp, LEAST[1])  # the head is none of these
     assert len(sharp) > len(largest) > len(halve(sharp))
-    assert lean(sharp, POLICY, pictures) == largest
+    assert halve_if_accurate(sharp, POLICY, pictures) == largest
 
 
 def test_a_graph_of_which_no_answer_stays_is_left_as_it_is(
     graph: bytes, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.half_precision.TOLERANCE", 0.0)
-    assert lean(graph, POLICY, pictures) == graph
+    assert halve_if_accurate(graph, POLICY, pictures) == graph
 
 
 def test_weights_beyond_its_range_stay_single(graph: bytes) -> None:

@@ -10,7 +10,7 @@ import torch
 from artifacts import Artifact, Runtime
 from training.networks import build, parameter_counts
 from training.recipe import PROFILES, RecipeError, load_recipe, recipe_names
-from training.run import adopt_head, run
+from training.run import copy_head, run
 from training.study import compare, study_recipes
 
 PAPER = [name for name in recipe_names() if name.startswith("single-block-paper-")]
@@ -86,13 +86,13 @@ def test_fine_tuning_starts_from_its_head(models: Path) -> None:
     recipe = load_recipe("cars-lite0-finetuned", "smoke")
     network = build(recipe.network, 196)
     frozen = Artifact.open("cars-lite0-frozen-smoke", models)
-    adopt_head(network, frozen)
+    copy_head(network, frozen)
     outputs = Runtime.open(frozen).run([np.full((64, 64, 3), 90, np.uint8)])
     with torch.inference_mode():
         logits = network.head.eval()(torch.from_numpy(outputs["features"])).numpy()
     np.testing.assert_allclose(logits, outputs["logits"], rtol=1e-4, atol=1e-4)
     with pytest.raises(RecipeError, match="has no head weight"):
-        adopt_head(build(recipe.network, 10), frozen)
+        copy_head(build(recipe.network, 10), frozen)
 
 
 def test_a_support_vector_machine_is_served_as_any_model(models: Path) -> None:

@@ -17,7 +17,7 @@ from training.faces.study import write_face_study
 from training.faces.thresholds import measure_people
 from training.loop import fit
 from training.recipe import Recipe, RecipeError, load_recipe
-from training.run import first_network, make_accelerator, run
+from training.run import initial_network, make_accelerator, run
 from training.search import plot, search, table
 
 SMALL = {"network.options.model": "mobilenetv2_035"}
@@ -77,7 +77,7 @@ def learned(settings: Recipe, folder: Path) -> tuple[dict[str, Tensor], list[tup
     """Weights, and losses of every epoch."""
     folder.mkdir(exist_ok=True)
     splits = load_splits(settings.data, settings.seed)
-    network = first_network(settings, splits)
+    network = initial_network(settings, splits)
     trained, history = fit(network, splits, settings, folder, make_accelerator(settings))
     return trained.state_dict(), [(row.train_loss, row.validation_loss) for row in history]
 
