@@ -150,7 +150,7 @@ class Loss(StrictSettings):
 
     @property
     def partners(self) -> tuple[bool | None, ...]:
-        """Partners to draw per picture: of its class (True), another one (False) or either (None)."""
+        """Class of each partner to draw: the same (True), another (False) or either (None)."""
         if self.name == "contrastive":
             return (None,)
         return (True, False) if self.name == "triplet" and self.mining == "none" else ()

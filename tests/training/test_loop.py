@@ -1,4 +1,4 @@
-"""Checkpoints: what continues a run, and what does not."""
+"""Checkpoints: which runs continue from one and which do not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_run_on_other_data_or_code_starts_anew(
     def seconds(data: Splits = splits) -> float:
         network = initial_network(recipe, splits)
         _, history = fit(network, data, recipe, tmp_path, Accelerator(cpu=True))
-        return history[0].train_seconds  # of the run that was continued, else of a new one
+        return history[0].train_seconds  # kept by a continued run, measured again by a new one
 
     first = seconds()
     assert seconds() == first

@@ -11,7 +11,7 @@ from training.svm import SvmHead, Tried, kernels_csv, kernels_plot
 
 
 def fitted(kernel: str) -> tuple[SVC, SvmHead, np.ndarray]:
-    """A machine of seven classes of unequal size that do not part cleanly, and new points."""
+    """Fit a machine to seven overlapping classes of unequal size; returns it with new points."""
     random = np.random.default_rng(0)
     centres = random.normal(size=(7, 12))
     labels = random.choice(7, 300, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1])
@@ -27,7 +27,7 @@ def test_classes_rank_as_scikit_learns(kernel: str) -> None:
     votes = machine.decision_function((points - head.mean.numpy()) / head.std.numpy())
     expected = -np.log1p(votes.max(1, keepdims=True) - votes)
     found = head(torch.from_numpy(points)).numpy()
-    # a margin within rounding of 0 may vote otherwise
+    # a margin of about 0 may change sign by rounding
     same = np.abs(found - expected).max(1) < 1e-3
     assert same.mean() > 0.99
 

@@ -1,4 +1,4 @@
-"""The recipes that learn by transfer: their counts, their heads, and that they train."""
+"""Transfer learning: parameter counts, heads and training of its recipes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -63,12 +63,13 @@ def test_smoke_needs_no_weights() -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Artifacts of the four cars systems, small and on generated pictures."""
+    """Train three systems of the study cars at smoke size, on generated pictures."""
     folder = tmp_path_factory.mktemp("cars")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
-        for name in ("cars-lite0-finetuned", "cars-lite0-svm"):  # the first makes the frozen one
+        # the first one trains the frozen recipe, too
+        for name in ("cars-lite0-finetuned", "cars-lite0-svm"):
             run(load_recipe(name, "smoke"))
     return folder / "models"
 
@@ -104,7 +105,7 @@ def test_a_support_vector_machine_is_served_as_any_model(models: Path) -> None:
     assert Runtime.open(artifact).run(pictures)["logits"].shape == (2, 196)
     accuracy = artifact.manifest.metric("accuracy", "test")
     assert accuracy is not None
-    assert accuracy > 20 / 196  # random features tell the generated cars apart to some degree
+    assert accuracy > 20 / 196  # even random features separate the generated cars to some degree
 
 
 def test_the_study_compares_what_is_there(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
