@@ -7,7 +7,7 @@ from torch import nn
 from artifacts import InputPolicy, Runtime
 from training.export import Served, export
 from training.networks import Classifier
-from training.svm import SvmHead, Tried, kernels_csv, kernels_plot
+from training.svm import KernelResult, SvmHead, kernels_csv, kernels_plot
 
 
 def fitted(kernel: str) -> tuple[SVC, SvmHead, np.ndarray]:
@@ -49,6 +49,6 @@ def test_the_whole_pipeline_is_one_graph_of_any_size(kernel: str) -> None:
 
 
 def test_kernels_are_written_side_by_side() -> None:
-    tried = [Tried("linear", 1.0, 0.5, 10, 0.1), Tried("rbf", 0.9, 0.6, 20, 0.2)]
-    assert kernels_csv(tried).decode().splitlines()[2] == "rbf,0.9,0.6,20,0.2"
-    assert kernels_plot(tried, "a title").startswith(b"\x89PNG")
+    kernels = [KernelResult("linear", 1.0, 0.5, 10, 0.1), KernelResult("rbf", 0.9, 0.6, 20, 0.2)]
+    assert kernels_csv(kernels).decode().splitlines()[2] == "rbf,0.9,0.6,20,0.2"
+    assert kernels_plot(kernels, "a title").startswith(b"\x89PNG")
