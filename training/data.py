@@ -116,8 +116,8 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
         enough = int((counts < data.validation).sum()) + 1
         if enough >= len(drawn):
             raise DataError(
-                f"{data.name}: {data.validation} validation pictures in whole classes leave no "
-                "class to train on; ask for fewer."
+                f"{data.name}: {data.validation} validation pictures would take all classes; ask "
+                "for fewer, to leave at least one class to train on."
             )
         return torch.isin(labels, drawn[:enough]).nonzero()[:, 0]
     return torch.randperm(len(labels), generator=generator)[: data.validation]

@@ -182,7 +182,7 @@ def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:
         try:
             settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
-            raise RecipeError(f"{path.name}: this is not valid YAML: {error}") from None
+            raise RecipeError(f"{path.name}: the file is not YAML: {error}") from None
         if not isinstance(settings, dict):
             raise RecipeError(f"{path.name}: the file must be a YAML mapping of settings.")
         variants = _variants(settings.pop("grid", None), settings.pop("variants", {}))

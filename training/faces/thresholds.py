@@ -187,7 +187,7 @@ def calibrate(
 def _metric(artifact: Artifact) -> str:
     if artifact.manifest.task != "embedding":
         raise ArtifactError(
-            f"{artifact.manifest.name} is a classifier; thresholds need an embedding."
+            f"{artifact.manifest.name} is a classifier; only embeddings have thresholds."
         )
     return (artifact.manifest.verification or Verification()).metric
 

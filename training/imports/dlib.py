@@ -96,7 +96,7 @@ class Reader:
         left = len(self._content) - self._offset
         if (version, size) != (2, count) or 4 * size > left:
             raise ArtifactError(
-                f"a tensor has sizes {sizes} instead of {count} elements: the file is not "
+                f"a tensor has sizes {sizes} where {count} numbers are expected: the file is not "
                 "dlib's face network."
             )
         values = np.frombuffer(self._content, "<f4", count, self._offset).astype(np.float32)

@@ -81,7 +81,7 @@ def test_the_suffix_learns_and_frozen_layers_behind_it_stay_as_they_are() -> Non
 
 
 def test_a_network_with_nothing_frozen_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no layer of the network is frozen"):
+    with pytest.raises(RecipeError, match="no frozen layer before the first one"):
         cut(made("resnet18", "all"), torch.randn(2, 3, 64, 64))
 
 
