@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-PATIENCE = 60_000  # ms; machines that test are busy
+PATIENCE = 60_000  # ms; long, because test machines are busy
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """Chromium as the distribution installs it; skips the test where there is none."""
+    """Run the distribution's Chromium; the test is skipped if it is not installed."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip("no Chromium here; `apt-get install chromium` to run this")
@@ -26,7 +26,7 @@ def running_browser() -> Iterator[Browser]:
 
 @contextmanager
 def opened_page(browser: Browser, address: str, **settings: object) -> Iterator[Page]:
-    """A page that must ask no other server, and must log no error but of refused requests."""
+    """Open a page; it may use no other server and log no error except for refused requests."""
     with browser.new_context(**settings) as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)

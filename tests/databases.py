@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests, from the distribution's package, where it is there."""
+"""A real PostgreSQL server for the tests, if the distribution's package is installed."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ MISSING = "no PostgreSQL server is installed; apt-get install postgresql brings 
 
 
 def postgresql_programs() -> Path | None:
-    """Folder of `initdb` and `postgres`; None where they are not installed."""
+    """Return the folder of `initdb` and `postgres`; None if they are not installed."""
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
@@ -26,7 +26,7 @@ def postgresql_programs() -> Path | None:
 
 @contextmanager
 def running_postgresql(programs: Path) -> Iterator[str]:
-    """A server of its own on loopback; yields the URL of its database `postgres`."""
+    """Run a server on loopback; yields the URL of its database `postgres`."""
     user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
     home = Path(tempfile.mkdtemp(prefix="vitrine-postgresql-"))
     if user is not None:
@@ -45,13 +45,13 @@ def running_postgresql(programs: Path) -> Iterator[str]:
         _wait(url, server)
         yield url
     finally:
-        server.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
+        server.send_signal(signal.SIGQUIT)  # immediate shutdown, because its data is thrown away
         server.wait(30)
         shutil.rmtree(home, ignore_errors=True)
 
 
 def new_database(url: str, name: str) -> str:
-    """Make a database beside the one of `url`; gives its URL."""
+    """Create a database on the server of `url`; returns its URL."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))

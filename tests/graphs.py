@@ -57,7 +57,7 @@ def tiny_model(classes: int = len(CLASSES), seed: int = 0) -> onnx.ModelProto:
 
 
 def dataset_record(name: str, *, synthetic: bool) -> dict[str, Any]:
-    """What a manifest says of data with this name."""
+    """Return a manifest's record of a data set with this name."""
     return {
         "name": name,
         "fingerprint": "0" * 64,
@@ -87,7 +87,7 @@ def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
 
 
 def with_atlas(artifact: Artifact, pictures: Sequence[Picture]) -> Artifact:
-    """Save the artifact anew with an atlas of these pictures, on a line from left to right."""
+    """Save the artifact with an atlas that has these pictures on a line from left to right."""
     vectors = Runtime.open(artifact).run(pictures, ["features"])["features"]
     count = len(pictures)
     atlas = Atlas(
@@ -104,7 +104,7 @@ def with_atlas(artifact: Artifact, pictures: Sequence[Picture]) -> Artifact:
 
 
 def embedding_model(dimension: int = 16, cells: int = 8, middle: float = 0.5) -> onnx.ModelProto:
-    """uint8 N x H x W x 3 -> what `cells` x `cells` places show, mixed: near pictures lie near.
+    """uint8 N x H x W x 3 -> what `cells` x `cells` places show, mixed: similar pictures are near.
 
     A picture that is `middle` (of 0 to 1) all over gets the embedding 0.
     """

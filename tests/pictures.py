@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def photograph(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Colours that vary smoothly, as photographs do, with no two seeds alike."""
+    """Make a picture whose colours vary smoothly, as in photographs; each seed gives another."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -24,7 +24,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of these chunks: kinds and data."""
+    """Encode a PNG from chunks, each a kind and its data."""
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
@@ -42,7 +42,7 @@ def bomb(side: int) -> bytes:
 def portrait_photograph() -> Image.Image:
     """A photograph of one person, 512 x 600: Grace Hopper (US Navy, public domain).
 
-    Matplotlib brings it along.
+    It is part of Matplotlib.
     """
     with Image.open(Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))) as image:
         return image.convert("RGB")

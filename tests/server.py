@@ -1,4 +1,4 @@
-"""A real server on loopback, for the tests of all rooms that ask one."""
+"""A real server on loopback, for all tests that need one."""
 
 import os
 import random
@@ -30,7 +30,7 @@ class Server:
 
     @contextmanager
     def only_worker(self, index: int) -> Iterator[None]:
-        """Suspend all workers but one: a connection opened now is with that one, and stays so."""
+        """Suspend all workers except one, which gets every connection that is opened now."""
         workers = psutil.Process(self.process.pid).children(recursive=True)
         others = [worker for i, worker in enumerate(workers) if i != index]
         assert len(workers) == WORKERS
@@ -43,7 +43,7 @@ class Server:
                 other.resume()
 
     def kill(self) -> None:
-        """End every process at once, as kill -9 does."""
+        """End all processes immediately, as kill -9 does."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         os.killpg(self.process.pid, signal.SIGKILL)
         for process in family:
@@ -53,7 +53,7 @@ class Server:
         self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to end; insist after a while. One that has ended is left alone."""
+        """Terminate the server, and kill it after a while; does nothing if it has ended."""
         if self.process.poll() is not None:
             return
         os.killpg(self.process.pid, signal.SIGTERM)
@@ -64,7 +64,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens at.
+    """Return a port of this machine at which nothing listens.
 
     Below those that Linux gives to outgoing connections (32768 on): on a busy machine one of them
     would take the port in the seconds before the server does.
@@ -123,7 +123,7 @@ def running_server(
 
 
 def _wait(server: Server, until: str) -> None:
-    deadline = time.monotonic() + 240  # a machine that is busy takes long
+    deadline = time.monotonic() + 240  # a busy machine needs long
     while time.monotonic() < deadline and server.process.poll() is None:
         try:
             if httpx.get(server.address + until, timeout=5).status_code == 200:

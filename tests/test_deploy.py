@@ -1,4 +1,4 @@
-"""What is in deploy/ fits its schemas, the code and itself; nothing of it is started here."""
+"""The files in deploy/ match their schemas, the code and each other; nothing is started."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m training`: list, show and run recipes."""
+"""`python -m training`: list, show, run and compare recipes."""
 
 import os
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
 
 
 def default_profile() -> Profile:
-    """`full` where there is a GPU, `cpu` elsewhere."""
+    """Return `full` if there is a GPU, else `cpu`."""
     return "full" if has_gpu() else "cpu"
 
 
@@ -35,7 +35,7 @@ profile_option = click.option(
     type=click.Choice(PROFILES),
     default=default_profile,
     show_default="full with a GPU, else cpu",
-    help="full: the study's size. cpu: fits two cores. smoke: seconds, on generated pictures.",
+    help="full: the size of the study. cpu: sized for two cores. smoke: seconds, generated data.",
 )
 
 
@@ -70,13 +70,13 @@ def list_command(profile: Profile, as_json: bool) -> None:
 @profile_option
 @json_option
 def show(recipe: str, profile: Profile, as_json: bool) -> None:
-    """Show RECIPE: study, settings, reported figures, numbers of parameters."""
+    """Show the settings, reported figures and numbers of parameters of RECIPE."""
     settings = load_recipe(recipe, profile)
     import torch
 
     from training.networks import build, parameter_counts
 
-    with torch.device("meta"):  # numbers of weights are wanted, not weights
+    with torch.device("meta"):  # counts the weights without allocating them
         total, trainable = parameter_counts(build(settings.network, _classes(settings)))
     content = {**asdict(settings), "parameters": {"total": total, "trainable": trainable}}
     if as_json:
@@ -88,21 +88,23 @@ def show(recipe: str, profile: Profile, as_json: bool) -> None:
 @main.command("run")
 @click.argument("recipe")
 @profile_option
-@click.option("--force", is_flag=True, help="Train again what is up to date.")
+@click.option("--force", is_flag=True, help="Train even if the artifact is up to date.")
 @click.option(
     "--set",
     "changed",
     multiple=True,
     metavar="SETTING=VALUE",
-    help="Change a setting of the recipe, such as seed=1 or augment.cutout=0; give --name with it.",
+    help="Change a setting of the recipe, such as seed=1 or augment.cutout=0; requires --name.",
 )
-@click.option("--name", help="Of the artifact that changed settings make.")
+@click.option("--name", help="Name of the artifact trained with changed settings; requires --set.")
 def run_one(
     recipe: str, profile: Profile, force: bool, changed: tuple[str, ...], name: str | None
 ) -> None:
-    """Train RECIPE and write its artifact; an interrupted run is continued."""
+    """Train RECIPE and write its artifact. An interrupted run continues where it stopped."""
     if bool(changed) != bool(name):
-        raise click.UsageError("--set and --name go together: it makes a model of its own.")
+        raise click.UsageError(
+            "--set and --name go together: changed settings make a model with a name of its own."
+        )
     settings = (
         with_changes(recipe, profile, changed, name) if name else load_recipe(recipe, profile)
     )
@@ -120,7 +122,7 @@ def run_one(
 @main.command("all")
 @profile_option
 def run_all(profile: Profile) -> None:
-    """Train every recipe that is out of date; go on past one that fails."""
+    """Train every recipe whose artifact is out of date. A failure does not stop the others."""
     failed, _ = train([load_recipe(name, profile) for name in recipe_names()])
     if failed:
         raise click.exceptions.Exit(1)
@@ -129,17 +131,29 @@ def run_all(profile: Profile) -> None:
 @main.command("study")
 @click.argument("study")
 @profile_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison.")
-@click.option("--train/--no-train", "training", default=True, help="Or compare what is there.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the comparison; under reports/studies by default.",
+)
+@click.option(
+    "--train/--no-train",
+    "training",
+    default=True,
+    help="Train missing systems first, or only compare those that exist.",
+)
 def study_command(study: str, profile: Profile, out: Path | None, training: bool) -> None:
-    """Train what STUDY (such as ladder) misses; compare it with what it reported."""
+    """Train the systems of STUDY (such as ladder) and compare them with its reported figures."""
     recipes = study_recipes(study, profile)
     from training.figures import write_study_figures
 
     failed, diverged = train(recipes) if training else (_missing(recipes), {})
     made = [recipe for recipe in recipes if recipe.name not in failed]
     if not made:
-        raise VitrineError(f"study {study}: none of its systems is there to be compared.")
+        raise VitrineError(
+            f"study {study}: there is no artifact to compare. Train one first, with --train or "
+            "`python -m training run`."
+        )
     name = f"{study}-smoke" if profile == "smoke" else study
     mark = ", generated pictures" if profile == "smoke" else ""
     title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
@@ -171,10 +185,10 @@ def study_command(study: str, profile: Profile, out: Path | None, training: bool
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("RESULTS.md"),
     show_default=True,
-    help="The page to write.",
+    help="File to write.",
 )
 def results_command(out: Path) -> None:
-    """Put the comparisons of all studies on one page."""
+    """Write one page with the comparisons of all studies."""
     out.write_text(results(), encoding="utf-8")
     click.echo(out)
 
@@ -182,13 +196,24 @@ def results_command(out: Path) -> None:
 @main.command("search")
 @click.argument("recipe")
 @profile_option
-@click.option("--trials", type=click.IntRange(1), required=True, help="Finished ones to end with.")
-@click.option("--storage", help="Database of trials; an SQLite file under runs/ by default.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of table and plot.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    required=True,
+    help="Total number of finished trials to reach.",
+)
+@click.option(
+    "--storage", help="URL of the database of trials; an SQLite file under runs/ by default."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the table and the plot; under reports/searches by default.",
+)
 def search_command(
     recipe: str, profile: Profile, trials: int, storage: str | None, out: Path | None
 ) -> None:
-    """Try settings of RECIPE at random; a search started again goes on."""
+    """Search settings of RECIPE at random. An interrupted search continues where it stopped."""
     settings = load_recipe(recipe, profile)
     from training.search import plot, search, table
 
@@ -213,17 +238,17 @@ for _command in (
 
 
 def _missing(recipes: Sequence[Recipe]) -> dict[str, str]:
-    """Recipes without an artifact, as `train` returns those that failed."""
+    """Return the recipes without an artifact, in the form in which `train` returns failures."""
     there = artifact_names()
     return {r.name: "not trained" for r in recipes if r.artifact_name not in there}
 
 
 def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], dict[str, DivergedError]]:
-    """Train what is out of date, going on past failures; print a table.
+    """Train the recipes that are out of date and print a table; a failure does not stop the others.
 
     Returns:
-        Names of the recipes that failed, with what was wrong; and systems of a study that diverged,
-        which is a finding and no failure.
+        The reasons of failures by name of the recipe; and, by name too, the systems of a study that
+        diverged, which is a result rather than a failure.
     """
     from training.run import run, status
 
@@ -242,7 +267,9 @@ def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], dict[str, Diverged
             table.add_row(recipe.name, f"[yellow]diverged[/yellow] in epoch {error.epoch}", "")
             continue
         except (VitrineError, RuntimeError, OSError) as error:
-            failed[recipe.name] = str(error).partition(": ")[0]  # what to do about it comes after
+            failed[recipe.name] = str(error).partition(": ")[
+                0
+            ]  # only what is wrong; what to do follows the colon
             table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
             continue
         shown = headline(artifact.manifest) if artifact else ""
@@ -255,7 +282,7 @@ def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], dict[str, Diverged
 @main.command("download")
 @click.argument("names", nargs=-1, type=click.Choice(["cifar10", "mnist"]))
 def download_command(names: tuple[str, ...]) -> None:
-    """Fetch the data sets whose terms let anyone fetch them (all by default)."""
+    """Download data sets whose terms allow it (all of them by default)."""
     from training.download import BY_HAND, FETCHABLE, download
 
     for name in names or FETCHABLE:
@@ -265,7 +292,7 @@ def download_command(names: tuple[str, ...]) -> None:
 
 
 def _classes(recipe: Recipe) -> int:
-    """Number of classes, without the data where its name decides."""
+    """Return the number of classes; the data is read only if its name does not determine it."""
     base = recipe.data.name.partition("/")[0]
     return CLASSES.get(base) or len(load(recipe.data.name, "train").classes)
 

@@ -1,4 +1,4 @@
-"""Commands of `python -m training` about artifacts that are there already."""
+"""Commands of `python -m training` that work on existing artifacts."""
 
 import click
 
@@ -9,11 +9,11 @@ from artifacts.manifest import Manifest
 
 @click.command("reference")
 @click.argument("name")
-@click.option("--dataset", help=f"Take these pictures: NAME:SPLIT of {HELP}.")
+@click.option("--dataset", help=f"Pictures to measure: NAME:SPLIT of {HELP}.")
 def reference_command(name: str, dataset: str | None) -> None:
-    """Measure anew what the answers of artifact NAME are compared with for drift.
+    """Measure the drift reference of artifact NAME again.
 
-    Without --dataset: the pictures that its recipe held out to validate. The graph stays as it is.
+    Without --dataset, the validation pictures of its recipe are measured. The graph is unchanged.
     """
     from training.drift_reference import add_reference, held_out, of_dataset
 
@@ -26,9 +26,9 @@ def reference_command(name: str, dataset: str | None) -> None:
 @click.command("halve")
 @click.argument("name")
 def halve_command(name: str) -> None:
-    """Store the weights of artifact NAME in half precision, and measure it anew.
+    """Store the weights of artifact NAME in half precision and measure it again.
 
-    The artifact stays as it is where an answer would change by more than a thousandth.
+    The artifact is left unchanged if an answer would change by more than 0.001.
     """
     from training.publish import halve_artifact
 
@@ -40,7 +40,7 @@ def halve_command(name: str) -> None:
 
 
 def headline(manifest: Manifest) -> str:
-    """The one figure that says most: accuracy, or the equal error rate on people of the test."""
+    """Return the main figure as text: test accuracy, or the equal error rate on the test people."""
     if manifest.task == "classification":
         return f"test accuracy {manifest.metric('accuracy', 'test'):.4f}"
     split = f"{manifest.dataset.name}:test" if manifest.dataset else "test"

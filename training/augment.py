@@ -1,4 +1,4 @@
-"""Random changes of whole batches, on uint8 tensors N x H x W x 3, drawn from one generator."""
+"""Random augmentation of batches, uint8 N x H x W x 3, driven by one generator."""
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +12,20 @@ from training.settings import Augment
 def augment(
     images: Tensor, indices: Tensor, recipe: Recipe, generator: torch.Generator, epoch: int
 ) -> Tensor:
-    """Change a batch as the recipe says.
+    """Augment a batch by a recipe and rescale it for the network.
 
     Args:
         images: uint8 N x H x W x 3.
-        indices: place of each picture in the training split, for alternating flips.
-        recipe: its `augment` says what to do.
-        generator: the only source of chance.
-        epoch: counted from 0.
+        indices: Index of each picture in the training split, for alternating flips.
+        recipe: Its `augment` lists the augmentations.
+        generator: The only source of randomness.
+        epoch: Epoch, counted from 0.
 
     Returns:
         uint8 or float32 N x H' x W' x 3 in 0..255.
     """
     settings = recipe.augment
-    images = flip(images, flips(indices, recipe, generator, epoch))
+    images = flip(images, flip_mask(indices, recipe, generator, epoch))
     if settings.translate:
         images = translate(images, settings.translate, generator)
     if settings.jitter:
@@ -36,37 +36,39 @@ def augment(
         images = cutout(images, settings.cutout, generator)
     if settings.early_side and epoch < settings.early * recipe.epochs:
         side = settings.early_side
-        return shown(images, InputPolicy(native_side=(side, side)))
+        return rescale_as_served(images, InputPolicy(native_side=(side, side)))
     if settings.sizes:
         choice = int(torch.randint(len(settings.sizes), (1,), generator=generator))
         images = rescale(images, *parse_size(settings.sizes[choice]))
-    return shown(images, recipe.policy)
+    return rescale_as_served(images, recipe.policy)
 
 
-def shown(images: Tensor, policy: InputPolicy) -> Tensor:
-    """Rescale a batch N x H x W x 3 as the served model would."""
+def rescale_as_served(images: Tensor, policy: InputPolicy) -> Tensor:
+    """Rescale a batch N x H x W x 3 by an input policy, as in serving."""
     height, width = images.shape[1:3]
     return rescale(images, *policy.target(width, height))
 
 
-def flips(indices: Tensor, recipe: Recipe, generator: torch.Generator, epoch: int) -> Tensor | None:
-    """Which pictures of a batch are mirrored, bool N; None where the recipe mirrors none."""
+def flip_mask(
+    indices: Tensor, recipe: Recipe, generator: torch.Generator, epoch: int
+) -> Tensor | None:
+    """Choose the pictures of a batch to mirror: bool N, or None if the recipe never flips."""
     if recipe.augment.flip == "random":
         return torch.rand(len(indices), generator=generator) < 0.5  # noqa: PLR2004
     if recipe.augment.flip == "alternating":
-        return (_hash(indices) + epoch) % 2 == 0
+        return (_phase(indices) + epoch) % 2 == 0
     return None
 
 
 def flip(images: Tensor, chosen: Tensor | None) -> Tensor:
-    """Mirror the chosen pictures left to right; `chosen` is bool N, None for none."""
+    """Mirror pictures left to right where `chosen` (bool N) is True; None mirrors none."""
     if chosen is None:
         return images
     return torch.where(chosen[:, None, None, None], images.flip(2), images)
 
 
 def translate(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:
-    """Shift every picture by up to `reach` px each way, borders filled by reflection."""
+    """Shift each picture by up to `reach` px in either direction; reflection fills the border."""
     count, height, width, _ = images.shape
     shifts = torch.randint(-reach, reach + 1, (2, count), generator=generator)
     rows = _reflect(torch.arange(height) + shifts[0, :, None], height)  # (N, H)
@@ -76,7 +78,7 @@ def translate(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:
 
 
 def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Cover a square of `side` px, wholly inside the picture, with mid grey (127)."""
+    """Cover a random square of `side` px, which lies inside the picture, with mid grey (127)."""
     count, height, width, _ = images.shape
     top = torch.randint(0, height - side + 1, (count, 1), generator=generator)
     left = torch.randint(0, width - side + 1, (count, 1), generator=generator)
@@ -89,7 +91,7 @@ def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Change brightness, contrast and saturation, in this order, of each picture by its own draw.
+    """Scale brightness, contrast and saturation, in this order, by random factors per picture.
 
     Returns:
         float32 N x H x W x 3, 0..255.
@@ -103,18 +105,18 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
 
 
 def affine(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """Rotate, shift and magnify each picture about its centre (bilinear; black comes in).
+    """Rotate, shift and magnify each picture about its centre (bilinear, black border).
 
     Returns:
         float32 N x H x W x 3, 0..255.
     """
     draws = torch.rand(4, len(images), generator=generator)
     angle = torch.deg2rad(settings.rotate * (2 * draws[0] - 1))
-    shift = 2 * settings.shift * (2 * draws[1:3] - 1)  # (2, N), in half sides
+    shift = 2 * settings.shift * (2 * draws[1:3] - 1)  # (2, N), in units of half a side
     low, high = settings.scale
     scale = low + (high - low) * draws[3]
     cos, sin = angle.cos() / scale, angle.sin() / scale
-    # where each pixel of the result comes from: the inverse of the change
+    # the inverse transform, which gives the source of each pixel of the result
     rows = [torch.stack([cos, sin, -shift[0]]), torch.stack([-sin, cos, -shift[1]])]
     theta = torch.stack(rows).permute(2, 0, 1)  # (N, 2, 3)
     planes = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
@@ -123,7 +125,7 @@ def affine(images: Tensor, settings: Augment, generator: torch.Generator) -> Ten
 
 
 def rescale(images: Tensor, width: int, height: int) -> Tensor:
-    """Rescale as Pillow does (bicubic, antialiased); the dtype stays, uint8 or float 0..255."""
+    """Rescale as Pillow does (bicubic, antialiased); keeps the dtype, uint8 or float in 0..255."""
     if images.shape[1:3] == (height, width):
         return images
     planes = images.permute(0, 3, 1, 2)  # (N, 3, H, W)
@@ -132,13 +134,13 @@ def rescale(images: Tensor, width: int, height: int) -> Tensor:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(width, height) of `WIDTHxHEIGHT`."""
+    """Parse `WIDTHxHEIGHT`; returns (width, height)."""
     width, height = map(int, text.split("x"))
     return width, height
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    """Luma (ITU-R BT.601): N x H x W x 3 -> N x H x W x 1."""
+    """Compute the luma (ITU-R BT.601): N x H x W x 3 -> N x H x W x 1."""
     return (pixels @ pixels.new_tensor([0.299, 0.587, 0.114]))[..., None]
 
 
@@ -147,6 +149,6 @@ def _reflect(positions: Tensor, size: int) -> Tensor:
     return torch.where(positions >= size, 2 * (size - 1) - positions, positions)
 
 
-def _hash(indices: Tensor) -> Tensor:
-    # neighbours in the split must not share a phase; Knuth's multiplicative hash, top bit
+def _phase(indices: Tensor) -> Tensor:
+    # the top bit of Knuth's multiplicative hash, so that neighbours in the split have mixed phases
     return (indices * 2654435761 % 2**32) >> 31

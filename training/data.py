@@ -1,4 +1,4 @@
-"""Data sets as tensors: read whole, split by seed."""
+"""Data sets as tensors, divided into training and validation pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,21 +32,21 @@ class Split:
     labels: Tensor
     """int64 N."""
     originals: Sequence[Pixels] | Pixels
-    """The same pictures as the data set has them, of any sizes: what a user would send."""
+    """The same pictures in the sizes of the data set, as a user would send them."""
 
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.labels)
 
     def take(self, indices: Tensor) -> "Split":
-        """The pictures at `indices`, in that order."""
+        """Return the pictures at `indices`, in that order."""
         originals = take(self.originals, indices.numpy())
         return Split(self.images[indices], self.labels[indices], originals)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a recipe trains on and validates with."""
+    """The training and validation pictures of a recipe."""
 
     train: Split
     validation: Split
@@ -54,15 +54,15 @@ class Splits:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; labels count into them."""
+        """Class names; a label is an index into them."""
         return self.source.classes
 
 
 def load_splits(data: Data, seed: int) -> Splits:
-    """Read the training split and hold `data.validation` pictures of it out.
+    """Read the training split and hold out validation pictures.
 
     Raises:
-        DataError: as `hold_out`, or pictures of different sizes without `size`.
+        DataError: See `hold_out`; or the pictures have different sizes and `data.size` is not set.
     """
     source, held_out = hold_out(data, seed)
     pixels = torch.from_numpy(as_array(source, data.size, align=data.align))
@@ -78,23 +78,26 @@ def load_splits(data: Data, seed: int) -> Splits:
 
 
 def hold_out(data: Data, seed: int) -> tuple[ImageSet, Tensor]:
-    """The training split, of which no picture is decoded yet, and the places to validate with.
+    """Choose the validation pictures without decoding any picture.
+
+    Returns:
+        The whole training split, and the indices of its validation pictures.
 
     Raises:
-        DataError: data missing, or too small to hold `data.validation` pictures out; fewer of them
-            than classes, of each of which the first are to be held out.
+        DataError: The data is missing, or too small to hold out `data.validation` pictures; or
+            they are fewer than the classes of each of which the first ones are held out.
     """
     source = load_or_download(data.name, "train")
     if not 0 < data.validation < len(source):
         raise DataError(
-            f"{data.name}: {data.validation} validation pictures asked of {len(source)}; "
-            "hold out at least one and leave at least one."
+            f"{data.name}: {data.validation} of {len(source)} pictures cannot be held out for "
+            "validation; hold out at least one and leave at least one."
         )
     return source, _validation(torch.from_numpy(source.labels), data, seed)
 
 
 def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
-    """Indices of the pictures to validate with."""
+    """Return the indices of the validation pictures."""
     if data.validation_choice == "last":
         return torch.arange(len(labels) - data.validation, len(labels))
     if data.validation_choice == "first-of-class":
@@ -102,7 +105,7 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
         each = data.validation // classes
         if not each:
             raise DataError(
-                f"{data.name}: {data.validation} validation pictures cannot be shared out among "
+                f"{data.name}: {data.validation} validation pictures cannot be divided among "
                 f"{classes} classes; ask for {classes} or more."
             )
         return torch.cat([(labels == c).nonzero()[:each, 0] for c in range(classes)])
@@ -113,15 +116,19 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
         enough = int((counts < data.validation).sum()) + 1
         if enough >= len(drawn):
             raise DataError(
-                f"{data.name}: {data.validation} pictures in whole classes are all there are; ask "
-                "for fewer, and leave at least one class to train on."
+                f"{data.name}: {data.validation} validation pictures would take all classes; ask "
+                "for fewer, to leave at least one class to train on."
             )
         return torch.isin(labels, drawn[:enough]).nonzero()[:, 0]
     return torch.randperm(len(labels), generator=generator)[: data.validation]
 
 
 def load_or_download(name: str, split: str) -> ImageSet:
-    """Read a split; fetch the data set first if it is missing and free to fetch."""
+    """Read a split; a missing data set is downloaded first if its terms allow it.
+
+    Raises:
+        DataError: The data is missing and cannot be downloaded.
+    """
     try:
         return load(name, split)
     except DataError:
@@ -131,29 +138,36 @@ def load_or_download(name: str, split: str) -> ImageSet:
 
 
 def as_array(source: ImageSet, size: Size | None, *, align: bool = False) -> Pixels:
-    """All pictures as uint8 N x H x W x 3, squashed to `size` (height, width), px, where given.
+    """Return all pictures as one array, uint8 N x H x W x 3.
 
-    With `align`, of each picture the largest face, or all of it where none is found.
+    Resized pictures are cached under `runs/cache`, with one file per content and size.
 
-    Decoded folders are kept on disk under `runs/cache`, one file per content and size.
+    Args:
+        source: The pictures.
+        size: (height, width) in px to which they are resized without keeping their aspect ratio;
+            None if they are an array of one size already.
+        align: Whether to use the largest face of each picture, aligned; a picture in which no
+            face is found is used as it is.
 
     Raises:
-        DataError: a folder of pictures without `size`, or an unreadable picture.
+        DataError: `size` is missing for a folder of pictures, or a picture cannot be read.
     """
-    whole = isinstance(source.images, np.ndarray) and size in (None, source.images.shape[1:3])
-    if isinstance(source.images, np.ndarray) and whole and not align:
-        return source.images
+    images = source.images
+    if isinstance(images, np.ndarray) and size in (None, images.shape[1:3]) and not align:
+        return images
     if size is None:
-        raise DataError(f"{source.name}: pictures of many sizes need `data.size` in the recipe.")
+        raise DataError(
+            f"{source.name}: pictures of different sizes need `data.size` in the recipe."
+        )
     name = f"{source.fingerprint[:16]}-{size[0]}x{size[1]}{'-aligned' if align else ''}"
     path = CACHE / f"{name}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # other processes wait for the first one's
+    with FileLock(path.with_suffix(".lock")):  # one process decodes, the others wait
         if not path.exists():
             partial = path.with_suffix(".partial.npy")
             _decode(source, size, partial, align=align)
             partial.rename(path)
-    # copy-on-write: torch warns about read-only memory, and nothing writes to it
+    # copy-on-write, although nothing writes to it, because torch warns about read-only memory
     array: Pixels = np.load(path, mmap_mode="c")
     return array
 

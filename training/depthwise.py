@@ -1,12 +1,12 @@
-"""Depthwise convolutions whose gradients are fast on a CPU in reduced precision.
+"""Fast bf16 gradients of depthwise convolutions on a CPU.
 
-oneDNN computes three of the four gradients of depthwise convolutions with fast kernels; in bf16 it
-has none for the weights of kernels wider than 3 nor for the input where the stride is above 1, and
-falls back to a loop that takes most of a training step. Both can be said in terms of what is fast:
+In bf16, oneDNN has no fast code for the weight gradient of depthwise kernels wider than 3, nor for
+the input gradient at a stride above 1. It falls back to a loop that takes most of a training step.
+Both can be expressed by operations that are fast:
 
-- a k x k weight gradient is made of 3 x 3 ones of shifted inputs;
-- the input's gradient at stride s is a convolution, at stride 1 with the mirrored kernel, of the
-  output's gradient with s - 1 zeros between its elements (Dumoulin & Visin 2016, section 4.6).
+- a k x k weight gradient is assembled from 3 x 3 weight gradients of shifted inputs;
+- the input gradient at stride s is a convolution at stride 1, with the mirrored kernel, of the
+  output gradient with s - 1 zeros between its elements (Dumoulin & Visin 2016, section 4.6).
 """
 
 from collections.abc import Callable, Iterable
@@ -19,13 +19,13 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 FAST_KERNEL = 3
-"""Side of the widest kernel whose weight gradient oneDNN computes fast in bf16."""
+"""Maximum side of a kernel for which oneDNN has a fast weight gradient in bf16."""
 
 
 class FastDepthwise(TorchFunctionMode):
-    """Within it, depthwise convolutions on a CPU under bf16 autocast get the fast gradients.
+    """Context in which depthwise convolutions on a CPU under bf16 autocast get fast gradients.
 
-    Results of the forward pass are unchanged; gradients differ by rounding.
+    The forward pass gives the same results; gradients differ by rounding.
     """
 
     def __torch_function__(
@@ -35,7 +35,7 @@ class FastDepthwise(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call `func`, or the fast convolution in its place."""
+        """Call `func`, or the convolution with fast gradients in its place."""
         if func is torch.conv2d:
             settings = _depthwise(*args, **(kwargs or {}))
             if settings is not None:
@@ -45,7 +45,8 @@ class FastDepthwise(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-Settings = tuple[Tensor, Tensor, Tensor | None, int, int]
+Convolution = tuple[Tensor, Tensor, Tensor | None, int, int]
+"""Input, weight, bias, stride and padding of a depthwise convolution."""
 
 
 def _depthwise(
@@ -56,12 +57,12 @@ def _depthwise(
     padding: str | int | tuple[int, ...] = 0,
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
-) -> Settings | None:
-    """What `_Depthwise` needs for this convolution; None where it is not for it."""
+) -> Convolution | None:
+    """Return the arguments of a convolution that `_Depthwise` speeds up; None for any other."""
     channels, height, width = weight.shape[0], *weight.shape[2:]
     if isinstance(padding, str):
         return None
-    steps, pads, spread = _pair(stride), _pair(padding), _pair(dilation)
+    strides, pads, dilations = _pair(stride), _pair(padding), _pair(dilation)
     fits = (
         input.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
@@ -69,16 +70,16 @@ def _depthwise(
         and channels == groups == input.shape[1]
         and height == width
         and height % 2 == 1
-        and (height > FAST_KERNEL or steps != (1, 1))
-        and steps[0] == steps[1]
+        and (height > FAST_KERNEL or strides != (1, 1))
+        and strides[0] == strides[1]
         and pads[0] == pads[1] < height
-        and spread == (1, 1)
+        and dilations == (1, 1)
     )
-    return (input, weight, bias, steps[0], pads[0]) if fits else None
+    return (input, weight, bias, strides[0], pads[0]) if fits else None
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    """(vertical, horizontal)."""
+    """Return (vertical, horizontal)."""
     both = (value,) if isinstance(value, int) else tuple(value)
     return both * 2 if len(both) == 1 else both
 
@@ -99,7 +100,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """N x C x H' x W' -> gradients of x and weight."""
+        """Return the gradients of x and weight for that of the output, N x C x H' x W'."""
         x, weight = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad[:2]
         grad = grad.contiguous(memory_format=torch.channels_last)
@@ -113,14 +114,14 @@ class _Depthwise(torch.autograd.Function):
 
 def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """N x C x H' x W' -> N x C x H x W."""
-    around = weight.shape[2] - 1 - padding
+    border = weight.shape[2] - 1 - padding
     if stride > 1:
         height, width = (size + 2 * padding - weight.shape[2] + 1 for size in x.shape[2:])
         shape = (*grad.shape[:2], height, width)
         spaced = torch.empty(shape, dtype=grad.dtype, memory_format=torch.channels_last).zero_()
         spaced[:, :, ::stride, ::stride] = grad
         grad = spaced
-    return F.conv2d(grad, weight.flip(2, 3), padding=around, groups=x.shape[1])
+    return F.conv2d(grad, weight.flip(2, 3), padding=border, groups=x.shape[1])
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -141,7 +142,7 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, paddi
 def _small_weight_gradient(
     grad: Tensor, window: Tensor, weight: Tensor, part: int, stride: int
 ) -> Tensor:
-    """C x 1 x part x part, of a convolution without padding."""
+    """Return C x 1 x part x part, the weight gradient of a convolution without padding."""
     corner = weight[:, :, :part, :part].contiguous()
     _, gradient, _ = torch.ops.aten.convolution_backward(
         grad,

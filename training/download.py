@@ -1,4 +1,4 @@
-"""Fetches the data sets whose terms let anyone fetch them, by torchvision's own code."""
+"""Downloads, with torchvision, the data sets whose terms allow it."""
 
 from urllib.error import URLError
 
@@ -6,18 +6,22 @@ from artifacts import DataError
 from artifacts.datasets import data_root
 
 FETCHABLE = {"cifar10": "CIFAR10", "mnist": "MNIST"}
-"""Names of torchvision's classes."""
+"""torchvision's class by name of the data set."""
 BY_HAND = (
     "stanford_cars (stanford_cars/{train,test}/CLASS/PICTURE) and faces "
-    "(faces/COLLECTION/PERSON/PICTURE) must be asked of their owners and put there by hand"
+    "(faces/COLLECTION/PERSON/PICTURE) must be requested from their owners and put into "
+    "VITRINE_DATA by hand"
 )
 
 
 def download(name: str) -> bool:
-    """Fetch a data set into `VITRINE_DATA`; False where that is not ours to do.
+    """Download a data set into `VITRINE_DATA`.
+
+    Returns:
+        False if the data set is not one of `FETCHABLE`; nothing is downloaded then.
 
     Raises:
-        DataError: no network, or the source does not answer.
+        DataError: There is no network, or the download fails.
     """
     if name not in FETCHABLE:
         return False
@@ -27,7 +31,7 @@ def download(name: str) -> bool:
         getattr(datasets, FETCHABLE[name])(root=data_root(), download=True)
     except (URLError, OSError, RuntimeError) as error:
         raise DataError(
-            f"{name} is not under {data_root()} and could not be fetched ({error}). Put it there, "
-            "or set VITRINE_DATA to the folder that holds it."
+            f"{name} is not under {data_root()} and could not be downloaded ({error}). Put it "
+            "there, or set VITRINE_DATA to the folder that holds it."
         ) from None
     return True

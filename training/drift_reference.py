@@ -1,4 +1,4 @@
-"""The reference for drift of an artifact that exists already."""
+"""Measures the drift reference of an existing artifact again."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ Images = Sequence[Picture] | Picture
 
 
 def of_dataset(text: str) -> tuple[Images, str]:
-    """The pictures of a split `NAME:SPLIT`, and what to call them.
+    """Return the pictures of a split `NAME:SPLIT` and a description of them.
 
     Raises:
-        DataError: there is no such data.
+        DataError: The data is missing.
     """
     name, split = parse(text)
     chosen = load(name, split)
@@ -27,51 +27,51 @@ def of_dataset(text: str) -> tuple[Images, str]:
 
 
 def held_out(manifest: Manifest) -> tuple[Images, str]:
-    """The pictures that an artifact's recipe held out to validate, and what to call them.
+    """Return the validation pictures of an artifact's recipe and a description of them.
 
     Raises:
-        ArtifactError: it was made by no recipe.
-        DataError: the data is missing, or not what it was trained on.
+        ArtifactError: The artifact was not made by a recipe.
+        DataError: The data is missing or is not what the artifact was trained on.
     """
-    from training.data import hold_out  # noqa: PLC0415 - torch, which data sets do without
+    from training.data import hold_out  # noqa: PLC0415 - imports torch, which data sets do not need
 
-    recipe = recipe_of(manifest, "give the pictures to compare with: --dataset")
+    recipe = recipe_of(manifest, "give the pictures to compare with by --dataset")
     source, places = hold_out(recipe.data, recipe.seed)
-    check_same(manifest, recipe, source, len(places), ", or give pictures by --dataset")
+    check_training_data(manifest, recipe, source, len(places), ", or give pictures by --dataset")
     return take(source.images, places.numpy()), held_out_name(source.name, len(places))
 
 
 def recipe_of(manifest: Manifest, instead: str) -> "Recipe":
-    """The recipe that made an artifact.
+    """Return the recipe that made an artifact.
 
     Args:
-        manifest: of the artifact.
-        instead: what to do where there is none.
+        manifest: Manifest of the artifact.
+        instead: End of the error message: what to do, or what is impossible, without a recipe.
 
     Raises:
-        ArtifactError: it was made by no recipe.
+        ArtifactError: The artifact was not made by a recipe.
     """
-    from training.recipe import load_recipe  # noqa: PLC0415 - as above
+    from training.recipe import load_recipe  # noqa: PLC0415 - imports torch
 
     if manifest.recipe is None or manifest.dataset is None:
-        raise ArtifactError(f"{manifest.name} was made by no recipe; {instead}.")
+        raise ArtifactError(f"{manifest.name} was not made by a recipe; {instead}.")
     return load_recipe(manifest.recipe.name, manifest.recipe.profile)
 
 
-def check_same(
+def check_training_data(
     manifest: Manifest, recipe: "Recipe", source: ImageSet, validation: int, instead: str = ""
 ) -> None:
-    """Hold data to what an artifact was trained on.
+    """Check that data is what an artifact was trained on.
 
     Args:
-        manifest: of the artifact.
-        recipe: that made it.
-        source: the training split of the data at hand.
-        validation: pictures of it that are held out.
-        instead: what else can be done than to restore it.
+        manifest: Manifest of the artifact.
+        recipe: The recipe that made it.
+        source: The training split that is available now.
+        validation: Number of its pictures that are held out.
+        instead: End of the error message: an alternative to restoring the data.
 
     Raises:
-        DataError: other data, or another number of validation pictures.
+        DataError: The data or the number of validation pictures differs.
     """
     trained = manifest.dataset
     if trained is None or (source.fingerprint, validation) != (
@@ -79,20 +79,25 @@ def check_same(
         trained.validation_samples,
     ):
         raise DataError(
-            f"{recipe.data.name} or the recipe {recipe.name} is not what {manifest.name} was "
-            f"trained on; restore them{instead}."
+            f"{recipe.data.name} or the recipe {recipe.name} changed since {manifest.name} was "
+            f"trained; restore them{instead}."
         )
 
 
 def held_out_name(data: str, pictures: int) -> str:
-    """What to call the validation pictures of a data set."""
+    """Describe the validation pictures of a data set, for the drift reference."""
     return f"{data}, {pictures:,} held out to validate"
 
 
 def add_reference(artifact: Artifact, images: Images, data: str) -> Artifact:
-    """Write the artifact anew with a reference of pictures that `data` names.
+    """Measure a drift reference on pictures and write the artifact with it.
 
-    The graph stays as it is, and so does its hash.
+    The graph and its hash stay the same.
+
+    Args:
+        artifact: The artifact.
+        images: uint8 H x W x 3, of any sizes.
+        data: Description of the pictures, which is stored with the reference.
     """
     manifest = artifact.manifest
     reference = measure_reference(Runtime.open(artifact), images, manifest.temperature, data)

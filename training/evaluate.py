@@ -1,4 +1,4 @@
-"""Figures measured through the exported graph, as a user of the server would get them."""
+"""Metrics measured through the exported graph, as a user of the server would get them."""
 
 from collections.abc import Sequence
 
@@ -16,6 +16,7 @@ from training.augment import parse_size
 
 ECE_BINS = 15
 MANY_CLASSES = 10
+"""Number of classes above which top-5 accuracy is measured."""
 
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -23,14 +24,14 @@ Picture = npt.NDArray[np.uint8]
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
-    """Temperature that minimises the validation loss (Guo et al. 2017, arXiv 1706.04599).
+    """Find the temperature that minimises the loss (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
-        logits: N x C.
+        logits: N x C, of validation pictures.
         labels: N class numbers.
 
     Returns:
-        A factor in 0.05..20.
+        The divisor of the logits, clamped to 0.05..20.
     """
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
@@ -47,7 +48,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 
 def run_logits(runtime: Runtime, pictures: Sequence[Picture] | Picture) -> Logits:
-    """Logits N x C of pictures of any sizes, a bounded number in memory at a time."""
+    """Compute the logits N x C of pictures of any sizes, in chunks that bound the memory."""
     chunks = in_chunks(pictures)
     return np.concatenate([runtime.run(chunk, ["logits"])["logits"] for chunk in chunks])
 
@@ -55,9 +56,16 @@ def run_logits(runtime: Runtime, pictures: Sequence[Picture] | Picture) -> Logit
 def score(
     logits: Logits, labels: Labels, temperature: float, split: str, size: str | None = None
 ) -> list[Metric]:
-    """Accuracy, calibrated loss and expected calibration error (15 bins, L1) of one split.
+    """Measure accuracy, calibrated loss and expected calibration error (15 bins, L1) of a split.
 
-    Where there are many classes also the share of pictures whose class is among the first five.
+    With more than `MANY_CLASSES` classes, top-5 accuracy is measured as well.
+
+    Args:
+        logits: N x C.
+        labels: N class numbers.
+        temperature: Divisor of the logits.
+        split: Name of the split, for the metrics.
+        size: Size to which the pictures were rescaled; None for their own size.
     """
     scores, truth = torch.from_numpy(logits).double() / temperature, torch.from_numpy(labels)
     values = {
@@ -77,12 +85,12 @@ def score(
 
 
 class Resized(Sequence[Picture]):
-    """Pictures rescaled (Pillow, bicubic) when they are asked for.
+    """Pictures that are rescaled (Pillow, bicubic) on access.
 
     Args:
-        pictures: of any sizes.
-        size: `WIDTHxHEIGHT`; or one number, the side of the square that has the new area, and the
-            aspect ratio is kept.
+        pictures: Pictures of any sizes.
+        size: `WIDTHxHEIGHT`; or one number, the side of a square whose area each picture gets
+            while its aspect ratio is kept.
     """
 
     def __init__(self, pictures: Sequence[Picture] | Picture, size: str) -> None:
@@ -94,7 +102,7 @@ class Resized(Sequence[Picture]):
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Picture:  # type: ignore[override]
-        """Picture `index`, uint8 H x W x 3."""
+        """Return picture `index`, uint8 H x W x 3."""
         image = Image.fromarray(self.pictures[index])
         if "x" in self.size:
             target = parse_size(self.size)

@@ -1,4 +1,4 @@
-"""From a trained network to the graph that is served, proved equal before anything is written."""
+"""Exports a trained network as ONNX and checks that the graph gives the same answers."""
 
 import ast
 import logging
@@ -17,22 +17,22 @@ from training.networks import Classifier
 from training.same_padding import OPERATOR_SET, same_padding_as_attribute
 
 TOLERANCE = 1e-4
-"""Greatest difference of logits or embeddings, relative to the largest where that exceeds 1."""
+"""Maximum difference of logits or embeddings, relative to the largest value if that exceeds 1."""
 
 
 class ExportError(VitrineError):
-    """The exported graph does not answer as the network does."""
+    """The exported graph does not give the same answers as the network."""
 
 
 class Served(nn.Module):
-    """The graph as it is served: pixels in, the named outputs out.
+    """The network as it is served, from pixels to named outputs.
 
     Args:
-        network: trained, in evaluation mode.
-        mean: per channel, of pictures scaled to 0..1.
-        std: as `mean`.
-        task: classification: logits N x C and features N x D; embedding: what the trunk makes,
-            N x D; the head has served its purpose.
+        network: Trained network, in evaluation mode.
+        mean: Mean per channel of pictures scaled to 0..1.
+        std: Standard deviation per channel of pictures scaled to 0..1.
+        task: For classification the outputs are logits N x C and features N x D; for embedding the
+            only output is that of the trunk, N x D, without the head.
     """
 
     shift: Tensor
@@ -59,16 +59,19 @@ class Served(nn.Module):
 
 
 def export(served: Served, policy: InputPolicy) -> bytes:
-    """Serialize as ONNX with dynamic batch, and dynamic height and width unless size is fixed.
+    """Serialize as ONNX with dynamic batch size, and dynamic height and width unless fixed.
 
     Raises:
-        ExportError: the graph's answers differ from the network's by more than `TOLERANCE`.
+        ExportError: The graph's answers differ from the network's by more than `TOLERANCE`.
     """
     dim = torch.export.Dim
     shapes: dict[int, object] = {0: dim.DYNAMIC}
     if policy.fixed_size is None:
         shapes |= {1: dim.DYNAMIC, 2: dim.DYNAMIC}
-    height, width = policy.fixed_size or (40, 48)  # odd ones out, so that no size is baked in
+    height, width = policy.fixed_size or (
+        40,
+        48,
+    )  # an unusual size, so that the exporter does not specialise on it
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -91,7 +94,7 @@ def export(served: Served, policy: InputPolicy) -> bytes:
         )
         path = Path(folder) / "model.onnx"
         if program is None:
-            raise ExportError("torch.onnx.export gave no program.")
+            raise ExportError("torch.onnx.export returned no program.")
         program.save(path, external_data=False)
         graph = tidy(onnx.load(path)).SerializeToString()
     compare(served, graph, policy)
@@ -99,9 +102,9 @@ def export(served: Served, policy: InputPolicy) -> bytes:
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Name the nodes by the modules they come from, and drop the exporter's notes in place.
+    """Name the nodes after their modules and remove the exporter's metadata, both in place.
 
-    The notes hold stack traces, with paths of the machine that trained.
+    The metadata holds stack traces with paths of the machine that trained the network.
     """
     graph = model.graph
     places = [_module_of(node) for node in graph.node]
@@ -115,7 +118,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _module_of(node: onnx.NodeProto) -> str:
-    """Path of the innermost module in the network that a node was traced in; empty if unknown."""
+    """Return the path of the innermost module that a node was traced in; empty if unknown."""
     notes = {note.key: note.value for note in node.metadata_props}
     scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
     inside = [scope for scope in scopes if scope.startswith("network.")]
@@ -124,10 +127,13 @@ def _module_of(node: onnx.NodeProto) -> str:
 
 @torch.inference_mode()
 def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
-    """Greatest relative difference of the first output of network and graph on random pictures.
+    """Compare the first output of network and graph on random pictures.
+
+    Returns:
+        The maximum difference, as `TOLERANCE` defines it.
 
     Raises:
-        ExportError: it exceeds `TOLERANCE`.
+        ExportError: It exceeds `TOLERANCE`, or an output is NaN or infinite.
     """
     runtime = Runtime(graph, policy)
     random = np.random.default_rng(0)
@@ -139,10 +145,13 @@ def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
         actual = runtime.run_batch(pixels)[served.names[0]]
         if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
             raise ExportError(
-                "the network answers NaN or infinity: its training diverged. Nothing was written; "
+                "the network returns NaN or infinity: its training diverged. Nothing was written; "
                 "lower the learning rate or choose another loss."
             )
         worst = max(worst, float(np.abs(actual - expected).max() / max(1, np.abs(expected).max())))
     if not worst <= TOLERANCE:
-        raise ExportError(f"graph and network differ by {worst:.2e}; {TOLERANCE} is allowed.")
+        raise ExportError(
+            f"graph and network differ by {worst:.2e}; at most {TOLERANCE} is allowed. Nothing was "
+            "written."
+        )
     return worst

@@ -1,4 +1,4 @@
-"""Pictures that single studies ask for, besides the comparison that all have."""
+"""Figures of single studies, besides the comparison that every study has."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -20,7 +20,7 @@ from training.study import Row
 
 SAMPLES = 50
 DRAWS = 10
-ONE_BY_ONE = {
+AUGMENTATIONS = {
     "flip": ("flip",),
     "jitter": ("jitter",),
     "rotate": ("rotate",),
@@ -28,24 +28,24 @@ ONE_BY_ONE = {
     "scale": ("scale",),
     "all": tuple(f.name for f in fields(Augment)),
 }
-"""Augmentations shown alone, by the settings that make them."""
+"""Rows of the figure of augmentations: the name of each, and the settings that it uses."""
 
 
 def write_study_figures(
     study: str, recipes: Sequence[Recipe], rows: Sequence[Row], out: Path
 ) -> None:
-    """Write what a study shows of its own into the folder `out`."""
+    """Write the figures of a study into the folder `out`."""
     content: dict[str, bytes] = {}
     if study == "blocks":
-        recipe = recipes[0]  # data and augmentation are the same in all
+        recipe = recipes[0]  # all recipes share data and augmentation
         splits = load_splits(recipe.data, recipe.seed)
         content["augmented.png"] = augmented_samples(recipe, splits)
         content["draws.png"] = augmentation_draws(recipe, splits)
         content["validation-classes.png"] = class_distribution(splits)
     if study == "mnist":
         content["test-error.png"] = error_map(rows)
-    there = artifact_names()
-    trained = [recipe.artifact_name for recipe in recipes if recipe.artifact_name in there]
+    available = artifact_names()
+    trained = [recipe.artifact_name for recipe in recipes if recipe.artifact_name in available]
     if trained:
         content["curves.png"] = curves([Artifact.open(name) for name in trained])
     for name, data in content.items():
@@ -53,7 +53,7 @@ def write_study_figures(
 
 
 def curves(artifacts: Sequence[Artifact]) -> bytes:
-    """PNG: loss and accuracy over the epochs, training and validation, a line per system."""
+    """Plot training and validation loss and accuracy, a line per system; returns a PNG."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     for place, artifact in enumerate(artifacts):
@@ -63,7 +63,7 @@ def curves(artifacts: Sequence[Artifact]) -> bytes:
         for line, quantity in zip(panels, ("loss", "accuracy"), strict=True):
             for axes, split in zip(line, ("train", "validation"), strict=True):
                 values = [float(row[f"{split}_{quantity}"]) for row in history]
-                # one epoch is a point, which a line does not show
+                # the marker shows a run of one epoch, which has no line
                 axes.plot(epochs, values, marker=".", label=artifact.manifest.name, **style)
                 axes.set(ylabel=f"{split} {quantity}")
                 axes.grid(alpha=0.3)
@@ -75,7 +75,7 @@ def curves(artifacts: Sequence[Artifact]) -> bytes:
 
 
 def augmented_samples(recipe: Recipe, splits: Splits) -> bytes:
-    """PNG: fifty random training pictures as the network sees them in its first epoch."""
+    """Show fifty random training pictures as augmented in the first epoch; returns a PNG."""
     generator = torch.Generator().manual_seed(recipe.seed)
     chosen = torch.randperm(len(splits.train), generator=generator)[:SAMPLES]
     images = augment(splits.train.images[chosen], chosen, recipe, generator, 0)
@@ -90,15 +90,15 @@ def augmented_samples(recipe: Recipe, splits: Splits) -> bytes:
 
 
 def augmentation_draws(recipe: Recipe, splits: Splits) -> bytes:
-    """PNG: one picture under ten draws of each augmentation alone, and of all together."""
+    """Show ten draws of each augmentation of one picture, and of all together; returns a PNG."""
     generator = torch.Generator().manual_seed(recipe.seed)
     copies = splits.train.images[:1].expand(DRAWS, -1, -1, -1)
-    figure = Figure(figsize=(10, 1.1 * len(ONE_BY_ONE)), layout="constrained")
-    grid = figure.subplots(len(ONE_BY_ONE), DRAWS)
-    for line, (name, settings) in zip(grid, ONE_BY_ONE.items(), strict=True):
+    figure = Figure(figsize=(10, 1.1 * len(AUGMENTATIONS)), layout="constrained")
+    grid = figure.subplots(len(AUGMENTATIONS), DRAWS)
+    for line, (name, settings) in zip(grid, AUGMENTATIONS.items(), strict=True):
         alone = Augment(**{s: getattr(recipe.augment, s) for s in settings})
-        some = replace(recipe, augment=alone)
-        images = augment(copies, torch.zeros(DRAWS, dtype=torch.long), some, generator, 0)
+        single = replace(recipe, augment=alone)
+        images = augment(copies, torch.zeros(DRAWS, dtype=torch.long), single, generator, 0)
         for axes, image in zip(line, images, strict=True):
             axes.imshow(_pixels(image))
             axes.set(xticks=[], yticks=[])
@@ -110,7 +110,7 @@ def augmentation_draws(recipe: Recipe, splits: Splits) -> bytes:
 
 
 def class_distribution(splits: Splits) -> bytes:
-    """PNG: number of validation pictures of each class."""
+    """Plot the number of validation pictures of each class; returns a PNG."""
     counts = torch.bincount(splits.validation.labels, minlength=len(splits.classes))
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -122,12 +122,15 @@ def class_distribution(splits: Splits) -> bytes:
 
 
 def error_map(rows: Sequence[Row]) -> bytes:
-    """PNG: test error of every combination (or that it diverged), activation by the others."""
+    """Plot the test error of every MNIST combination, or that it diverged; returns a PNG.
+
+    Rows are activations; columns are combinations of loss and optimizer.
+    """
     errors = {row.system: np.nan if row.test is None else 1 - row.test for row in rows}
     lines, columns = _axes(list(errors))
     table = np.full((len(lines), len(columns)), np.nan)
     for system, error in errors.items():
-        line, column = _place(system)
+        line, column = _row_and_column(system)
         table[lines.index(line), columns.index(column)] = error
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -143,8 +146,8 @@ def error_map(rows: Sequence[Row]) -> bytes:
     return png(figure)
 
 
-def _place(system: str) -> tuple[str, str]:
-    """(activation, "loss optimizer") of a system named mnist-ACTIVATION-LOSS-OPTIMIZER."""
+def _row_and_column(system: str) -> tuple[str, str]:
+    """Split mnist-ACTIVATION-LOSS-OPTIMIZER into (activation, "loss optimizer")."""
     words = system.removeprefix("mnist-").removesuffix("-smoke")
     activation = next(a for a in ("leaky-relu", "relu", "sigmoid") if words.startswith(a))
     loss, _, optimizer = words.removeprefix(f"{activation}-").rpartition("-")
@@ -152,7 +155,7 @@ def _place(system: str) -> tuple[str, str]:
 
 
 def _axes(systems: Sequence[str]) -> tuple[list[str], list[str]]:
-    places = [_place(system) for system in systems]
+    places = [_row_and_column(system) for system in systems]
     return list(dict.fromkeys(p[0] for p in places)), list(dict.fromkeys(p[1] for p in places))
 
 

@@ -1,4 +1,4 @@
-"""Weights stored in half precision and used in single: half the file, and the same answers."""
+"""Stores weights in half precision and computes in single: half the file, the same answers."""
 
 from collections.abc import Sequence
 
@@ -11,44 +11,50 @@ from artifacts import InputPolicy, Runtime, probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.runtime import Picture
 
-LEAST = (1024, 131_072)
-"""Numbers of a tensor that is worth it: first all, and if that changes answers the largest alone,
-which are few layers and most of the file."""
+MIN_SIZES = (1024, 131_072)
+"""Minimum numbers of elements of a tensor to store in half precision, in the order in which they
+are tried. The second one only takes the few largest tensors, which are most of the file."""
 TOLERANCE = 1e-3
-"""Greatest difference of a probability; of an embedding, relative to the longest."""
-COMPARED = 500
-"""Pictures on which the answers are compared."""
+"""Maximum difference of a probability, or of an embedding relative to the longest one."""
+MAX_COMPARED = 500
+"""Maximum number of pictures on which the answers are compared."""
 SUFFIX = ".half"
-"""Of a stored weight; the tensor that is used keeps its name."""
+"""Ends the name of a stored weight; the tensor used in the computation keeps its name."""
 
 
-def lean(graph: bytes, policy: InputPolicy, pictures: Sequence[Picture] | Picture) -> bytes:
-    """The graph with its weights in half precision if its answers stay, else as it is.
+def halve_if_accurate(
+    graph: bytes, policy: InputPolicy, pictures: Sequence[Picture] | Picture
+) -> bytes:
+    """Store a graph's weights in half precision if its answers stay the same within `TOLERANCE`.
 
     Args:
-        graph: serialized ONNX, in float32.
-        policy: how pictures become its input.
-        pictures: uint8 H x W x 3, of any sizes; the first `COMPARED` are shown to both.
+        graph: Serialized ONNX, in float32.
+        policy: How pictures become its input.
+        pictures: uint8 H x W x 3, of any sizes; the first `MAX_COMPARED` are compared.
+
+    Returns:
+        The changed graph, or the given one if its answers would change.
     """
-    shown = [pictures[i] for i in range(min(COMPARED, len(pictures)))]
+    shown = [pictures[i] for i in range(min(MAX_COMPARED, len(pictures)))]
     before = answers(graph, policy, shown)
-    for least in LEAST:
-        halved = halve(graph, least)
+    for min_size in MIN_SIZES:
+        halved = halve(graph, min_size)
         if np.abs(answers(halved, policy, shown) - before).max() <= TOLERANCE:
             return halved
     return graph
 
 
-def halve(graph: bytes, least: int = LEAST[0]) -> bytes:
-    """Store float32 weights of `least` numbers and more as float16, with a Cast behind each.
+def halve(graph: bytes, min_size: int = MIN_SIZES[0]) -> bytes:
+    """Store float32 weights with at least `min_size` elements as float16, each with a Cast.
 
-    ONNX Runtime folds the casts when it opens the graph: it computes as fast as before. Weights
-    beyond float16's range (65,504) stay as they are; a graph without others is returned as given.
+    ONNX Runtime folds the casts when it loads the graph, so it computes as fast as before. Weights
+    beyond the range of float16 (65,504) are left unchanged. Without any other weights, the graph is
+    returned as given.
     """
     model = onnx.load_from_string(graph)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < least:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < min_size:
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:
@@ -67,11 +73,13 @@ def halve(graph: bytes, least: int = LEAST[0]) -> bytes:
 def answers(
     graph: bytes, policy: InputPolicy, pictures: Sequence[Picture]
 ) -> npt.NDArray[np.float64]:
-    """What a graph answers: probabilities N x C; embeddings N x D relative to the longest."""
+    """Return a graph's probabilities N x C, or embeddings N x D relative to the longest one."""
     runtime = Runtime(graph, policy)
     output = next(name for name in OUTPUTS.values() if name in runtime.output_names)
     rows = runtime.run(pictures, [output])[output]
     if output == OUTPUTS["classification"]:
         return probabilities(rows, 1.0)
-    longest = float(np.linalg.norm(rows, axis=1).max()) or 1.0  # dead embeddings are all zero
+    longest = (
+        float(np.linalg.norm(rows, axis=1).max()) or 1.0
+    )  # a collapsed network may return only zeros
     return rows.astype(np.float64) / longest

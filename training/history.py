@@ -1,4 +1,4 @@
-"""The history of a run as CSV and as a plot."""
+"""The training history, a row per epoch, as CSV and as a plot."""
 
 import csv
 import io
@@ -19,8 +19,8 @@ HISTORY_FILE = "history.csv"
 class Epoch:
     """One row of the history.
 
-    Losses of logits are nats per sample. Accuracies are shares of 1; for losses of pairs and
-    triplets, and on validation people, that of all pairs at the threshold of equal errors.
+    Losses of logits are in nats per sample. Accuracies lie in 0..1; for contrastive and triplet
+    losses, and on validation people, accuracy means 1 - equal error rate over all pairs.
     """
 
     epoch: int
@@ -30,9 +30,9 @@ class Epoch:
     train_loss: float
     """The objective on augmented batches, label smoothing included."""
     train_accuracy: float
-    """On augmented batches, while the weights still move."""
+    """Accuracy on augmented batches, averaged while the weights change."""
     validation_loss: float
-    """Cross-entropy; of embeddings as `training.embeddings.validate` has it."""
+    """Cross-entropy; for embeddings, the loss of `training.faces.evaluate.validate`."""
     validation_accuracy: float
     train_seconds: float
     validation_seconds: float
@@ -42,9 +42,9 @@ class DivergedError(VitrineError):
     """The loss became NaN or infinite.
 
     Args:
-        name: of the artifact that will not be.
-        epoch: counted from 1.
-        parameters: number of weights.
+        name: Name of the artifact that is not written.
+        epoch: Epoch of the first such loss, counted from 1.
+        parameters: Number of weights.
     """
 
     def __init__(self, name: str, epoch: int, parameters: int) -> None:
@@ -57,7 +57,7 @@ class DivergedError(VitrineError):
 
 
 def history_csv(history: Sequence[Epoch]) -> bytes:
-    """One row per epoch, columns as `Epoch` names them."""
+    """Return one row per epoch; the columns are the fields of `Epoch`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [f.name for f in fields(Epoch)], lineterminator="\n")
     writer.writeheader()
@@ -67,13 +67,13 @@ def history_csv(history: Sequence[Epoch]) -> bytes:
 
 
 def read_history(artifact: Artifact) -> list[dict[str, str]]:
-    """Rows of an artifact's history, columns as `Epoch` names them; none if nothing was trained."""
+    """Return an artifact's history by the fields of `Epoch`; empty if nothing was trained."""
     text = (artifact.path / HISTORY_FILE).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 
 def history_plot(history: Sequence[Epoch], title: str) -> bytes:
-    """PNG: loss, accuracy and seconds over the epochs, training and validation."""
+    """Plot loss, accuracy and seconds per epoch, for training and validation; returns a PNG."""
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     epochs = [row.epoch for row in history]
     panels = [("loss", "loss"), ("accuracy", "accuracy"), ("seconds", "s/epoch")]
@@ -89,7 +89,7 @@ def history_plot(history: Sequence[Epoch], title: str) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as PNG, the same bytes for the same figure."""
+    """Return a figure as PNG, with the same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,16 +1,16 @@
-"""What the training loop feeds a network: pictures, augmented, rescaled and normalised."""
+"""The inputs of the training loop: pictures that are augmented, rescaled and normalised."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from training.augment import augment, flip, shown
+from training.augment import augment, flip, rescale_as_served
 from training.data import Split
 from training.recipe import Recipe
 
 BATCH_PIXELS = 2**22
-"""Bounds batches that need no gradients."""
+"""Maximum number of pixels in a batch that needs no gradients; it has at least 16 pictures."""
 
 Inputs = tuple[Tensor, ...]
 
@@ -19,26 +19,35 @@ class Source(Protocol):
     """Batches of one split for a network, on its device."""
 
     labels: Tensor
-    """int64 N."""
+    """Labels of all pictures, int64 N."""
     batch_size: int
-    """How many to show at once where no gradients are kept."""
+    """Number of pictures per batch where no gradients are kept."""
 
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
     ) -> tuple[Inputs, Tensor]:
-        """Augmented inputs, and their labels, int64 N."""
+        """Return augmented inputs and their labels.
+
+        Args:
+            indices: Pictures of the batch, int64 N.
+            generator: The only source of randomness.
+            epoch: Epoch, counted from 0.
+
+        Returns:
+            The inputs of the network, and labels int64 N.
+        """
 
     def plain(self, indices: Tensor) -> Inputs:
-        """Inputs as evaluation wants them."""
+        """Return inputs without augmentation, for evaluation."""
 
 
 class Pictures:
-    """Pictures, normalised: N x 3 x H x W.
+    """Pictures as normalised inputs N x 3 x H x W.
 
     Args:
-        split: what is shown.
-        recipe: says how.
-        device: where the network is.
+        split: The pictures and their labels.
+        recipe: How they are augmented, rescaled and normalised.
+        device: Device of the network.
     """
 
     def __init__(self, split: Split, recipe: Recipe, device: torch.device) -> None:
@@ -51,25 +60,29 @@ class Pictures:
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
     ) -> tuple[Inputs, Tensor]:
-        """As `Source`."""
+        """See `Source.training`."""
         images = augment(self.images[indices], indices, self.recipe, generator, epoch)
         return self._normalised(images), self.labels[indices].to(self.device)
 
     def plain(self, indices: Tensor) -> Inputs:
-        """As `Source`."""
-        return self._normalised(shown(self.images[indices], self.recipe.policy))
+        """See `Source.plain`."""
+        return self._normalised(rescale_as_served(self.images[indices], self.recipe.policy))
 
     def mirrored(self, indices: Tensor) -> Inputs:
-        """As `plain`, left and right exchanged."""
+        """The same as `plain`, but mirrored left to right."""
         images = flip(self.images[indices], torch.ones(len(indices), dtype=torch.bool))
-        return self._normalised(shown(images, self.recipe.policy))
+        return self._normalised(rescale_as_served(images, self.recipe.policy))
 
     def _normalised(self, images: Tensor) -> Inputs:
         return (normalise(images.to(self.device), self.recipe),)
 
 
 def normalise(images: Tensor, recipe: Recipe) -> Tensor:
-    """uint8 or float N x H x W x 3 in 0..255 -> float N x 3 x H x W, channels last in memory."""
+    """Normalise N x H x W x 3 in 0..255 (uint8 or float) by the recipe's mean and std.
+
+    Returns:
+        float32 N x 3 x H x W, with channels last in memory.
+    """
     mean = torch.tensor(recipe.data.mean, device=images.device) * 255
     std = torch.tensor(recipe.data.std, device=images.device) * 255
     pixels = images.to(torch.float32, copy=True)

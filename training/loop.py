@@ -1,4 +1,4 @@
-"""The training loop: one plain loop, a checkpoint each epoch, the same result after any restart."""
+"""The training loop. It saves a checkpoint each epoch; resuming does not change the result."""
 
 import math
 import time
@@ -17,7 +17,7 @@ from torchmetrics import MeanMetric
 
 from training.data import Splits
 from training.depthwise import FastDepthwise
-from training.faces.evaluate import separation, validate
+from training.faces.evaluate import pair_accuracy, validate
 from training.faces.sampling import epoch_batches
 from training.frozen_prefix.cache import frozen_sources
 from training.frozen_prefix.cut import cut
@@ -31,27 +31,27 @@ from training.recipe import Recipe
 
 @dataclass
 class State:
-    """All that moves during training, and nothing else: what a checkpoint holds."""
+    """Everything that changes during training, which is what a checkpoint holds."""
 
     model: Classifier
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     scaler: torch.amp.GradScaler | None = None
-    """Of the loss, in fp16."""
+    """Scales the loss in fp16; otherwise None."""
     history: list[Epoch] = field(default_factory=list)
 
     @property
     def result(self) -> Classifier:
-        """The weights to validate and export: averaged ones where the recipe averages."""
+        """The network to validate and export: with averaged weights if the recipe averages them."""
         return cast("Classifier", self.average.module) if self.average else self.model
 
     def save(self, path: Path, key: str) -> None:
-        """Write a checkpoint whole or not at all; `key` says what it continues."""
+        """Write a checkpoint atomically; `key` identifies the run that may continue from it."""
         content = {
             "key": key,
-            "model": _moving(self.model),
+            "model": _trainable_state(self.model),
             "optimizer": self.optimizer.state_dict(),
-            "average": _moving(self.average) if self.average is not None else None,
+            "average": _trainable_state(self.average) if self.average is not None else None,
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             "history": [asdict(epoch) for epoch in self.history],
         }
@@ -60,7 +60,7 @@ class State:
         partial.replace(path)
 
     def load(self, path: Path, key: str) -> bool:
-        """Continue from a checkpoint; False where there is none of the same `key`."""
+        """Load a checkpoint; returns False if there is none with the same `key`."""
         if not path.exists():
             return False
         content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
@@ -79,22 +79,25 @@ class State:
 def fit(
     model: Classifier, splits: Splits, recipe: Recipe, folder: Path, accelerator: Accelerator
 ) -> tuple[Classifier, list[Epoch]]:
-    """Train a network as the recipe says, continuing where an interrupted run stopped.
+    """Train a network by a recipe, continuing where an interrupted run stopped.
 
-    A checkpoint of another recipe, network code or data is not continued but written over.
+    A checkpoint of another recipe, network code or data set is ignored and overwritten.
 
     Args:
-        model: N x 3 x H x W, normalised -> logits N x C, or what the loss of embeddings takes.
-        splits: training and validation pictures.
-        recipe: settings.
-        folder: where the checkpoint lies.
-        accelerator: device, precision and processes.
+        model: Maps normalised pictures N x 3 x H x W to logits N x C, or to the outputs that the
+            loss of embeddings takes.
+        splits: Training and validation pictures.
+        recipe: The settings.
+        folder: Folder of the checkpoint.
+        accelerator: Device, precision and processes.
 
     Returns:
         The network to export, on the CPU, and one row per epoch.
 
     Raises:
-        DivergedError: a loss is NaN or infinite.
+        DivergedError: A loss is NaN or infinite.
+        RecipeError: The recipe asks for a cache, which the network or an augmentation rules out.
+        DataError: The cache needs more space than it may use.
     """
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe.optimizer)
@@ -111,28 +114,31 @@ def fit(
         task = progress.add_task(recipe.artifact_name, total=recipe.epochs)
         for epoch in range(len(state.history), recipe.epochs):
 
-            def tick(share: float, epoch: int = epoch) -> None:
+            def report_progress(share: float, epoch: int = epoch) -> None:
                 progress.update(task, completed=epoch + share)
 
-            row = _epoch(wrapped, state, feed, recipe, epoch, accelerator, tick)
+            row = _epoch(wrapped, state, feed, recipe, epoch, accelerator, report_progress)
             if not math.isfinite(row.train_loss + row.validation_loss):
                 total, _ = parameter_counts(model)
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
             if accelerator.is_main_process:
                 state.save(checkpoint, key)
-            progress.console.print(_line(row, recipe), highlight=False, soft_wrap=True)
+            progress.console.print(_log_line(row, recipe), highlight=False, soft_wrap=True)
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history
 
 
 @dataclass(frozen=True)
 class Feed:
-    """Who learns from what: the network from pictures, or its suffix from what its prefix gave."""
+    """The module that is trained and its inputs.
+
+    Either the whole network takes pictures, or its suffix takes cached outputs of its prefix.
+    """
 
     model: nn.Module
     result: nn.Module
-    """What is validated, as `State.result`."""
+    """The module to validate; see `State.result`."""
     train: Source
     validation: Source
 
@@ -158,10 +164,12 @@ def _epoch(
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
-    tick: Callable[[float], None],
+    report_progress: Callable[[float], None],
 ) -> Epoch:
     start = time.perf_counter()
-    train_loss, train_accuracy = _train(model, state, feed.train, recipe, epoch, accelerator, tick)
+    train_loss, train_accuracy = _train(
+        model, state, feed.train, recipe, epoch, accelerator, report_progress
+    )
     middle = time.perf_counter()
     if recipe.loss.embeds:
         loss, accuracy = validate(feed.result, feed.validation, recipe, accelerator)
@@ -186,9 +194,13 @@ def _train(
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
-    tick: Callable[[float], None],
+    report_progress: Callable[[float], None],
 ) -> tuple[float, float]:
-    """One pass over the training split; chance depends on (seed, epoch, process) alone."""
+    """Train for one epoch; random numbers depend on (seed, epoch, process) only.
+
+    Returns:
+        Mean loss and accuracy on the augmented batches.
+    """
     settings = recipe.optimizer
     rank, world = accelerator.process_index, accelerator.num_processes
     seed = (recipe.seed * 100_003 + epoch) * world + rank
@@ -203,11 +215,11 @@ def _train(
         rank=rank,
         world=world,
     )
-    loss_mean, hit_mean = _means(accelerator)
+    loss_mean, accuracy_mean = _means(accelerator)
     model.train()
     for step, indices in enumerate(batches):
         done = (step + 1) / len(batches)
-        tick(done)
+        report_progress(done)
         factor = rate_factor(settings, epoch + done, recipe.epochs)
         set_rate(state.optimizer, settings.lr * factor)
         inputs, targets = source.training(indices, generator, epoch)
@@ -221,35 +233,35 @@ def _train(
             state.average.update_parameters(state.model)
         loss_mean.update(loss.detach(), len(indices))
         pairwise = recipe.loss.name in ("contrastive", "triplet")
-        score = separation if pairwise else _hits
-        hit_mean.update(score(outputs.detach(), source.labels[indices]))
-    return float(loss_mean.compute()), float(hit_mean.compute())
+        score = pair_accuracy if pairwise else _correct
+        accuracy_mean.update(score(outputs.detach(), source.labels[indices]))
+    return float(loss_mean.compute()), float(accuracy_mean.compute())
 
 
 @torch.inference_mode()
 def _validate(model: nn.Module, source: Source, accelerator: Accelerator) -> tuple[float, float]:
-    """Cross-entropy and accuracy on pictures as they are served."""
-    loss_mean, hit_mean = _means(accelerator)
+    """Return cross-entropy and accuracy on unaugmented pictures, prepared as in serving."""
+    loss_mean, accuracy_mean = _means(accelerator)
     model.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
-    mine = torch.arange(rank, len(source.labels), world)
-    for indices in torch.split(mine, source.batch_size):
+    own = torch.arange(rank, len(source.labels), world)
+    for indices in torch.split(own, source.batch_size):
         labels = source.labels[indices].to(accelerator.device)
         with accelerator.autocast():
             logits = model(*source.plain(indices))
         loss_mean.update(F.cross_entropy(logits.float(), labels), len(labels))
-        hit_mean.update(_hits(logits, labels))
-    return float(loss_mean.compute()), float(hit_mean.compute())
+        accuracy_mean.update(_correct(logits, labels))
+    return float(loss_mean.compute()), float(accuracy_mean.compute())
 
 
-def _hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 where the likeliest class is right, else 0; of several heads (N x K x C), their mean's."""
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return float N: 1 where the top class is right, else 0; K heads (N x K x C) are averaged."""
     scores = logits.mean(1) if logits.ndim == 3 else logits  # noqa: PLR2004
     return (scores.argmax(1) == labels.to(scores.device)).float()
 
 
-def _moving(model: nn.Module) -> dict[str, Tensor]:
-    """Weights that train, and buffers: frozen weights are made anew before a run continues."""
+def _trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return trainable weights and buffers; frozen weights are loaded again before resuming."""
     frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
     return {key: value for key, value in model.state_dict().items() if key not in frozen}
 
@@ -262,11 +274,11 @@ def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
 
 
 def _means(accelerator: Accelerator) -> tuple[MeanMetric, MeanMetric]:
-    loss, hits = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
-    return loss.to(accelerator.device), hits.to(accelerator.device)
+    loss, accuracy = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+    return loss.to(accelerator.device), accuracy.to(accelerator.device)
 
 
-def _line(row: Epoch, recipe: Recipe) -> str:
+def _log_line(row: Epoch, recipe: Recipe) -> str:
     return (
         f"{recipe.artifact_name} {row.epoch}/{recipe.epochs}  "
         f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}  "

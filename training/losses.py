@@ -1,4 +1,4 @@
-"""What training makes small: the loss of a batch."""
+"""The training losses of a batch."""
 
 import math
 
@@ -13,20 +13,20 @@ from training.settings import Loss
 
 
 def objective(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
-    """Mean loss of a batch.
+    """Return the mean loss of a batch.
 
     Args:
-        outputs: logits, float N x C, or N x K x C of K heads, whose losses are added; cosines
+        outputs: Logits, float N x C, or N x K x C of K heads, whose losses are added; cosines
             N x C for arcface; embeddings N x D for contrastive and triplet.
-        labels: int64 N; or target shares N x C, cross-entropy only. Of pairs first those of all
-            first pictures, then those of all second ones; of triplets alike.
-        settings: which loss; `Loss.name` says what each is.
+        labels: int64 N; for cross-entropy also target probabilities N x C. Pairs and triplets that
+            are drawn come as all first pictures, then all second ones (then all third ones).
+        settings: Which loss; see `Loss.name`.
 
     Returns:
-        A scalar, in nats per sample where it is of logits or cosines.
+        A scalar; for logits and cosines in nats per sample.
     """
     if settings.embeds:
-        return _of_embeddings(outputs, labels, settings)
+        return _embedding_loss(outputs, labels, settings)
     if outputs.ndim == 3:  # noqa: PLR2004
         return torch.stack([objective(head, labels, settings) for head in outputs.unbind(1)]).sum()
     if settings.name == "nll":
@@ -39,24 +39,25 @@ def objective(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
 
 
 def arcface(cosines: Tensor, labels: Tensor, margin: float, scale: float) -> Tensor:
-    """Cross-entropy of cosines whose angle to the right class is widened (arXiv 1801.07698).
+    """Return the cross-entropy of cosines with an angular margin (ArcFace, arXiv 1801.07698).
 
     Args:
         cosines: float N x C, between embeddings and the centres of the classes.
         labels: int64 N.
-        margin: added to the angle to the right centre, radians; the sum stops at pi.
-        scale: factor on all cosines.
+        margin: Added to the angle between embedding and right centre, radians; the sum is clamped
+            to pi.
+        scale: Factor on all cosines.
 
     Returns:
         A scalar, nats per sample.
     """
     right = cosines.gather(1, labels[:, None])  # (N, 1)
-    angle = right.clamp(-1 + 1e-6, 1 - 1e-6).acos()  # at 1 its gradient is infinite
+    angle = right.clamp(-1 + 1e-6, 1 - 1e-6).acos()  # the gradient at 1 is infinite
     widened = (angle + margin).clamp(max=math.pi).cos()
     return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], widened), labels)
 
 
-def _of_embeddings(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
+def _embedding_loss(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
     if settings.name == "arcface":
         return arcface(outputs, labels, settings.margin, settings.scale)
     if settings.name == "triplet":
@@ -66,7 +67,7 @@ def _of_embeddings(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
 
 
 def _triplets(embeddings: Tensor, labels: Tensor, settings: Loss) -> tuple[Tensor, Tensor, Tensor]:
-    """Anchors, positives and negatives, each T x D: as drawn, or as found in the batch."""
+    """Return anchors, positives and negatives, each T x D, as drawn or as mined in the batch."""
     if settings.mining == "none":
         anchor, positive, negative = embeddings.chunk(3)
         return anchor, positive, negative
@@ -76,6 +77,8 @@ def _triplets(embeddings: Tensor, labels: Tensor, settings: Loss) -> tuple[Tenso
     else:
         miner = TripletMarginMiner(settings.margin, "semihard", distance=distance)
     anchors, positives, negatives = miner(embeddings, labels)
-    if not len(anchors):  # none is semi-hard: a triplet that costs the margin, and moves nothing
+    if not len(
+        anchors
+    ):  # nothing was mined: a triplet of one picture has a constant loss without gradient
         anchors = positives = negatives = torch.zeros(1, dtype=torch.long)
     return embeddings[anchors], embeddings[positives], embeddings[negatives]

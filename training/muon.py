@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal before they are applied."""
+"""The Muon optimizer, which orthogonalises the momentum before it updates the weights."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# quintic whose iteration pulls singular values in 0..1 towards 1 the fastest (Jordan et al. 2024)
+# of the quintic polynomial whose iteration moves singular values in 0..1 to 1 the fastest
+# (Jordan et al. 2024)
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 3
 
@@ -15,16 +16,17 @@ ITERATIONS = 3
 class Muon(Optimizer):
     """SGD with Nesterov momentum; updates of convolution weights are orthogonalised.
 
-    Written for convolutions that batch-norm follows: what they compute does not depend on their
-    scale, so each is kept at norm sqrt(outputs) and the rate alone decides how far it turns.
+    It is meant for convolutions with batch-norm behind them. The scale of their weights has no
+    effect, so the norm of each weight is kept at sqrt(output channels) and only the learning rate
+    determines how far an update rotates it.
 
     Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 
     Args:
-        groups: parameters. A group with `orthogonal` True holds convolution weights of rank 4;
-            other groups get plain SGD with Nesterov momentum and L2 `weight_decay`.
-        lr: learning rate; each group's `share` (default 1) is multiplied in.
-        momentum: of the running mean of gradients.
+        groups: Parameter groups. A group with `orthogonal` True holds convolution weights of rank
+            4; other groups get SGD with Nesterov momentum and L2 `weight_decay`.
+        lr: Learning rate, which is multiplied by each group's `share` (default 1).
+        momentum: Decay of the running sum of gradients.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float, momentum: float) -> None:
@@ -33,15 +35,15 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every weight that has a gradient."""
+        """Update every weight that has a gradient."""
         if closure is not None:
             raise NotImplementedError("Muon takes no closure.")
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._move(weight, group)
+                    self._update(weight, group)
 
-    def _move(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, weight: Tensor, group: dict[str, Any]) -> None:
         gradient = weight.grad + group["weight_decay"] * weight
         state = self.state[weight]
         momentum = state.setdefault("momentum", torch.zeros_like(weight))
@@ -54,7 +56,7 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Nearest semi-orthogonal matrix, roughly, by a Newton-Schulz iteration in bfloat16.
+    """Approximate the nearest semi-orthogonal matrix by a Newton-Schulz iteration in bfloat16.
 
     Args:
         matrix: float R x C, not zero.

@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules and averaged weights."""
+"""Optimizers and learning-rate schedules."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from training.settings import Optimizer
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> optim.Optimizer:
-    """An optimizer over the trainable weights; biases and norms are not decayed."""
+    """Make the optimizer of the trainable weights; biases and norms have no weight decay."""
     weights = [w for w in model.parameters() if w.requires_grad]
     if settings.name == "muon":
         return _muon(weights, settings)
@@ -47,7 +47,7 @@ def _muon(weights: list[nn.Parameter], settings: Optimizer) -> Muon:
 
 
 def rate_factor(settings: Optimizer, done: float, epochs: int) -> float:
-    """Factor on the learning rate after `done` (a fraction too) of `epochs` epochs."""
+    """Return the schedule's factor on the learning rate after `done` (fractional) of `epochs`."""
     warmup = settings.warmup * epochs
     if done < warmup:
         return done / warmup
@@ -60,6 +60,6 @@ def rate_factor(settings: Optimizer, done: float, epochs: int) -> float:
 
 
 def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group, times the group's `factor` where it has one."""
+    """Set the learning rate of every group to `rate` times the group's `factor` (default 1)."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)

@@ -1,4 +1,4 @@
-"""Recipes with settings changed on the command line: models of their own name."""
+"""Recipes with settings changed on the command line, which make models with their own names."""
 
 import re
 import shlex
@@ -13,21 +13,23 @@ from training.recipe import Profile, Recipe, RecipeError, load_recipe, recipe_na
 
 
 def with_changes(recipe: str, profile: Profile, changes: Sequence[str], name: str) -> Recipe:
-    """A recipe with other settings and another name; never the default of its route.
+    """Return a recipe with changed settings and another name; it is never a route's default.
 
     Args:
-        recipe: that is changed.
-        profile: whose settings are laid over it first.
-        changes: such as `seed=1` or `augment.cutout=0`; a value is written as in YAML.
-        name: of the recipe, and so of its artifact.
+        recipe: Name of the recipe to change.
+        profile: Profile whose settings are applied first.
+        changes: Changes such as `seed=1` or `augment.cutout=0`, with values in YAML.
+        name: Name of the new recipe and of its artifact.
 
     Raises:
-        RecipeError: a name that is taken or no name, or a setting that is none.
+        RecipeError: The name is taken or invalid, or a change is not a valid setting.
     """
     if name in recipe_names():
         raise RecipeError(f"{name} is the name of a recipe; choose another.")
     if not re.fullmatch(NAME_PATTERN, name):
-        raise RecipeError(f"{name}: up to 64 of a-z, 0-9, '.', '_' and '-' make a name.")
+        raise RecipeError(
+            f"{name}: this is not a valid name; use up to 64 of a-z, 0-9, '.', '_' and '-'."
+        )
     changed = load_recipe(recipe, profile, changes=dict(map(_setting, changes)))
     command = ["python", "-m", "training", "run", recipe, "--profile", profile]
     command += [word for change in changes for word in ("--set", change)] + ["--name", name]
@@ -35,12 +37,12 @@ def with_changes(recipe: str, profile: Profile, changes: Sequence[str], name: st
 
 
 def _setting(change: str) -> tuple[str, Any]:
-    """Name and value of SETTING=VALUE."""
+    """Parse SETTING=VALUE; returns name and value."""
     setting, equals, value = change.partition("=")
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         equals = ""
     if not (setting and equals):
-        raise RecipeError(f"{change}: SETTING=VALUE is expected, such as seed=1.")
+        raise RecipeError(f"{change}: write changes as SETTING=VALUE, such as seed=1.")
     return setting, parsed

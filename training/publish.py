@@ -1,4 +1,4 @@
-"""Turns a trained network into an artifact: export, calibrate, measure, write."""
+"""Turns a trained network into an artifact: exports, calibrates, measures and writes it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,18 +12,18 @@ from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecor
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from training.data import Split, Splits, load_or_download, load_splits
-from training.drift_reference import check_same, held_out_name, recipe_of
+from training.drift_reference import check_training_data, held_out_name, recipe_of
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
-from training.faces.evaluate import measured_embedding
-from training.half_precision import TOLERANCE, lean
+from training.faces.evaluate import measure_embedding
+from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
 from training.networks import Classifier, code_hash, parameter_counts
 from training.recipe import Recipe
-from training.svm import Tried, kernels_csv, kernels_plot
+from training.svm import KernelResult, kernels_csv, kernels_plot
 
 TRAIN_SAMPLES = 10_000
-"""Training pictures that are measured: enough to see over-fitting by."""
+"""Maximum number of training pictures to measure, which is enough to detect over-fitting."""
 
 
 def publish(
@@ -31,21 +31,28 @@ def publish(
     network: Classifier,
     splits: Splits,
     history: Sequence[Epoch],
-    tried: Sequence[Tried] = (),
+    kernels: Sequence[KernelResult] = (),
 ) -> Artifact:
-    """Export a network and write its artifact, whole or not at all.
+    """Export a network and write its artifact atomically.
 
-    Temperature or thresholds are chosen on validation pictures; every metric is measured through
-    the exported graph. A support-vector machine has no history but kernels that were tried.
+    The temperature or the thresholds are chosen on validation pictures. Every metric is measured
+    through the exported graph.
+
+    Args:
+        recipe: The recipe of the network.
+        network: The trained network, on the CPU.
+        splits: Training and validation pictures.
+        history: A row per epoch; empty for a support-vector machine.
+        kernels: Results of the kernels of a support-vector machine; empty otherwise.
 
     Raises:
-        ExportError: graph and network differ.
-        DataError: no test split.
+        ExportError: Graph and network differ.
+        DataError: The test split is missing.
     """
     policy = recipe.policy
     task: Task = "embedding" if recipe.loss.embeds else "classification"
     graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
-    graph = lean(graph, policy, splits.validation.originals)
+    graph = halve_if_accurate(graph, policy, splits.validation.originals)
     runtime = Runtime(graph, policy)
     served = network.trunk if recipe.loss.embeds else network
     total, trainable = parameter_counts(served)
@@ -56,7 +63,7 @@ def publish(
         route=recipe.route,
         default=recipe.default,
         input=policy,
-        **measured(recipe, splits, runtime),
+        **measure(recipe, splits, runtime),
         dataset=DatasetRecord(
             name=splits.source.name,
             fingerprint=splits.source.fingerprint,
@@ -81,7 +88,7 @@ def publish(
             epochs=len(history),
             seconds=round(
                 sum(e.train_seconds + e.validation_seconds for e in history)
-                + sum(kernel.seconds for kernel in tried),
+                + sum(kernel.seconds for kernel in kernels),
                 1,
             ),
         ),
@@ -96,42 +103,42 @@ def publish(
     }
     if history:
         files["history.png"] = history_plot(history, _title(manifest))
-    if tried:
-        files["kernels.csv"] = kernels_csv(tried)
-        files["kernels.png"] = kernels_plot(tried, _title(manifest))
+    if kernels:
+        files["kernels.csv"] = kernels_csv(kernels)
+        files["kernels.png"] = kernels_plot(kernels, _title(manifest))
     return Artifact.save(manifest, files)
 
 
 def halve_artifact(artifact: Artifact) -> Artifact:
-    """Store an artifact's weights in half precision, and measure anew what stands in its manifest.
+    """Store an artifact's weights in half precision and measure its metrics again.
 
     Raises:
-        ArtifactError: no recipe made it, it is served in integers, or its weights are stored so
-            already or would not give the same answers.
-        DataError: the data is missing, or not what it was trained on.
+        ArtifactError: The artifact was not made by a recipe, is quantized to integers, is in half
+            precision already, or its answers would change.
+        DataError: The data is missing or is not what the artifact was trained on.
     """
     manifest, files = artifact.manifest, artifact.contents()
-    recipe = recipe_of(manifest, "its figures cannot be measured anew")
+    recipe = recipe_of(manifest, "its figures cannot be measured again")
     if artifact.model_file != MODEL_FILE:
-        raise ArtifactError(f"{artifact.name} is served in integers, which are smaller yet.")
+        raise ArtifactError(f"{artifact.name} is quantized to integers, which are smaller still.")
     splits = load_splits(recipe.data, recipe.seed)
-    check_same(manifest, recipe, splits.source, len(splits.validation))
-    graph = lean(files[MODEL_FILE], manifest.input, splits.validation.originals)
+    check_training_data(manifest, recipe, splits.source, len(splits.validation))
+    graph = halve_if_accurate(files[MODEL_FILE], manifest.input, splits.validation.originals)
     if graph == files[MODEL_FILE]:
         raise ArtifactError(
             f"{artifact.name}: its weights are in half precision already, or its answers would "
-            f"change by more than {TOLERANCE}; it stays as it is."
+            f"change by more than {TOLERANCE}; it is left unchanged."
         )
     runtime = Runtime(graph, manifest.input)
-    changed = manifest.model_copy(update=measured(recipe, splits, runtime))
+    changed = manifest.model_copy(update=measure(recipe, splits, runtime))
     reference = _reference(changed, splits, runtime)
     return artifact.rewrite(changed, {**files, MODEL_FILE: graph, REFERENCE_FILE: reference})
 
 
-def measured(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
-    """Fields of the manifest that say what the graph does: metrics, temperature or thresholds."""
-    measure = measured_embedding if recipe.loss.embeds else _measured_classifier
-    return measure(recipe, splits, runtime)
+def measure(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
+    """Measure a graph; returns the manifest's metrics and its temperature or thresholds."""
+    measure_task = measure_embedding if recipe.loss.embeds else _measure_classifier
+    return measure_task(recipe, splits, runtime)
 
 
 def _reference(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
@@ -141,10 +148,10 @@ def _reference(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
     return write_reference(reference)
 
 
-def _measured_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
-    """Fields of the manifest: classes, temperature and metrics.
+def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
+    """Measure a classifier; returns the manifest's classes, temperature and metrics.
 
-    Training and test split at their own size, then the test split at the recipe's sizes.
+    All splits are measured at their own size, the test split also at the sizes of the recipe.
     """
     held_out = splits.validation
     logits = run_logits(runtime, held_out.originals)
@@ -166,7 +173,7 @@ def _measured_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> di
 
 
 def _sample(split: Split, seed: int) -> Split:
-    """At most `TRAIN_SAMPLES` pictures, drawn by the seed."""
+    """Draw at most `TRAIN_SAMPLES` pictures with the seed."""
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     return split.take(order[:TRAIN_SAMPLES])
 

@@ -1,8 +1,8 @@
-"""Recipes: YAML files checked against `Recipe` and the settings it is made of.
+"""Recipes: YAML files that are validated against `Recipe` and its groups of settings.
 
-A file makes one recipe of its own name, or one for each of its variants, `FILE-VARIANT`:
-`variants` lays settings over the file's by name; `grid` names settings and lists their values, and
-makes a variant of every combination. Last, a profile's settings are laid over the result.
+A file defines one recipe of the same name, or one recipe `FILE-VARIANT` for each of its variants.
+`variants` overrides settings of the file by variant name. `grid` lists values of settings, and
+every combination of them becomes a variant. The settings of a profile are applied last.
 """
 
 import copy
@@ -19,7 +19,17 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from artifacts import InputPolicy, VitrineError
-from training.settings import Augment, Closed, Data, Evaluation, Loss, Network, Optimizer, Size, Svm
+from training.settings import (
+    Augment,
+    Data,
+    Evaluation,
+    Loss,
+    Network,
+    Optimizer,
+    Size,
+    StrictSettings,
+    Svm,
+)
 
 RECIPES = Path(__file__).parent / "recipes"
 Profile = Literal["full", "cpu", "smoke"]
@@ -31,8 +41,8 @@ class RecipeError(VitrineError):
 
 
 @dataclass(frozen=True)
-class Recipe(Closed):
-    """Everything that decides what a training run makes."""
+class Recipe(StrictSettings):
+    """All settings of a training run."""
 
     name: str
     title: str
@@ -40,7 +50,7 @@ class Recipe(Closed):
     network: Network
     epochs: int
     batch_size: int
-    """Over all devices together."""
+    """Pictures per batch, over all devices together."""
     study: str | None = None
     route: str | None = None
     default: bool = False
@@ -48,61 +58,65 @@ class Recipe(Closed):
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Automatic mixed precision."""
     native_side: tuple[int, int] | None = None
-    """Range of picture sides shown unscaled when served, px; chosen on validation pictures."""
+    """(min, max) side of the pictures that are served unscaled, px; chosen on validation pictures.
+    Other pictures are scaled into this range."""
     fixed_size: Size | None = None
-    """(height, width) of a network that takes one size only, px."""
+    """(height, width) in px of a network that takes a single size only."""
     cache: Literal["none", "fp32", "bf16", "fp16"] = "none"
-    """Compute what comes before the first layer that trains once, and keep it on disk as numbers
-    of this kind: epochs then cost the rest alone. Of the augmentations it allows flips."""
+    """Precision in which the outputs of the frozen layers are cached on disk. They are computed
+    once, so that epochs only run the layers behind them. Flips are the only augmentation that
+    this allows."""
     head_from: str | None = None
-    """Recipe whose trained head this one starts from; it is trained first where it is missing."""
+    """Name of the recipe whose trained head is the initial head; it is trained first if missing."""
     svm: Svm | None = None
-    """Fit this instead of training; the trunk is frozen, and `epochs` do not count."""
+    """Fit a support-vector machine instead of training; the trunk is frozen and `epochs` unused."""
     augment: Augment = field(default_factory=Augment)
     optimizer: Optimizer = field(default_factory=Optimizer)
     loss: Loss = field(default_factory=Loss)
     evaluation: Evaluation = field(default_factory=Evaluation)
     reported: dict[str, float] = field(default_factory=dict)
-    """Figures that the source study printed, keyed metric/split as the artifact's metrics."""
+    """Figures that the source study reported; the keys are metric/split, as in artifacts."""
     search: dict[str, list[float]] = field(default_factory=dict)
-    """Settings by dotted name, such as optimizer.lr, and the values that a search draws from."""
+    """Values that a search draws from, by the dotted name of the setting, such as optimizer.lr."""
     remark: str = ""
-    """What the study said in words, or what explains a difference from it."""
+    """A result that the study stated in words, or the reason for a difference from the study."""
     profile: Profile = "full"
     command: str = ""
-    """That trains it, where it is not `python -m training run NAME --profile PROFILE`."""
+    """The command that trains it; empty for `python -m training run NAME --profile PROFILE`."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that exclude each other."""
+        """Raise ValueError for settings that exclude each other."""
         if not self.loss.embeds:
             return
         if self.cache != "none" or self.svm:
-            raise ValueError("embeddings take no cache and no svm")
+            raise ValueError("a loss of embeddings allows neither cache nor svm; remove them")
         if self.data.validation_choice != "classes":
-            raise ValueError("embeddings need data.validation_choice: classes")
+            raise ValueError("a loss of embeddings needs data.validation_choice: classes")
         if (self.loss.name == "arcface") != (self.network.options.get("head") == "cosine"):
-            raise ValueError("the loss arcface, and it alone, needs network.options.head: cosine")
+            raise ValueError(
+                "the loss arcface needs network.options.head: cosine; no other loss takes it"
+            )
 
     @property
     def artifact_name(self) -> str:
-        """Smoke runs learn generated pictures and never take the place of the real model."""
+        """Name of the artifact. A smoke run has a name of its own and never replaces the model."""
         return f"{self.name}-smoke" if self.profile == "smoke" else self.name
 
     @property
     def policy(self) -> InputPolicy:
-        """How pictures of any size are shown to the network, in training as when served."""
+        """How pictures of any size are prepared for the network, in training and in serving."""
         return InputPolicy(native_side=self.native_side, fixed_size=self.fixed_size)
 
     @property
     def hash(self) -> str:
-        """sha256 over the settings that decide the result.
+        """sha256 of the settings that influence the result of training.
 
-        Words and reported figures decide nothing, nor does the name of a profile whose settings
-        are laid over already. Settings at their default are left out, so that a new kind of
+        It leaves out texts, reported figures and the name of the profile, whose settings are
+        applied already. Settings with their default value are left out too, so that adding a
         setting does not put every artifact out of date.
         """
-        settings = _changed(self)
-        for word in (
+        settings = _non_default(self)
+        for key in (
             "title",
             "study",
             "reported",
@@ -113,12 +127,12 @@ class Recipe(Closed):
             "command",
             "search",
         ):
-            settings.pop(word, None)
+            settings.pop(key, None)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def recipe_names(folder: Path = RECIPES) -> list[str]:
-    """Names of all recipes, in the order of their files and variants."""
+    """Return the names of all recipes, in the order of their files and variants."""
     return list(_all_settings(folder))
 
 
@@ -128,23 +142,23 @@ def load_recipe(
     folder: Path = RECIPES,
     changes: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Read a recipe and lay the profile's settings over it.
+    """Read a recipe and apply the settings of a profile.
 
     Args:
-        name: of the recipe.
-        profile: whose settings are laid over it.
-        folder: of the recipes.
-        changes: settings by dotted name, such as optimizer.lr, laid over both.
+        name: Name of the recipe.
+        profile: Profile whose settings override those of the recipe.
+        folder: Folder of the recipe files.
+        changes: Settings by dotted name, such as optimizer.lr, that override both.
 
     Raises:
-        RecipeError: unknown name, or the first setting that is not as it must be.
+        RecipeError: The name is unknown, or a setting is invalid; the message names the first.
     """
     known = _all_settings(folder)
     if name not in known:
         near = difflib.get_close_matches(name, known, cutoff=0.3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise RecipeError(
-            f"no recipe called {name!r}; {hint}`python -m training list` names them all."
+            f"no recipe called {name!r}; {hint}`python -m training list` shows all names."
         )
     settings = dict(known[name])
     profiles = settings.pop("profiles", {})
@@ -162,15 +176,15 @@ def load_recipe(
 
 
 def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:
-    """Settings of every recipe by its name, profiles not yet applied."""
+    """Return the settings of every recipe by name, before profiles are applied."""
     recipes: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.yaml")):
         try:
             settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
-            raise RecipeError(f"{path.name}: not YAML: {error}") from None
+            raise RecipeError(f"{path.name}: the file is not YAML: {error}") from None
         if not isinstance(settings, dict):
-            raise RecipeError(f"{path.name}: a mapping of settings is expected.")
+            raise RecipeError(f"{path.name}: the file must be a YAML mapping of settings.")
         variants = _variants(settings.pop("grid", None), settings.pop("variants", {}))
         if not variants:
             recipes[path.stem] = settings
@@ -182,7 +196,7 @@ def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:
 def _variants(
     grid: dict[str, list[str]] | None, named: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Changes by variant: the combinations of the grid, and what is named on top."""
+    """Return the overrides of each variant: combinations of the grid, then those given by name."""
     variants: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*grid.values()) if grid else ():
         variants["-".join(values)] = _nested(dict(zip(grid or (), values, strict=True)))
@@ -193,18 +207,19 @@ def _variants(
 
 
 def _nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name as the tree that a file would have."""
+    """Turn settings with dotted names into nested dictionaries, as in a file."""
     tree: dict[str, Any] = {}
     for key, value in dotted.items():
         *path, last = key.split(".")
-        place = tree
+        branch = tree
         for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
+            branch = branch.setdefault(part, {})
+        branch[last] = value
     return tree
 
 
 def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` overridden by `changes`, nested mappings key by key."""
     result = copy.deepcopy(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
@@ -212,12 +227,12 @@ def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _changed(settings: Any) -> dict[str, Any]:
-    """Fields that differ from their default, nested dataclasses alike."""
+def _non_default(settings: Any) -> dict[str, Any]:
+    """Return the fields that differ from their defaults; nested dataclasses become dictionaries."""
     result: dict[str, Any] = {}
     for f in fields(settings):
         value = getattr(settings, f.name)
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         if value != default:
-            result[f.name] = _changed(value) if is_dataclass(value) else value
+            result[f.name] = _non_default(value) if is_dataclass(value) else value
     return result

@@ -1,4 +1,4 @@
-"""All studies on one page: what each system was reported to reach, and what it reaches here."""
+"""Writes all studies on one page: the reported and the rebuilt figure of each system."""
 
 import csv
 from dataclasses import asdict
@@ -10,56 +10,58 @@ from training.recipe import Recipe, load_recipe, recipe_names
 from training.study import compare
 
 STUDIES = Path("docs/studies")
-HEAD = """# Results
+INTRODUCTION = """# Results
 
-Every system of the source studies: the figure that was printed, and the one that this project
-measures through the served graph. `make results` writes this page from the tables that
-`python -m training study NAME --out docs/studies/NAME` left under `docs/studies/`, and from
-committed artifacts of studies that did not run whole.
+This page lists every system of the source studies with the figure that was reported and the one
+that this project measures through the served graph. `make results` writes it from the tables that
+`python -m training study NAME --out docs/studies/NAME` wrote to `docs/studies/`. Systems that are
+missing there are taken from committed artifacts.
 """
-COLUMNS = "| system | reported | rebuilt | difference | pictures | seed | epochs | hardware | why |"
+COLUMNS = (
+    "| system | reported | rebuilt | difference | pictures | seed | epochs | hardware | remark |"
+)
 
 
 def results(folder: Path = STUDIES) -> str:
-    """The page, as Markdown.
+    """Return the page as Markdown.
 
     Args:
-        folder: holds a folder per study with the comparison.csv that `study` writes, or the
-            verification.md.
+        folder: Folder with a folder per study, which holds the comparison.csv or the
+            verification.md that the command `study` writes.
     """
     recipes = [load_recipe(name) for name in recipe_names()]
-    parts = [HEAD]
+    parts = [INTRODUCTION]
     for study in dict.fromkeys(recipe.study for recipe in recipes if recipe.study):
         own = [recipe for recipe in recipes if recipe.study == study]
-        told = folder / study / "verification.md"
-        if told.exists():  # of embeddings, which have no accuracy
-            _, _, rest = told.read_text(encoding="utf-8").partition("\n")
+        verification = folder / study / "verification.md"
+        if verification.exists():  # a study of embeddings, which have no accuracy
+            _, _, rest = verification.read_text(encoding="utf-8").partition("\n")
             missing = [recipe for recipe in own if f"| {recipe.artifact_name} |" not in rest]
             parts.append(f"## {study}\n{rest}")
             if missing:
-                parts.append("\n".join([*_head(), *map(_not_run, missing), ""]))
+                parts.append("\n".join([*_table_head(), *map(_not_run, missing), ""]))
         else:
-            rows = _trained(own) | _rows(folder / study / "comparison.csv")
+            rows = _artifact_rows(own) | _comparison_rows(folder / study / "comparison.csv")
             parts.append(_section(study, own, rows))
     return "\n".join(parts)
 
 
-def _rows(path: Path) -> dict[str, dict[str, str]]:
-    """Rows of a comparison by system; none where the study did not run."""
+def _comparison_rows(path: Path) -> dict[str, dict[str, str]]:
+    """Read the rows of a comparison by system; empty if the study did not run."""
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
         return {row["system"]: row for row in csv.DictReader(file)}
 
 
-def _trained(recipes: list[Recipe]) -> dict[str, dict[str, str]]:
-    """The same of artifacts that are there."""
+def _artifact_rows(recipes: list[Recipe]) -> dict[str, dict[str, str]]:
+    """Make such rows from the artifacts that exist."""
     names = artifact_names()
     records = [Artifact.open(r.name).manifest.recipe for r in recipes if r.name in names]
-    there = [load_recipe(record.name, record.profile) for record in records if record]
+    available = [load_recipe(record.name, record.profile) for record in records if record]
     return {
         row.system: {key: "" if value is None else str(value) for key, value in asdict(row).items()}
-        for row in compare(there)
+        for row in compare(available)
     }
 
 
@@ -71,7 +73,7 @@ def _section(study: str, recipes: list[Recipe], rows: dict[str, dict[str, str]])
         "",
         ", ".join(commands) or "Not run yet.",
         "",
-        *_head(),
+        *_table_head(),
     ]
     for recipe in recipes:
         row = rows.get(recipe.artifact_name)
@@ -79,7 +81,7 @@ def _section(study: str, recipes: list[Recipe], rows: dict[str, dict[str, str]])
     return "\n".join([*lines, ""])
 
 
-def _head() -> list[str]:
+def _table_head() -> list[str]:
     return [COLUMNS, "|---" * (COLUMNS.count("|") - 1) + "|"]
 
 
@@ -88,15 +90,16 @@ def _line(recipe: Recipe, row: dict[str, str]) -> str:
     ours = row[split] and f"{float(row[split]):.4f} ({split})"
     difference = row["difference"] and f"{float(row['difference']):+.4f}"
     samples = row["samples"] and f"{int(row['samples']):,}"
-    why = "; ".join(filter(None, [row["changes"], row["remark"]]))
-    said = row["reported"] and f"{float(row['reported']):.4f}"
-    cells = [recipe.name, said, ours, difference, samples, row["seed"], row["epochs"]]
-    return "| " + " | ".join([*cells, row["hardware"], why]) + " |"
+    remark = "; ".join(filter(None, [row["changes"], row["remark"]]))
+    reported = row["reported"] and f"{float(row['reported']):.4f}"
+    cells = [recipe.name, reported, ours, difference, samples, row["seed"], row["epochs"]]
+    return "| " + " | ".join([*cells, row["hardware"], remark]) + " |"
 
 
 def _not_run(recipe: Recipe) -> str:
-    reported = [v for key, v in recipe.reported.items() if key.startswith("accuracy/")]
-    said = f"{reported[-1]:.4f}" if reported else ""
+    figures = [v for key, v in recipe.reported.items() if key.startswith("accuracy/")]
+    reported = f"{figures[-1]:.4f}" if figures else ""
     weights = recipe.network.options.get("weights")
-    why = "its ImageNet weights come from a hub that was out of reach; " * (weights == "imagenet")
-    return f"| {recipe.name} | {said} | not run | | | | | | {why}{recipe.remark} |"
+    reason = "its ImageNet weights could not be downloaded" if weights == "imagenet" else ""
+    remark = "; ".join(filter(None, [reason, recipe.remark]))
+    return f"| {recipe.name} | {reported} | not run | | | | | | {remark} |"

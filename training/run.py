@@ -1,4 +1,4 @@
-"""From a recipe to an artifact, and whether an artifact still is what its recipe makes."""
+"""Trains recipes into artifacts and checks whether existing artifacts are up to date."""
 
 import contextlib
 import ctypes
@@ -26,37 +26,38 @@ from training.loop import fit
 from training.networks import Classifier, build, code_hash
 from training.publish import publish
 from training.recipe import Recipe, RecipeError, load_recipe
-from training.svm import Tried, fit_svm
+from training.svm import KernelResult, fit_svm
 
 RUNS = Path("runs")
 INITIAL_PICTURES = 5000
+"""Maximum number of training pictures from which the first weights of a network are computed."""
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
-"""Names of settings in glibc's malloc.h."""
+"""Parameters of mallopt in glibc's malloc.h."""
 console = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
 class Status:
-    """Whether an artifact is what its recipe would make now, and why not."""
+    """Whether an artifact is up to date with its recipe, and the reason."""
 
     current: bool
     reason: str
 
 
 def status(recipe: Recipe) -> Status:
-    """Compare the artifact on disk with recipe, network code and data."""
+    """Compare the artifact on disk with its recipe, its network's code and its data."""
     try:
         manifest = Artifact.open(recipe.artifact_name).manifest
     except ArtifactError as error:
-        known = recipe.artifact_name in artifact_names()
-        return Status(current=False, reason=str(error) if known else "missing")
+        exists = recipe.artifact_name in artifact_names()
+        return Status(current=False, reason=str(error) if exists else "missing")
     record, data, now = manifest.recipe, manifest.dataset, _fingerprint(recipe.data.name)
     if record is None or data is None or record.hash != recipe.hash:
         return Status(current=False, reason="the recipe changed")
     if record.code != code_hash(recipe.network):
         return Status(current=False, reason="the network's code changed")
     if now is None:
-        return Status(current=True, reason="up to date (data not at hand to compare)")
+        return Status(current=True, reason="up to date (the data is missing and was not compared)")
     changed = data.fingerprint != now
     return Status(current=not changed, reason="the data changed" if changed else "up to date")
 
@@ -70,66 +71,70 @@ def _fingerprint(dataset: str) -> str | None:
 
 
 def run(recipe: Recipe) -> Artifact | None:
-    """Train a recipe and write its artifact; an interrupted run is continued.
+    """Train a recipe and write its artifact; an interrupted run continues where it stopped.
 
-    Under `accelerate launch` every process trains and the first one writes; the others get None.
+    Under `accelerate launch` every process trains, the first one writes the artifact, and the
+    others return None.
 
     Raises:
-        VitrineError: data or settings that do not work, or an export that is not equal.
+        VitrineError: The data or the settings are unusable, training diverged, or the exported
+            graph differs from the network.
     """
-    start = _start(recipe)
+    head_source = _head_source(recipe)
     accelerator = make_accelerator(recipe)
     folder = RUNS / recipe.artifact_name
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, recipe) if accelerator.is_main_process else contextlib.nullcontext():
+    with _exclusive(folder, recipe) if accelerator.is_main_process else contextlib.nullcontext():
         splits = load_splits(recipe.data, recipe.seed)
-        network = first_network(recipe, splits)
-        if start is not None:
-            adopt_head(network, start)
+        network = initial_network(recipe, splits)
+        if head_source is not None:
+            copy_head(network, head_source)
         if recipe.svm is None:
             trained, history = fit(network, splits, recipe, folder, accelerator)
-            tried: list[Tried] = []
+            kernels: list[KernelResult] = []
         else:
-            trained, tried = fit_svm(network, splits, recipe, accelerator)
+            trained, kernels = fit_svm(network, splits, recipe, accelerator)
             history = []
         if not accelerator.is_main_process:
             return None
-        console.print(f"{recipe.artifact_name}: exporting, and measuring through the graph")
-        artifact = publish(recipe, trained, splits, history, tried)
-    shutil.rmtree(folder)  # its checkpoint has become the artifact
+        console.print(f"{recipe.artifact_name}: exporting the network and measuring the graph")
+        artifact = publish(recipe, trained, splits, history, kernels)
+    shutil.rmtree(folder)  # the artifact replaces the checkpoint
     return artifact
 
 
-def first_network(recipe: Recipe, splits: Splits) -> Classifier:
-    """The network that training starts from; the same at every call."""
+def initial_network(recipe: Recipe, splits: Splits) -> Classifier:
+    """Build and initialise the network of a recipe, with the same weights at every call."""
     torch.manual_seed(recipe.seed)
     network = build(recipe.network, len(splits.classes))
     network.initialise(normalise(splits.train.images[:INITIAL_PICTURES], recipe))
     return network
 
 
-def _start(recipe: Recipe) -> Artifact | None:
-    """The artifact whose head the recipe starts from, trained first where it is missing."""
+def _head_source(recipe: Recipe) -> Artifact | None:
+    """Open the artifact whose head the recipe starts from, after training it if it is missing."""
     if recipe.head_from is None:
         return None
-    before = load_recipe(recipe.head_from, recipe.profile)
-    if before.artifact_name not in artifact_names():
-        console.print(f"{recipe.artifact_name} starts from {before.artifact_name}: training that")
-        run(before)
-        PartialState().wait_for_everyone()  # the first process alone writes it
-    return Artifact.open(before.artifact_name)
+    source = load_recipe(recipe.head_from, recipe.profile)
+    if source.artifact_name not in artifact_names():
+        console.print(
+            f"{recipe.artifact_name} starts from {source.artifact_name}: training it first"
+        )
+        run(source)
+        PartialState().wait_for_everyone()  # only the first process writes it
+    return Artifact.open(source.artifact_name)
 
 
-def adopt_head(network: Classifier, artifact: Artifact) -> None:
+def copy_head(network: Classifier, artifact: Artifact) -> None:
     """Copy the head of an artifact's graph into a network.
 
     Raises:
-        RecipeError: its head is of another shape.
+        RecipeError: The heads differ in shape.
     """
     graph = load_graph(artifact.path / MODEL_FILE).graph
-    held = {tensor.name: tensor for tensor in graph.initializer}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
     for key, weight in network.head.state_dict().items():
-        tensor = held.get(f"network.head.{key}") or held.get(f"network.head.{key}{SUFFIX}")
+        tensor = stored.get(f"network.head.{key}") or stored.get(f"network.head.{key}{SUFFIX}")
         if tensor is None or list(tensor.dims) != list(weight.shape):
             raise RecipeError(
                 f"{artifact.manifest.name} has no head weight {key!r} of shape "
@@ -139,12 +144,12 @@ def adopt_head(network: Classifier, artifact: Artifact) -> None:
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
-    """Device, precision and processes for a recipe.
+    """Set up device, precision and processes for a recipe.
 
     Raises:
-        RecipeError: fp16 without a GPU.
+        RecipeError: The precision is fp16 and there is no GPU.
     """
-    AcceleratorState._reset_state()  # noqa: SLF001  it holds a process to its first precision
+    AcceleratorState._reset_state()  # noqa: SLF001  else the first precision would stay
     if torch.cuda.is_available():
         return Accelerator(mixed_precision=recipe.precision)
     if recipe.precision == "fp16":
@@ -157,22 +162,24 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
 
 
 def _keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed instead of handing it back to the kernel.
+    """Make glibc keep freed memory instead of returning it to the kernel.
 
-    A step takes and frees the same gigabytes; faulting their pages in anew costs a fifth of it.
+    Each step allocates and frees the same gigabytes; faulting their pages in again takes a fifth of
+    the step.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, recipe: Recipe) -> Iterator[None]:
+def _exclusive(folder: Path, recipe: Recipe) -> Iterator[None]:
     try:
         with FileLock(folder / "lock", blocking=False):
             yield
     except Timeout:
         raise RecipeError(
-            f"{recipe.artifact_name} is being trained by another process; wait for it or end it."
+            f"{recipe.artifact_name} is being trained by another process; "
+            "wait for that process or end it."
         ) from None

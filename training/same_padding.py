@@ -1,7 +1,7 @@
-"""TensorFlow's SAME padding, exported as the one attribute ONNX has for it.
+"""Exports TensorFlow's SAME padding as the ONNX attribute auto_pad.
 
-timm computes the padding from the picture's size. Traced with sizes left open, that arithmetic
-nests from layer to layer, and simplifying it takes the exporter minutes.
+timm computes the padding from the picture's size. With dynamic sizes, the traced arithmetic nests
+from layer to layer, and the exporter needs minutes to simplify it.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ OPERATOR_SET = 20
 
 @contextlib.contextmanager
 def same_padding_as_attribute(module: nn.Module) -> Iterator[None]:
-    """While exporting, let SAME convolutions be traced as `Conv` with auto_pad=SAME_UPPER.
+    """Trace SAME convolutions as `Conv` with auto_pad=SAME_UPPER while the context is active.
 
-    Within the context the module can be traced but no longer answers.
+    In this context the module can be exported but not run.
     """
-    # known by name: importing timm takes seconds, and most networks are not of it
+    # recognised by name: importing timm takes seconds, and most networks do not need it
     same = [m for m in module.modules() if type(m).__name__ == "Conv2dSame"]
     convolutions = [m for m in same if isinstance(m, nn.Conv2d)]
     for convolution in convolutions:

@@ -1,8 +1,8 @@
-"""Random search over the settings that a recipe names; trials are kept in a database.
+"""Random search over the settings listed in a recipe; trials are stored in a database.
 
-A search that is interrupted goes on where it was, and several machines that share the database
-share the search. Trials are ranked by the equal error rate on validation people (of classifiers by
-validation accuracy), not by the loss: that of another margin is another loss.
+An interrupted search continues where it stopped, and machines that share the database share the
+search. Trials are ranked by validation error (for embeddings the equal error rate) rather than by
+the loss, because losses with different margins cannot be compared.
 """
 
 import csv
@@ -27,91 +27,95 @@ from training.data import load_splits
 from training.history import DivergedError, png
 from training.loop import fit
 from training.recipe import Profile, Recipe, RecipeError, load_recipe
-from training.run import RUNS, first_network, make_accelerator
+from training.run import RUNS, initial_network, make_accelerator
 
 HEARTBEAT = 30
-"""Seconds between signs of life of a trial; after three without one it counts as dead."""
+"""Seconds between heartbeats of a trial, which counts as dead when three in a row are missing."""
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialResult:
     """One finished trial."""
 
     number: int
     settings: dict[str, float]
-    """By dotted name."""
+    """Values drawn, by dotted name."""
     train_loss: float
     validation_loss: float
-    """Of the last epoch; comparable among trials of one margin only."""
+    """Loss of the last epoch; only trials with the same margin can be compared by it."""
     error: float
-    """1 - validation accuracy of the last epoch; of embeddings the equal error rate."""
+    """1 - validation accuracy of the last epoch; for embeddings this is the equal error rate."""
     seconds: float
 
 
-def search(name: str, profile: Profile, trials: int, storage: str | None = None) -> list[Tried]:
-    """Run trials until so many are finished, those of earlier calls included.
+def search(
+    name: str, profile: Profile, trials: int, storage: str | None = None
+) -> list[TrialResult]:
+    """Run trials until a number of them have finished, including those of earlier calls.
 
     Args:
-        name: of a recipe with a `search`.
-        profile: whose settings are laid over it.
-        trials: finished ones to end with.
+        name: Name of a recipe with a `search`.
+        profile: Profile of the recipe.
+        trials: Total number of finished trials to reach.
         storage: URL of the database; an SQLite file under `runs/search` by default.
 
     Returns:
-        All finished trials, the best first.
+        All finished trials, the best one first.
 
     Raises:
-        RecipeError: the recipe names no settings to search.
-        VitrineError: the database cannot be opened, or every trial diverged.
+        RecipeError: The recipe lists no settings to search.
+        VitrineError: The database cannot be opened, or every trial diverged.
     """
     recipe = load_recipe(name, profile)
     if not recipe.search:
-        raise RecipeError(f"{name} names no settings under `search`; add them to its file.")
+        raise RecipeError(f"{name} lists no settings under `search`; add them to its file.")
     folder = RUNS / "search" / recipe.artifact_name
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = _open(recipe, storage or f"sqlite:///{folder.resolve()}/trials.sqlite3")
 
-    def enough(study: optuna.Study, _: FrozenTrial) -> None:
+    def stop_when_done(study: optuna.Study, _: FrozenTrial) -> None:
         if len(_finished(study)) >= trials:
             study.stop()
 
     if len(_finished(study)) < trials:
         study.optimize(
             lambda trial: _trial(trial, recipe, folder),
-            callbacks=[enough],
+            callbacks=[stop_when_done],
             catch=(DivergedError,),
-            n_trials=2 * trials,  # that diverge do not count, but do not go on for ever
+            n_trials=2 * trials,  # diverged trials do not count, but their number is limited
         )
-    tried = sorted(map(_tried, _finished(study)), key=lambda each: each.error)
-    if not tried:
-        raise VitrineError(f"{name}: every trial diverged; give optimizer.lr smaller values.")
-    return tried
+    results = sorted(map(_trial_result, _finished(study)), key=lambda each: each.error)
+    if not results:
+        raise VitrineError(
+            f"{name}: every trial diverged; add smaller values of optimizer.lr to its `search`."
+        )
+    return results
 
 
-def table(tried: Sequence[Tried]) -> bytes:
-    """CSV: a row per trial, in the order given."""
+def table(results: Sequence[TrialResult]) -> bytes:
+    """Return a CSV file with a row per trial, in the order given."""
     text = io.StringIO()
-    settings = list(tried[0].settings)
+    settings = list(results[0].settings)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["trial", *settings, "train_loss", "validation_loss", "validation_error", "seconds"]
     )
-    for row in tried:
+    for row in results:
         losses = (f"{value:.6f}" for value in (row.train_loss, row.validation_loss, row.error))
         writer.writerow([row.number, *row.settings.values(), *losses, f"{row.seconds:.1f}"])
     return text.getvalue().encode()
 
 
-def plot(tried: Sequence[Tried], title: str) -> bytes:
-    """PNG: the error over each setting; values of one setting side by side, a point per trial."""
-    settings = list(tried[0].settings)
+def plot(results: Sequence[TrialResult], title: str) -> bytes:
+    """Plot the error over the values of each setting, a point per trial; returns a PNG."""
+    settings = list(results[0].settings)
     figure = Figure(figsize=(2.6 * len(settings), 3.2), layout="constrained")
     panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
     for axes, setting in zip(panels, settings, strict=True):
-        values = sorted({row.settings[setting] for row in tried})
+        values = sorted({row.settings[setting] for row in results})
         for place, value in enumerate(values):
-            errors = [row.error for row in tried if row.settings[setting] == value]
+            errors = [row.error for row in results if row.settings[setting] == value]
             axes.plot([place] * len(errors), errors, "o", color="#0072B2", alpha=0.6)
             middle = sorted(errors)[len(errors) // 2]
             axes.plot([place - 0.25, place + 0.25], [middle] * 2, color="#D55E00")
@@ -119,15 +123,15 @@ def plot(tried: Sequence[Tried], title: str) -> bytes:
         axes.set(xlabel=setting, xlim=(-0.6, len(values) - 0.4))
         axes.grid(axis="y", alpha=0.3)
     panels[0].set_ylabel("validation error")
-    figure.suptitle(f"{title}: {len(tried)} trials, the line their median")
+    figure.suptitle(f"{title}: {len(results)} trials; the line is their median")
     return png(figure)
 
 
 def _open(recipe: Recipe, url: str) -> optuna.Study:
-    """The search of this recipe, with these settings to draw from, in a database."""
+    """Open or create the search in a database; its name identifies the recipe and its `search`."""
     try:
         with warnings.catch_warnings():
-            # signs of life are experimental, says Optuna at each; constraints.txt pins the version
+            # Optuna warns that heartbeats are experimental; constraints.txt pins its version
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = optuna.storages.RDBStorage(
                 url,
@@ -141,23 +145,23 @@ def _open(recipe: Recipe, url: str) -> optuna.Study:
     except (SQLAlchemyError, ImportError, OptunaError) as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise VitrineError(
-            f"{url}: no database of trials ({reason}); give the URL of one, such as "
+            f"{url}: the database of trials cannot be opened ({reason}); give a URL such as "
             "sqlite:///trials.sqlite3."
         ) from None
-    # a seed that stayed the same would draw the first trials again when a search goes on
+    # with the same seed, a continued search would draw its first trials again
     study.sampler = optuna.samplers.RandomSampler(recipe.seed + len(study.trials))
     return study
 
 
 def _trial(trial: Trial, recipe: Recipe, folder: Path) -> float:
-    """Train with drawn settings; the error that is to be small."""
+    """Train with drawn settings; returns the error to minimise."""
     drawn = {key: trial.suggest_categorical(key, values) for key, values in recipe.search.items()}
     changed = load_recipe(recipe.name, recipe.profile, changes=drawn)
     accelerator = make_accelerator(changed)
     splits = load_splits(changed.data, changed.seed)
     place = folder / f"trial-{trial.number}"
     place.mkdir(exist_ok=True)
-    network = first_network(changed, splits)
+    network = initial_network(changed, splits)
     try:
         _, history = fit(network, splits, changed, place, accelerator)
     finally:
@@ -172,9 +176,9 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _tried(trial: FrozenTrial) -> Tried:
+def _trial_result(trial: FrozenTrial) -> TrialResult:
     attributes: dict[str, Any] = trial.user_attrs
-    return Tried(
+    return TrialResult(
         number=trial.number,
         settings=dict(trial.params),
         train_loss=attributes["train_loss"],

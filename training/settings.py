@@ -1,4 +1,4 @@
-"""Settings of one concern each, of which a recipe is made; checked when a recipe is read."""
+"""The groups of settings that make up a recipe; they are validated when a recipe is read."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,103 +9,108 @@ Size = tuple[int, int]
 EMBEDDING_LOSSES = ("contrastive", "triplet", "arcface")
 
 
-class Closed:
-    """A setting nobody knows is an error, not a comment."""
+class StrictSettings:
+    """Base of all settings: an unknown key is an error and is not ignored."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
 
 
 @dataclass(frozen=True)
-class Data(Closed):
-    """What is learned from."""
+class Data(StrictSettings):
+    """The data set and how its training split is divided and normalised."""
 
     name: str
-    """As `artifacts.datasets.load` takes it: cifar10, image_folder/FOLDER, synthetic/objects."""
+    """Name for `artifacts.datasets.load`, such as cifar10 or image_folder/FOLDER."""
     validation: int
-    """Training pictures held out to validate."""
+    """Number of training pictures held out for validation."""
     validation_choice: Literal["random", "first-of-class", "last", "classes"] = "random"
-    """random: drawn by the recipe's seed. first-of-class: the first of each class in the file's
-    order, equally many. last: the end of the file. classes: all pictures of classes drawn by the
-    seed, until there are as many as asked; for people, whom no other split may show."""
+    """Which pictures are held out. random: drawn with the recipe's seed. first-of-class: equally
+    many of each class, the first in file order. last: the end of the file. classes: all pictures
+    of whole classes, drawn with the seed until there are at least `validation` pictures; for
+    people, who may appear in one split only."""
     align: bool = False
-    """Pictures are photographs of people: train on their largest face, found and aligned as the
-    server does it. Where none is found, the picture is taken as it is."""
+    """Train on the largest face of each photograph, detected and aligned as the server does it. A
+    photograph in which no face is found is used as it is."""
     size: Size | None = None
-    """(height, width), px, that pictures are squashed to while training; None keeps arrays as they
-    are. Metrics are measured on the pictures as they are, through the served graph."""
+    """(height, width) in px to which pictures are resized for training, without keeping their
+    aspect ratio; None keeps pictures that are an array of one size already. Metrics are measured
+    on the original pictures through the served graph."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Subtracted per channel (R, G, B) from pictures scaled to 0..1; part of the graph."""
+    """Mean per channel (R, G, B) of pictures scaled to 0..1, which the graph subtracts."""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Divided by, per channel; part of the graph."""
+    """Standard deviation per channel, by which the graph then divides."""
 
 
 @dataclass(frozen=True)
-class Network(Closed):
-    """Which network, by its name in `training.networks`."""
+class Network(StrictSettings):
+    """The network, by its name in `training.networks`, and the options of its builder."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Augment(Closed):
+class Augment(StrictSettings):
     """Random changes of training batches; evaluation never augments."""
 
     flip: Literal["none", "random", "alternating"] = "none"
     """alternating: each picture is mirrored in every second epoch (Jordan 2024)."""
     translate: int = 0
-    """Greatest shift in px each way; the border is filled by reflection."""
+    """Maximum shift in either direction, px; the border is filled by reflection."""
     cutout: int = 0
-    """Side of a grey square put at random, px (DeVries & Taylor 2017)."""
+    """Side of a grey square at a random position, px (DeVries & Taylor 2017)."""
     jitter: float = 0.0
-    """Brightness, contrast and saturation are each multiplied by up to 1 -/+ this."""
+    """Brightness, contrast and saturation are scaled by factors of 1 - jitter to 1 + jitter."""
     rotate: float = 0.0
-    """Greatest rotation each way, degrees."""
+    """Maximum rotation in either direction, degrees."""
     shift: float = 0.0
-    """Greatest shift each way as a share of the side; what comes in is black."""
+    """Maximum shift in either direction, as a fraction of the side; the border is black."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of magnification."""
     sizes: tuple[str, ...] = ()
-    """Each batch is rescaled to one of these WIDTHxHEIGHT, px, drawn at random, and then into the
-    native range as the served model would: it learns what it will be shown."""
+    """Each batch is rescaled to one of these sizes, WIDTHxHEIGHT in px, drawn at random, and then
+    into the native range as in serving, so that training matches what the server sees."""
     early: float = 0.0
-    """Share of the run (0..1) that is trained at `early_side`: small pictures cost less, and what
-    is coarse is learned first (progressive resizing, Howard 2018). `sizes` holds for the rest."""
+    """Fraction of the run (0..1) that is trained at `early_side`: small pictures cost less, and
+    coarse features are learned first (progressive resizing, Howard 2018). `sizes` applies to the
+    rest of the run."""
     early_side: int = 0
-    """Early pictures are rescaled to the area of a square of this side, px; 0 for none."""
+    """Early pictures are rescaled to the area of a square of this side, px; 0: off."""
 
 
 @dataclass(frozen=True)
-class Optimizer(Closed):
-    """How weights move."""
+class Optimizer(StrictSettings):
+    """The optimizer, its learning-rate schedule and weight averaging."""
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     lr: float = 1e-3
-    """Peak learning rate, before the schedule's factor; of muon, for convolutions."""
+    """Peak learning rate, which the schedule scales; with muon, that of the convolutions."""
     lr_rest: float = 1.0
-    """Learning rate of all but convolutions; muon only."""
+    """Learning rate of all weights except convolutions; muon only."""
     trunk_share: float = 1.0
-    """Factor on lr for all but the head: what was learned before moves less. Not for muon."""
+    """Factor on lr for all weights except the head, so that pre-trained ones change less. It has no
+    effect on muon."""
     momentum: float = 0.9
     """Nesterov momentum; sgd and muon only."""
     weight_decay: float = 0.0
-    """Decoupled for adamw, added to the gradient otherwise; weights of rank 2 and more only."""
+    """Decoupled for adamw, otherwise added to the gradient; only for weights of rank 2 and more."""
     schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
-    """Factor on lr: constant 1; down to 0 over the run along a half cosine or a line; or
-    gamma ** steps done."""
+    """Factor on lr. constant: 1. cosine and linear: from 1 down to 0 over the run. exponential:
+    gamma ** (number of completed steps)."""
     gamma: float = 1.0
-    """Of the exponential schedule, per step."""
+    """Factor per step of the exponential schedule."""
     step: int = 1
-    """Epochs of one step of the exponential schedule."""
+    """Length of one step of the exponential schedule, epochs."""
     warmup: float = 0.0
-    """Share of the run (0..1) in which the factor rises from 0 in a line."""
+    """Fraction of the run (0..1) during which the factor rises linearly from 0."""
     ema: float = 0.0
-    """Decay per step of averaged weights, which then are the ones validated and exported."""
+    """Decay per step of the exponential moving average of the weights; 0: none. The average, if
+    any, is what is validated and exported."""
 
 
 @dataclass(frozen=True)
-class Loss(Closed):
-    """What training makes small: a loss of logits, or one of `EMBEDDING_LOSSES`."""
+class Loss(StrictSettings):
+    """The training loss: a loss of logits, or one of `EMBEDDING_LOSSES`."""
 
     name: Literal[
         "cross-entropy",
@@ -116,56 +121,58 @@ class Loss(Closed):
         "triplet",
         "arcface",
     ] = "cross-entropy"
-    """nll: of log-softmax, which is cross-entropy in two steps. nll-on-logits: the same without
-    log-softmax, a bug kept to be looked at. doubled-softmax: cross-entropy of probabilities taken
-    for logits, as where a network ends in softmax; kept to show its cost.
+    """nll: negative log-likelihood of the log-softmax, which is cross-entropy in two steps.
+    nll-on-logits: the same without log-softmax, a bug that is kept for study. doubled-softmax:
+    cross-entropy that takes probabilities for logits, as happens when a network ends in softmax;
+    kept to show what it costs.
 
-    Of embeddings: contrastive and triplet (`training.pair_losses`); arcface: cross-entropy of
-    scaled cosines with an angular margin (Deng et al. 2019, arXiv 1801.07698)."""
+    Losses of embeddings: contrastive and triplet (`training.faces.pair_losses`); arcface:
+    cross-entropy of scaled cosines with an angular margin (Deng et al. 2019, arXiv 1801.07698)."""
     label_smoothing: float = 0.0
-    """Share of the target spread over all classes; cross-entropy only."""
+    """Fraction of the target spread evenly over all classes; cross-entropy only."""
     margin: float = 1.0
-    """Of contrastive and triplet a distance, of arcface an angle, radians."""
+    """Margin: a distance for contrastive and triplet, an angle in radians for arcface."""
     scale: float = 1.0
-    """Factor on the cosines of arcface."""
+    """Factor on the cosines; arcface only."""
     mining: Literal["none", "semi-hard", "hard"] = "none"
-    """Of triplets. none: each picture's partners are drawn at random. Otherwise they are found in
-    the batch, by `per_class` pictures of each person in it. semi-hard: all whose other person is
-    farther, but within the margin (Schroff et al. 2015). hard: of each picture its farthest of the
-    same person and its nearest of another (Hermans et al. 2017, arXiv 1703.07737)."""
+    """How triplets are chosen. none: a positive and a negative are drawn at random for each
+    picture. Otherwise triplets are mined in the batch, which has `per_class` pictures of each of
+    its people. semi-hard: all triplets whose negative is farther than the positive but within the
+    margin (Schroff et al. 2015). hard: for each picture, the farthest positive and the nearest
+    negative (Hermans et al. 2017, arXiv 1703.07737)."""
     per_class: int = 1
-    """Pictures of one class that enter a batch together; 1: drawn without regard to class."""
+    """Pictures of one class that enter a batch together; 1: drawn independently of their class."""
 
     @property
     def embeds(self) -> bool:
-        """Whether it is a loss of embeddings, which know people that no training picture shows."""
+        """Whether this is a loss of embeddings rather than of logits."""
         return self.name in EMBEDDING_LOSSES
 
     @property
     def partners(self) -> tuple[bool | None, ...]:
-        """Partners drawn for each picture: of its class (True), of another (False), or either."""
+        """Class of each partner to draw: the same (True), another (False) or either (None)."""
         if self.name == "contrastive":
             return (None,)
         return (True, False) if self.name == "triplet" and self.mining == "none" else ()
 
 
 @dataclass(frozen=True)
-class Evaluation(Closed):
-    """What is measured through the exported graph besides the data set's own size."""
+class Evaluation(StrictSettings):
+    """What is measured through the exported graph, besides the test split at its own size."""
 
     sizes: tuple[str, ...] = ()
-    """WIDTHxHEIGHT in px, or one side whose square's area they get with their aspect ratio kept;
-    test pictures are rescaled (bicubic) before they are shown."""
+    """Sizes to which test pictures are rescaled (bicubic) first: WIDTHxHEIGHT in px, or one
+    number, the side of a square whose area they get while their aspect ratio is kept."""
     people: tuple[str, ...] = ()
-    """Collections of faces, such as faces/orl, whose people are all told apart, too; of embeddings
-    only. One that is not at hand is left out."""
+    """More collections of faces on which verification is measured, such as faces/orl; embeddings
+    only. A collection that is not available is skipped."""
 
 
 @dataclass(frozen=True)
-class Svm(Closed):
-    """A support-vector machine on the features of a frozen trunk, in place of a trained head."""
+class Svm(StrictSettings):
+    """A support-vector machine on the features of a frozen trunk, which replaces a trained head."""
 
     kernels: tuple[Literal["linear", "poly", "rbf", "sigmoid"], ...]
-    """Each is fitted on standardised features; the best on validation pictures is kept."""
+    """Kernels to fit on standardised features; the best one on validation pictures is kept."""
     c: float = 1.0
-    """Weight of the errors against the width of the margin."""
+    """Weight of misclassifications relative to the width of the margin (C)."""

@@ -1,4 +1,4 @@
-"""A study's systems side by side: what was reported, what was rebuilt, and the difference."""
+"""Compares the systems of a study: the reported figure, the rebuilt one, and the difference."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ REPORTS = Path("reports")
 
 @dataclass(frozen=True)
 class Row:
-    """One system of a study. Accuracies are shares of 1; None where not reported or measured."""
+    """One system of a study. Accuracies lie in 0..1; None if not reported or not measured."""
 
     system: str
     parameters: int
@@ -28,48 +28,49 @@ class Row:
     validation: float | None
     test: float | None
     reported_on: str
-    """Split of the reported figure, test where there is one; test where none was reported."""
+    """Split of the reported figure that is compared: test if reported, else validation; test if
+    nothing was reported."""
     reported: float | None
     difference: float | None
-    """Ours minus reported, on that split."""
+    """Rebuilt minus reported accuracy on that split."""
     paper: float | None
-    """Validation accuracy of the paper that the study follows."""
+    """Validation accuracy reported by the paper that the study follows."""
     overfit_epoch: int | None
-    """First epoch whose validation loss rises, counted from 1; None if it never does."""
+    """First epoch, counted from 1, in which the validation loss rises; None if it never does."""
     remark: str
-    """What the study said in words, or that the training diverged."""
+    """The recipe's remark, after a note if training diverged."""
     profile: str = ""
     changes: str = ""
-    """What the profile sets otherwise than the study did."""
+    """Settings that the profile changes; see `profile_changes`."""
     samples: int | None = None
-    """Pictures that the figure beside the reported one was measured on."""
+    """Number of pictures of the split that is compared."""
     seed: int | None = None
     hardware: str = ""
 
 
 def study_recipes(study: str, profile: Profile) -> list[Recipe]:
-    """All recipes of a study.
+    """Return all recipes of a study.
 
     Raises:
-        RecipeError: no recipe belongs to it.
+        RecipeError: No recipe belongs to the study.
     """
     recipes = [load_recipe(name, profile) for name in recipe_names()]
     found = [recipe for recipe in recipes if recipe.study == study]
     if not found:
         known = sorted({recipe.study for recipe in recipes if recipe.study})
-        raise RecipeError(f"no study called {study!r}; there are: {', '.join(known)}.")
-    # a recipe that also stands for itself, as cifar10-gap, comes after the study's own
+        raise RecipeError(f"no study called {study!r}; choose one of: {', '.join(known)}.")
+    # a recipe outside of the study's file, such as cifar10-gap, comes last
     return sorted(found, key=lambda recipe: not recipe.name.startswith(f"{study}-"))
 
 
 def compare(
     recipes: Sequence[Recipe], diverged: Mapping[str, DivergedError] | None = None
 ) -> list[Row]:
-    """Rows of systems whose artifacts are there, and of those whose training diverged.
+    """Return a row for each system, from its artifact or from the error if training diverged.
 
     Args:
-        recipes: the systems, in the order of the table.
-        diverged: by name of the recipe.
+        recipes: The systems, in the order of the table.
+        diverged: Errors of diverged systems by name of the recipe. All others need an artifact.
     """
     errors = diverged or {}
     return [
@@ -81,7 +82,7 @@ def compare(
 
 
 def origin(recipes: Sequence[Recipe]) -> list[str]:
-    """What the figures of these systems' artifacts rest on, a line each."""
+    """Describe how the artifacts of these systems were trained and measured, as lines of text."""
     manifests = [Artifact.open(recipe.artifact_name).manifest for recipe in recipes]
     samples = {
         f"{metric.samples:,} {metric.split}"
@@ -92,18 +93,28 @@ def origin(recipes: Sequence[Recipe]) -> list[str]:
     runs = [manifest.run for manifest in manifests if manifest.run]
     datasets = sorted({m.dataset.name for m in manifests if m.dataset})
     return [
-        f"Pictures: {', '.join(sorted(samples))}; {', '.join(datasets)}. Figures are measured "
+        f"Pictures: {', '.join(sorted(samples))}; {', '.join(datasets)}. All figures are measured "
         "through the served graphs.",
         f"Seed: {', '.join(sorted({str(run.seed) for run in runs}))}.",
         *(f"Trained on: {hardware}." for hardware in sorted({run.hardware for run in runs})),
-        "Seconds per epoch are wall time, and say as much about what else the machine did.",
+        "Seconds per epoch are wall time and depend on what else the machine was doing.",
     ]
 
 
 def write_comparison(
     rows: Sequence[Row], title: str, about: Sequence[str], folder: Path
 ) -> list[Path]:
-    """Write comparison.md (with `about`, a line each), .csv and .png; returns their paths."""
+    """Write comparison.md, .csv and .png.
+
+    Args:
+        rows: The systems.
+        title: Heading of the page and of the plot.
+        about: Notes above the table, a line each.
+        folder: Folder of the files.
+
+    Returns:
+        The paths of the files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "comparison.md": markdown(rows, title, about).encode(),
@@ -116,7 +127,7 @@ def write_comparison(
 
 
 def markdown(rows: Sequence[Row], title: str, about: Sequence[str] = ()) -> str:
-    """The comparison as a table."""
+    """Return the comparison as a Markdown table, with the lines of `about` above it."""
     lines = [
         f"# {title}",
         "",
@@ -147,7 +158,7 @@ def markdown(rows: Sequence[Row], title: str, about: Sequence[str] = ()) -> str:
 
 
 def first_rise(losses: Sequence[float]) -> int | None:
-    """First epoch, counted from 1, whose loss is above that of the epoch before."""
+    """Return the first epoch, counted from 1, whose loss is above that of the epoch before."""
     for epoch in range(1, len(losses)):
         if losses[epoch] > losses[epoch - 1]:
             return epoch + 1
@@ -184,7 +195,7 @@ def _row(recipe: Recipe, artifact: Artifact) -> Row:
 
 
 def profile_changes(recipe: Recipe) -> str:
-    """Settings that a recipe's profile changes from `full`, as "epochs 6 for 300; ..."."""
+    """List the settings that a profile changes, such as "epochs 6 instead of 300; ..."."""
     here, full = asdict(recipe), asdict(load_recipe(recipe.name))
     changes = []
     for key in here.keys() - {"profile", "search"}:
@@ -192,7 +203,7 @@ def profile_changes(recipe: Recipe) -> str:
         parts = [(key, now, was)]
         if isinstance(now, dict):
             parts = [(f"{key}.{k}", now.get(k), was.get(k)) for k in sorted({**now, **was})]
-        changes += [f"{name} {a} for {b}" for name, a, b in parts if a != b]
+        changes += [f"{name} {a} instead of {b}" for name, a, b in parts if a != b]
     return "; ".join(sorted(changes))
 
 
@@ -220,7 +231,7 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
 
 
 def _reported(recipe: Recipe) -> tuple[str, float | None]:
-    """The split whose accuracy the study printed (test where there is one), and the figure."""
+    """Return the split of the reported accuracy, test if possible, and the figure."""
     for split in ("test", "validation"):
         if f"accuracy/{split}" in recipe.reported:
             return split, recipe.reported[f"accuracy/{split}"]
@@ -241,16 +252,20 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _plot(rows: Sequence[Row], title: str) -> bytes:
-    """Bars: accuracy rebuilt on the split that was reported, and the reported figure as a mark."""
+    """Plot rebuilt accuracies as bars and reported ones as dots, on the split that was reported."""
     figure = Figure(figsize=(8, 0.8 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    places = range(len(rows))
+    positions = range(len(rows))
     ours = [(row.test if row.reported_on == "test" else row.validation) or 0.0 for row in rows]
-    axes.barh(places, ours, color="#56B4E9", label="rebuilt")
-    said = [(place, row.reported) for place, row in enumerate(rows) if row.reported is not None]
-    if said:
-        axes.scatter([v for _, v in said], [p for p, _ in said], color="#D55E00", label="reported")
-    axes.set_yticks(places, [row.system for row in rows])
+    axes.barh(positions, ours, color="#56B4E9", label="rebuilt")
+    reported = [
+        (position, row.reported) for position, row in enumerate(rows) if row.reported is not None
+    ]
+    if reported:
+        axes.scatter(
+            [v for _, v in reported], [p for p, _ in reported], color="#D55E00", label="reported"
+        )
+    axes.set_yticks(positions, [row.system for row in rows])
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="accuracy (test where it was reported, else validation)")
     axes.set_title(title)

@@ -16,7 +16,7 @@ from sklearn.svm import SVC
 from torch import Tensor, nn
 
 from training.data import Splits
-from training.frozen_prefix.cache import Cached, frozen_sources
+from training.frozen_prefix.cache import CachedSource, frozen_sources
 from training.frozen_prefix.cut import cut
 from training.history import png
 from training.inputs import Pictures
@@ -29,29 +29,30 @@ console = Console(stderr=True, highlight=False)
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One kernel's result."""
+class KernelResult:
+    """The result of one kernel."""
 
     kernel: str
     train_accuracy: float
     validation_accuracy: float
     support_vectors: int
     seconds: float
-    """To fit it."""
+    """Time to fit it."""
 
 
 class SvmHead(nn.Module):
-    """A fitted one-against-one machine with standardised inputs, as tensor operations.
+    """A fitted one-against-one support-vector machine as tensor operations.
 
-    It ranks classes as scikit-learn's one-against-rest decision function does: pairwise votes,
-    ties broken by the sum of margins. A logit is -log(1 + votes behind the first): votes themselves
-    fall by about one a rank however sure the machine is, and a softmax of them at any
-    temperature spreads over tens of classes.
+    It ranks classes like scikit-learn's one-against-rest decision function: by pairwise votes, with
+    ties broken by the sum of margins. A logit is -log(1 + d), where d is the score of the best
+    class minus that of the class. The scores themselves would make poor logits: they fall by about
+    one from rank to rank however certain the machine is, so that their softmax spreads over tens
+    of classes at any temperature.
 
     Args:
-        machine: fitted on standardised features.
-        mean: D, subtracted from features.
-        std: D, divided by.
+        machine: Machine fitted on standardised features.
+        mean: D, subtracted from the features.
+        std: D, by which they are then divided.
     """
 
     mean: Tensor
@@ -65,12 +66,12 @@ class SvmHead(nn.Module):
     def __init__(self, machine: SVC, mean: Features, std: Features) -> None:
         super().__init__()
         self.kernel: str = machine.kernel
-        self.gamma = float(machine._gamma)  # noqa: SLF001  what "scale" came to is kept here alone
+        self.gamma = float(machine._gamma)  # noqa: SLF001  the only place with the value of "scale"
         self.degree, self.offset = int(machine.degree), float(machine.coef0)
         counts = machine.n_support_
         classes, most = len(counts), int(counts.max())
         ends = np.cumsum(counts)
-        # where the vectors of each class lie; the row past the end holds a kernel of 0
+        # row numbers of the support vectors per class, padded with a row past the end of kernel 0
         places = np.full((classes, most), len(machine.support_))
         weights = np.zeros((classes, most, classes), np.float32)
         for c, (end, count) in enumerate(zip(ends, counts, strict=True)):
@@ -92,11 +93,11 @@ class SvmHead(nn.Module):
             self.register_buffer(name, torch.from_numpy(value))
 
     def forward(self, features: Tensor) -> Tensor:
-        """N x D -> N x C."""
+        """Map features N x D to logits N x C."""
         kernel = self._kernel((features - self.mean) / self.std)  # (N, V)
         kernel = torch.cat([kernel, torch.zeros_like(kernel[:, :1])], 1)
         by_class = kernel[:, self.places].view(-1, *self.weights.shape[:2])  # (N, C, M)
-        # what the vectors of each class say in its contest with each other class
+        # the contribution of each class's support vectors to its contest with each other class
         parts = (by_class[:, :, None] @ self.weights).squeeze(2)  # (N, C, C)
         margins = self.signs * (parts + parts.transpose(1, 2) + self.shifts)
         votes = (margins > 0).float().sum(2)  # (N, C)
@@ -118,26 +119,26 @@ class SvmHead(nn.Module):
 
 def fit_svm(
     network: Classifier, splits: Splits, recipe: Recipe, accelerator: Accelerator
-) -> tuple[Classifier, list[Tried]]:
-    """Fit every kernel that the recipe names, and put the best on validation pictures to use.
+) -> tuple[Classifier, list[KernelResult]]:
+    """Fit every kernel of the recipe and use the one that is best on validation pictures.
 
     Args:
-        network: its trunk is frozen; its head is replaced.
-        splits: training and validation pictures.
-        recipe: settings.
-        accelerator: device and precision of the trunk.
+        network: Network with a frozen trunk, whose head is replaced.
+        splits: Training and validation pictures.
+        recipe: The settings.
+        accelerator: Device and precision of the trunk.
 
     Returns:
         The network to export, on the CPU, and a row per kernel.
 
     Raises:
-        RecipeError: there are fewer than three classes, or the trunk is not frozen whole.
+        RecipeError: There are fewer than three classes, or the trunk is not entirely frozen.
     """
     assert recipe.svm is not None  # noqa: S101
     if len(splits.classes) < 3 or any(w.requires_grad for w in network.trunk.parameters()):  # noqa: PLR2004
         raise RecipeError(
-            f"{recipe.name}: a machine needs three classes and a trunk that is frozen whole; set "
-            "network.options.train to head."
+            f"{recipe.name}: a support-vector machine needs at least three classes and a trunk "
+            "that is entirely frozen; set network.options.train to head."
         )
     network.to(accelerator.device).to(memory_format=torch.channels_last)
     network.eval()
@@ -145,47 +146,53 @@ def fit_svm(
     prefix, _ = cut(network, images.plain(torch.arange(2))[0])
     train, validation = (_features(s) for s in frozen_sources(prefix, splits, recipe, accelerator))
     mean, std = train[0].mean(0), train[0].std(0) + np.float32(1e-6)
-    tried: list[Tried] = []
+    kernels: list[KernelResult] = []
     for kernel in recipe.svm.kernels:
         start = time.perf_counter()
         machine = SVC(C=recipe.svm.c, kernel=kernel, decision_function_shape="ovr")
         machine.fit((train[0] - mean) / std, train[1])
         seconds = round(time.perf_counter() - start, 2)
         head = SvmHead(machine, mean, std)
-        ours, theirs = (_accuracy(head, *split) for split in (train, validation))
-        if not tried or theirs > max(row.validation_accuracy for row in tried):
+        train_accuracy, validation_accuracy = (
+            _accuracy(head, *split) for split in (train, validation)
+        )
+        if not kernels or validation_accuracy > max(row.validation_accuracy for row in kernels):
             network.head = head
-        tried.append(Tried(kernel, ours, theirs, len(machine.support_), seconds))
-        console.print(f"{recipe.artifact_name}: {tried[-1]}")
-    return network.cpu().eval(), tried
+        kernels.append(
+            KernelResult(
+                kernel, train_accuracy, validation_accuracy, len(machine.support_), seconds
+            )
+        )
+        console.print(f"{recipe.artifact_name}: {kernels[-1]}")
+    return network.cpu().eval(), kernels
 
 
-def kernels_csv(tried: Sequence[Tried]) -> bytes:
-    """One row per kernel, columns as `Tried` names them."""
+def kernels_csv(kernels: Sequence[KernelResult]) -> bytes:
+    """Return one row per kernel; the columns are the fields of `KernelResult`."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Tried)], lineterminator="\n")
+    writer = csv.DictWriter(text, [f.name for f in fields(KernelResult)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(row) for row in tried)
+    writer.writerows(asdict(row) for row in kernels)
     return text.getvalue().encode()
 
 
-def kernels_plot(tried: Sequence[Tried], title: str) -> bytes:
-    """PNG: accuracy of each kernel, training and validation."""
+def kernels_plot(kernels: Sequence[KernelResult], title: str) -> bytes:
+    """Plot the training and validation accuracy of each kernel; returns a PNG."""
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     for shift, split, colour in ((-0.2, "train", "#0072B2"), (0.2, "validation", "#D55E00")):
-        values = [getattr(row, f"{split}_accuracy") for row in tried]
-        places = [place + shift for place in range(len(tried))]
+        values = [getattr(row, f"{split}_accuracy") for row in kernels]
+        places = [place + shift for place in range(len(kernels))]
         bars = axes.bar(places, values, 0.4, color=colour, label=split)
         axes.bar_label(bars, fmt="%.3f")
-    axes.set_xticks(range(len(tried)), [row.kernel for row in tried])
+    axes.set_xticks(range(len(kernels)), [row.kernel for row in kernels])
     axes.set(ylabel="accuracy", ylim=(0, 1.1), title=title)
     axes.legend(frameon=False)
     return png(figure)
 
 
-def _features(source: Cached) -> tuple[Features, Labels]:
-    """Features float32 N x D and labels of a whole split."""
+def _features(source: CachedSource) -> tuple[Features, Labels]:
+    """Return the features, float32 N x D, and the labels of a whole split."""
     (values,) = source.plain(torch.arange(len(source.labels)))
     return values.float().cpu().numpy(), source.labels.numpy()
 

@@ -122,7 +122,9 @@ def test_error_rates_are_those_of_all_pairs_by_numpy(look: Run, objects_root: Pa
     a, b = np.triu_indices(60, 1)
     same, far = labels[a] == labels[b], lengths[a, b]
     for row in read("out/distances.csv"):
-        threshold = float(row["threshold"])  # one of the distances: rounded, it counts or not
+        threshold = float(
+            row["threshold"]
+        )  # it equals one of the distances, so that rounding decides whether it counts
         fmr, fnmr = (far[~same] < threshold).mean(), (far[same] >= threshold).mean()
         assert float(row["fmr"]) == pytest.approx(fmr, abs=1.5 / (~same).sum())
         assert float(row["fnmr"]) == pytest.approx(fnmr, abs=1.5 / same.sum())
@@ -239,7 +241,7 @@ def classified(predicted: list[int], labels: list[int]) -> Predictions:
 
 
 def test_mcnemar_of_a_worked_example() -> None:
-    # 8 pictures only the first has right, 1 only the second: 2 * (1 + 9) / 2**9
+    # only the first is right on 8 pictures, only the second on 1: 2 * (1 + 9) / 2**9
     first = classified([0] * 8 + [1] + [0] * 3, [0] * 12)
     second = classified([1] * 8 + [0] + [0] * 2 + [1], [0] * 12)
     found = compare(first, second)
@@ -261,7 +263,7 @@ def test_confusion_of_a_worked_example() -> None:
 def test_reliability_of_a_worked_example() -> None:
     scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]])
     found = reliability("x", scores, np.array([0, 1, 0, 1]))
-    # two at 0.9 of which one is right, two at 0.6 both right
+    # of two answers at 0.9 one is right, both answers at 0.6 are right
     assert found.ece == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
     assert found.nll == pytest.approx(-np.log([0.9, 0.1, 0.6, 0.6]).mean())
     assert found.brier == pytest.approx(np.mean([0.02, 1.62, 0.32, 0.32]))

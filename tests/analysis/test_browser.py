@@ -1,4 +1,4 @@
-"""Pages opened in a real browser: they show what they should, and ask no network for it."""
+"""Pages in a real browser show what they should and use no network."""
 
 import json
 import re
@@ -41,7 +41,7 @@ class Opened(NamedTuple):
 
 
 def open_page(page: Path, script: str, folder: Path) -> Opened:
-    """Open a page, run `script` in it when it is loaded, and give what its `say(value)` got."""
+    """Open a page, run `script` after it has loaded, and return what it passes to `say`."""
     copy = page.with_name("opened.html")
     say = "const say = v => { document.title = 'said:' + encodeURIComponent(JSON.stringify(v)); };"
     ending = f"<script>{say} addEventListener('load', () => {{ {script} }});</script></body>"

@@ -73,7 +73,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 
 
 class Away(LocalPredictor):
-    """Answers once, then fails twice as a client does whose server is away, then answers again."""
+    """Answers once, fails twice like a client without a server, then answers again."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)

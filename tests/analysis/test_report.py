@@ -25,7 +25,7 @@ SECTIONS = [
 
 
 class Page(HTMLParser):
-    """What a page holds."""
+    """The parts of a page that are tested."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,10 +60,10 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
     assert command.startswith("python -m analysis sparsity --model one --dataset synthetic/objects")
 
     kept = {path: path.stat().st_mtime_ns for path in root.glob("*/*")}
-    (root / "map" / "map.json").unlink()  # as if it had been interrupted there
+    (root / "map" / "map.json").unlink()  # as if the run had been interrupted there
     assert look(*ARGUMENTS).status == 0
     made = {path.parent.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
-    assert made == {"map"}  # out of answers that were kept: none is new
+    assert made == {"map"}  # all answers were stored, none is new
 
 
 def test_a_model_that_was_trained_again_is_looked_into_again(look: Run) -> None:
@@ -84,7 +84,7 @@ def test_a_model_that_was_trained_again_is_looked_into_again(look: Run) -> None:
 
 
 def other_weights(artifact: Artifact) -> bytes:
-    """The artifact's graph with the weights of its last layer turned round."""
+    """The artifact's graph with the weights of its last layer reversed."""
     model = onnx.load(artifact.model_path)
     head = max(model.graph.initializer, key=lambda tensor: 10 in tensor.dims)
     head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), head.name))

@@ -1,4 +1,4 @@
-"""A server that is killed while it is asked: the analysis goes on behind what it was answered."""
+"""A server that is killed during an analysis, which then continues after the last answer."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ QUESTIONS = 26
 
 
 def kill_after(server: Server, answers: Path, count: int) -> None:
-    """Kill the server as soon as `count` answers are kept, or if that takes too long."""
+    """Kill the server when `count` answers are stored, or after a time limit."""
     deadline = time.monotonic() + 120
     while len(kept(answers)) < count and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -28,7 +28,7 @@ def kill_after(server: Server, answers: Path, count: int) -> None:
 
 
 def kept(answers: Path) -> list[Path]:
-    return [path for path in answers.glob("*") if not path.suffix]  # whole ones
+    return [path for path in answers.glob("*") if not path.suffix]  # complete files
 
 
 def pictures_read(server: Server) -> int:

@@ -20,7 +20,7 @@ def url(models_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Photograph-like pictures of many sizes and formats, and one that is none."""
+    """Photograph-like pictures of many sizes and formats, and a file that is no picture."""
     random = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     for number in range(40):

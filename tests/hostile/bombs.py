@@ -1,4 +1,4 @@
-"""Small files that would take much time or memory."""
+"""Small files that take much time or memory to decode."""
 
 import struct
 import zlib
@@ -11,7 +11,7 @@ from tests.pictures import bomb, encoded, photograph, png
 
 
 def bombs() -> Iterator[Case]:
-    """All of them."""
+    """Yield a case for each file."""
 
     def case(name: str, body: bytes, statuses: frozenset[int] = REFUSED) -> Case:
         return Case("bomb", name, body, statuses)
@@ -63,7 +63,7 @@ def bombs() -> Iterator[Case]:
 
 
 def _webp(width: int, height: int) -> bytes:
-    """An animated WebP with a canvas of that size, of which its one frame fills a corner."""
+    """Make an animated WebP with a canvas of that size, whose only frame fills a corner."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return kind + struct.pack("<I", len(data)) + data

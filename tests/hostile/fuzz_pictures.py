@@ -1,7 +1,7 @@
-"""Fuzzes the decoder with atheris: whatever the bytes, a picture or a refusal comes out.
+"""Fuzzes the decoder with atheris: any bytes must give a picture or a documented refusal.
 
 `python tests/hostile/fuzz_pictures.py -max_total_time=60 [CORPUS]`; `make fuzz` runs it for long.
-libFuzzer's options apply; an input that breaks it is written to `crash-HASH`.
+libFuzzer's options apply; an input that makes it fail is written to `crash-HASH`.
 """
 
 import sys
@@ -23,7 +23,7 @@ POLICY = InputPolicy(accepted_side=(8, 512))
 
 
 def decode(content: bytes) -> None:
-    """Anything but a picture or a documented refusal is a find."""
+    """Decode bytes; anything except a picture or a documented refusal is a failure."""
     try:
         (picture,) = read_pictures([content], POLICY)
     except RequestError as error:
@@ -35,7 +35,7 @@ def decode(content: bytes) -> None:
 
 
 def main() -> None:
-    """Start from the good pictures of the corpus."""
+    """Run the fuzzer, starting from the valid pictures of the corpus."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in samples().items():
             (Path(folder) / name).write_bytes(content)

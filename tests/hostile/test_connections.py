@@ -1,4 +1,4 @@
-"""Clients that do not keep to HTTP, or to its pace: raw bytes on a socket."""
+"""Clients that violate HTTP or are too slow: raw bytes on a socket."""
 
 import socket
 import time
@@ -33,7 +33,7 @@ def connect(server: Server) -> socket.socket:
 
 
 def answer(server: Server, *pieces: bytes) -> bytes:
-    """What comes back, up to the end of the connection, or of the first answer."""
+    """Return what the server sends, up to the end of the first answer or the connection."""
     with connect(server) as client:
         with suppress(ConnectionError):
             for piece in pieces:

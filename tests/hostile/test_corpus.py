@@ -36,13 +36,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def memory(server: Server) -> int:
-    """Bytes of all its processes that are not shared with others."""
+    """Return the unshared memory of all processes of the server, bytes."""
     family = psutil.Process(server.process.pid).children(recursive=True)
     return sum(process.memory_full_info().uss for process in family)
 
 
 async def ask(http: httpx.AsyncClient, case: Case) -> str | None:
-    """Send a case; says what is wrong, if anything is."""
+    """Send a case; returns what is wrong with the answer, or None."""
     headers = dict(case.headers)
     if case.content_type is not None:
         headers["Content-Type"] = case.content_type
@@ -50,14 +50,14 @@ async def ask(http: httpx.AsyncClient, case: Case) -> str | None:
     try:
         response = await http.post(case.path, content=case.body, headers=raw)
     except httpx.TransportError as error:
-        if len(case.body) > 10_000_000:  # it need not be read to its end
+        if len(case.body) > 10_000_000:  # the server need not read it completely
             return None
         return f"{error!r}"
     return complaint(case, response)
 
 
 def complaint(case: Case, response: httpx.Response) -> str | None:
-    """What is wrong with an answer, if anything is."""
+    """Return what is wrong with an answer, or None."""
     if response.status_code not in case.statuses:
         return f"{response.status_code} {response.text[:200]}"
     if response.status_code == 200:
@@ -65,7 +65,7 @@ def complaint(case: Case, response: httpx.Response) -> str | None:
         wanted = case.size and {"width": case.size[0], "height": case.size[1]}
         return None if size == wanted else f"size {size}"
     problem = response.headers.get("content-type") == MEDIA_TYPE and response.json()["code"]
-    if problem not in KINDS and response.status_code != 400:  # 400: not HTTP, none of ours
+    if problem not in KINDS and response.status_code != 400:  # 400: not HTTP, so uvicorn answers
         return f"no problem document: {response.text[:200]}"
     if any(word in response.text for word in ("Traceback", "/tmp/", "site-packages")):  # noqa: S108
         return f"tells too much: {response.text[:200]}"
@@ -121,6 +121,6 @@ def test_the_corpus_is_large() -> None:
 
 
 def test_samples_are_answered(server: Server) -> None:
-    """The corpus starts from good pictures: else it would prove nothing."""
+    """The corpus starts from valid pictures; otherwise it would prove nothing."""
     good = [Case("good", name, body, ANSWERED) for name, body in samples().items()]
     assert asyncio.run(ask_all(server.address, good)) == []

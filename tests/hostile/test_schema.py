@@ -24,8 +24,8 @@ EXAMPLES = 200 if os.environ.get("VITRINE_HOSTILE") == "full" else 4
 BINARY = [f"image/{kind.lower()}" for kind in FORMATS] + [parquet.MEDIA_TYPE]
 KEY, ENTRY = make_key("schemathesis", "read+write")
 ALLOWED = {"Authorization": f"Bearer {KEY}"}
-# What the description cannot say: that bytes are a picture, that a name is that of a model. So what
-# it calls right may be refused with a 4xx, and bodies that it calls wrong may be pictures.
+# The description cannot express that bytes are a picture or that a name is that of a model. So
+# valid requests may be refused with a 4xx, and bodies that it calls invalid may be pictures.
 UNSAYABLE = ("positive_data_acceptance", "negative_data_rejection")
 
 

@@ -20,7 +20,7 @@ from tests.serving.http.test_middleware import SMALL, metric
 
 @pytest.fixture
 def blocked_models(tmp_path: Path) -> Path:
-    """A good model, and one that cannot be read until somebody writes to its manifest."""
+    """A valid model, and one whose manifest is a pipe, so that reading it blocks."""
     tiny_artifact(tmp_path / "models", "tiny")
     (tmp_path / "models" / "waiting").mkdir()
     os.mkfifo(tmp_path / "models" / "waiting" / "manifest.json")

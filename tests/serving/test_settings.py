@@ -83,7 +83,7 @@ def test_the_command_lists_every_setting() -> None:
 
 
 def test_serving_reads_its_variables_in_one_place() -> None:
-    """Outside of `settings.py`, a string `VITRINE_…` stands in messages only."""
+    """Outside of `settings.py`, strings with `VITRINE_…` are only parts of messages."""
     for file in (ROOT / "serving").rglob("*.py"):
         if file.name == "settings.py" and file.parent.name == "serving":
             continue

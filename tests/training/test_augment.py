@@ -57,7 +57,7 @@ def test_translate_shifts_with_reflected_borders() -> None:
         ]
         assert len(found) == 1
         seen.add(found[0])
-    assert len(seen) > 40  # of 49 shifts
+    assert len(seen) > 40  # of 49 possible shifts
 
 
 def test_cutout_covers_one_square_inside() -> None:
@@ -97,7 +97,7 @@ def test_augment_depends_on_the_generator_alone() -> None:
     assert not one.equal(other)
 
 
-def test_nothing_asked_nothing_done() -> None:
+def test_no_augmentation_changes_nothing() -> None:
     images = pictures()
     assert augment(images, torch.arange(64), recipe(Augment()), generator(), 0) is images
 

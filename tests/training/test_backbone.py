@@ -152,8 +152,8 @@ def test_without_a_network_it_says_what_to_fetch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
-    with pytest.raises(WeightsError, match="fetch https://huggingface") as error:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no server listens at this address
+    with pytest.raises(WeightsError, match="download https://huggingface") as error:
         made("resnet18", weights="imagenet").initialise(torch.zeros(1))
     assert f"put it at {tmp_path}/timm-resnet18.safetensors" in str(error.value)
     assert "\n" not in str(error.value)

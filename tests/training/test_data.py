@@ -48,7 +48,7 @@ def test_a_split_without_pictures_is_refused(validation: int) -> None:
 def test_validation_can_be_whole_classes() -> None:
     data = Data("synthetic/objects", validation=150, validation_choice="classes")
     one, other = (load_splits(data, seed) for seed in (0, 1))
-    assert len(one.validation) == 200, "150 pictures asked, 100 a class"
+    assert len(one.validation) == 200, "150 pictures were requested and each class has 100"
     assert set(one.train.labels.tolist()).isdisjoint(one.validation.labels.tolist())
     assert not one.validation.labels.equal(other.validation.labels)
     with pytest.raises(DataError, match="leave at least one"):
@@ -62,7 +62,7 @@ def test_missing_cars_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 class Slow(list[np.ndarray]):
-    """Pictures that take a while, and count how often they are asked for."""
+    """Pictures that are slow to read and count how often they are read."""
 
     asked = 0
 

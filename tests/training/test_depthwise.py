@@ -1,4 +1,4 @@
-"""Gradients of depthwise convolutions: those of autograd, wherever the fast ones are taken."""
+"""The fast gradients of depthwise convolutions equal those of autograd."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_autograd(
     "layer",
     [
         nn.Conv2d(8, 8, 5, padding=2),  # not depthwise
-        nn.Conv2d(8, 8, 3, padding=1, groups=8),  # fast already
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),  # oneDNN is fast here
         nn.Conv2d(8, 16, 5, padding=2, groups=8),  # two outputs per channel
         nn.Conv2d(8, 8, 5, padding="same", groups=8),
         nn.Conv2d(8, 8, (3, 5), padding=(1, 2), groups=8),

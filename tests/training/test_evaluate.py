@@ -6,7 +6,7 @@ from training.evaluate import Resized, fit_temperature, score
 
 
 def drawn(temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Logits whose labels are drawn from softmax(logits / temperature)."""
+    """Draw logits, and labels from softmax(logits / temperature)."""
     random = np.random.default_rng(0)
     logits = random.normal(0, 3, (20_000, 5)).astype(np.float32)
     chances = probabilities(logits, temperature).cumsum(1)
@@ -36,7 +36,7 @@ def test_scores_against_numpy() -> None:
     assert found["accuracy"] == pytest.approx(hit.mean(), abs=1e-6)
     assert found["loss"] == pytest.approx(-np.log(p[range(len(p)), labels]).mean(), abs=1e-5)
     assert found["ece"] == pytest.approx(ece, abs=1e-4)
-    assert ece > 0.1  # temperature 1 is far too sure here
+    assert ece > 0.1  # temperature 1 would be far too confident here
 
 
 def test_resized_sets_width_and_height_or_the_area() -> None:
@@ -47,6 +47,7 @@ def test_resized_sets_width_and_height_or_the_area() -> None:
 
 
 def test_five_of_many_classes() -> None:
-    logits = np.tile(np.arange(20, dtype=np.float32), (4, 1))  # 19 is likeliest, then 18, ...
+    # class 19 is the likeliest, then 18, ...
+    logits = np.tile(np.arange(20, dtype=np.float32), (4, 1))
     found = {m.name: m.value for m in score(logits, np.array([19, 15, 14, 0]), 1.0, "test")}
     assert (found["accuracy"], found["accuracy-top5"]) == (0.25, 0.5)

@@ -7,7 +7,7 @@ from onnx import TensorProto, numpy_helper
 from artifacts import InputPolicy, Runtime
 from artifacts.quantize import int8_graph
 from training.export import Served, export
-from training.half_precision import LEAST, answers, halve, lean
+from training.half_precision import MIN_SIZES, answers, halve, halve_if_accurate
 from training.networks import build
 from training.settings import Network
 
@@ -40,31 +40,32 @@ def test_large_weights_take_half_the_place_and_answers_stay(
     kinds = {
         tensor.data_type
         for tensor in onnx.load_from_string(halved).graph.initializer
-        if np.prod(tensor.dims) >= LEAST[0] and tensor.data_type != TensorProto.INT64
+        if np.prod(tensor.dims) >= MIN_SIZES[0] and tensor.data_type != TensorProto.INT64
     }
     assert kinds == {TensorProto.FLOAT16}
     assert len(halved) < 0.55 * len(graph)
     assert 0 < difference(graph, halved, pictures) < 1e-3
-    assert lean(graph, POLICY, pictures) == halved
+    assert halve_if_accurate(graph, POLICY, pictures) == halved
 
 
 def test_a_graph_whose_answers_would_change_stays(graph: bytes, pictures: np.ndarray) -> None:
     model = onnx.load_from_string(graph)
     head = next(t for t in model.graph.initializer if list(t.dims) == [10, 160])
-    values = numpy_helper.to_array(head) + np.float32(2000)  # float16 knows whole numbers there
+    # around 2000, float16 is too coarse for the weights of the head
+    values = numpy_helper.to_array(head) + np.float32(2000)
     head.CopyFrom(numpy_helper.from_array(values, head.name))
     sharp = model.SerializeToString()
     assert difference(sharp, halve(sharp), pictures) > 1e-3
-    largest = halve(sharp, LEAST[1])  # the head is none of these
+    largest = halve(sharp, MIN_SIZES[1])  # the head has fewer elements
     assert len(sharp) > len(largest) > len(halve(sharp))
-    assert lean(sharp, POLICY, pictures) == largest
+    assert halve_if_accurate(sharp, POLICY, pictures) == largest
 
 
 def test_a_graph_of_which_no_answer_stays_is_left_as_it_is(
     graph: bytes, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.half_precision.TOLERANCE", 0.0)
-    assert lean(graph, POLICY, pictures) == graph
+    assert halve_if_accurate(graph, POLICY, pictures) == graph
 
 
 def test_weights_beyond_its_range_stay_single(graph: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: what continues a run, and what does not."""
+"""Checkpoints: which runs continue from one and which do not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.data import Splits, load_splits
 from training.loop import State, fit
 from training.networks import Classifier
 from training.recipe import load_recipe
-from training.run import first_network
+from training.run import initial_network
 
 
 def state() -> State:
@@ -47,9 +47,9 @@ def test_a_run_on_other_data_or_code_starts_anew(
     other = replace(splits, source=replace(splits.source, fingerprint="0" * 64))
 
     def seconds(data: Splits = splits) -> float:
-        network = first_network(recipe, splits)
+        network = initial_network(recipe, splits)
         _, history = fit(network, data, recipe, tmp_path, Accelerator(cpu=True))
-        return history[0].train_seconds  # of the run that was continued, else of a new one
+        return history[0].train_seconds  # kept by a continued run, measured again by a new one
 
     first = seconds()
     assert seconds() == first

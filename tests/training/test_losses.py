@@ -23,7 +23,7 @@ def test_nll_on_logits_has_no_floor() -> None:
 def test_doubled_softmax_never_gets_small() -> None:
     sure = torch.tensor([[1000.0, 0.0]])
     loss = objective(sure, LABELS[:1], Loss("doubled-softmax"))
-    assert loss.item() == pytest.approx(0.313262, abs=1e-5)  # -log(e / (e + 1)) at its best
+    assert loss.item() == pytest.approx(0.313262, abs=1e-5)  # the minimum, -log(e / (e + 1))
 
 
 def test_label_smoothing() -> None:
@@ -32,9 +32,9 @@ def test_label_smoothing() -> None:
 
 
 def test_arcface_widens_the_angle_to_the_right_person() -> None:
-    cosines = torch.tensor([[0.5, 0.0]])  # at 60 and 90 degrees
+    cosines = torch.tensor([[0.5, 0.0]])  # angles of 60 and 90 degrees
     loss = objective(cosines, LABELS[:1], Loss("arcface", margin=math.pi / 6, scale=2.0))
-    # the right one now at 90 degrees, too
+    # with the margin, the right class is at 90 degrees, too
     assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
     none = objective(cosines, LABELS[:1], Loss("arcface", margin=0.0, scale=2.0))
     assert none.item() == pytest.approx(math.log(1 + math.exp(-1)), abs=1e-6)
@@ -49,13 +49,13 @@ def test_arcface_stops_at_the_opposite_and_has_gradients_at_the_centre() -> None
     assert torch.isfinite(cosines.grad).all()
 
 
-# four pictures on a line: people 0, 0, 1, 1
+# four embeddings on a line, of people 0, 0, 1, 1
 LINE = torch.tensor([[0.0], [1.0], [1.5], [4.0]])
 PEOPLE = torch.tensor([0, 0, 1, 1])
 
 
 def test_pairs_and_triplets_are_read_from_the_batch() -> None:
-    places = [0, 0, 1, 2]  # 0 with 1 of the same person, 0 with 2 of another
+    places = [0, 0, 1, 2]  # pairs (0, 1) of one person and (0, 2) of two
     contrastive = objective(LINE[places], PEOPLE[places], Loss("contrastive", margin=2.0))
     assert contrastive.item() == pytest.approx((1.0 + 4.0 - 2.25) / 2)
     triplet = objective(LINE[[0, 1, 2]], PEOPLE[[0, 1, 2]], Loss("triplet", margin=1.0))
@@ -64,14 +64,14 @@ def test_pairs_and_triplets_are_read_from_the_batch() -> None:
 
 def test_the_hardest_triplet_of_each_picture() -> None:
     loss = objective(LINE, PEOPLE, Loss("triplet", margin=1.0, mining="hard"))
-    # nearest other person at 1.5, 0.5, 0.5, 3; the same person at 1, 1, 2.5, 2.5
+    # distances of the nearest negatives: 1.5, 0.5, 0.5, 3; of the positives: 1, 1, 2.5, 2.5
     costs = [1 - 1.5 + 1, 1 - 0.5 + 1, 2.5 - 0.5 + 1, 2.5 - 3 + 1]
     assert loss.item() == pytest.approx(sum(costs) / 4)
 
 
 def test_semi_hard_triplets_are_right_but_too_near() -> None:
     loss = objective(LINE, PEOPLE, Loss("triplet", margin=1.0, mining="semi-hard"))
-    # (0, 1, 2): 1.5 - 1 lies within the margin; (3, 2, 1): 3 - 2.5 does, too
+    # triplets (0, 1, 2) and (3, 2, 1): the differences 1.5 - 1 and 3 - 2.5 are within the margin
     assert loss.item() == pytest.approx(0.5)
     apart = objective(10 * LINE, PEOPLE, Loss("triplet", margin=0.1, mining="semi-hard"))
-    assert apart.item() == pytest.approx(0.1), "none is semi-hard: nothing moves"
+    assert apart.item() == pytest.approx(0.1), "without semi-hard triplets the loss is the margin"

@@ -11,7 +11,7 @@ def rung(name: str) -> Network:
     return Network("ladder", {"rung": name})
 
 
-# A by hand: (3*9+1)*5 + (5*9+1)*5 + (80+1)*10; the study's own count of it is wrong
+# rung A by hand: (3*9+1)*5 + (5*9+1)*5 + (80+1)*10; the study's count is wrong
 @pytest.mark.parametrize(("name", "count"), [("A", 1180), ("GAP", 461_150)])
 def test_parameter_counts(name: str, count: int) -> None:
     assert parameter_counts(build(rung(name), 10)) == (count, count)

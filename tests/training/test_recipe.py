@@ -21,7 +21,7 @@ batch_size: 8
 def test_every_recipe_loads_and_builds(name: str, profile: Profile) -> None:
     recipe = load_recipe(name, profile)
     parse(recipe.data.name)
-    with torch.device("meta"):  # its shapes alone: some networks have 400 million weights
+    with torch.device("meta"):  # shapes only, because some networks have 400 million weights
         build(recipe.network, 10)
     assert (recipe.data.name.startswith("synthetic")) == (profile == "smoke")
 

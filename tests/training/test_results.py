@@ -1,4 +1,4 @@
-"""The page of all studies: figures come from the comparisons, and gaps are said to be gaps."""
+"""The page of all studies takes its figures from the comparisons and marks missing ones."""
 
 import csv
 from pathlib import Path
@@ -15,7 +15,7 @@ from training.results import STUDIES, results
 def test_every_system_of_every_study_has_a_line() -> None:
     page = results()
     missing = [name for name in recipe_names() if f"| {name} |" not in page]
-    assert missing == ["cifar10-fast"], "which rebuilds no study"
+    assert missing == ["cifar10-fast"], "it belongs to no study"
 
 
 def test_figures_are_those_of_the_comparison(tmp_path: Path) -> None:
@@ -27,15 +27,15 @@ def test_figures_are_those_of_the_comparison(tmp_path: Path) -> None:
     row = next(row for row in table.splitlines() if row.startswith("ladder-g,"))
     test = f"{float(row.split(',')[7]):.4f}"
     assert f"| 0.8300 | {test} (test) | -" in line
-    assert "epochs 6 for 50" in line
+    assert "epochs 6 instead of 50" in line
 
 
-def test_verification_is_told_as_it_was_measured(tmp_path: Path) -> None:
+def test_verification_is_copied_as_it_was_measured(tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces" / "verification.md").write_text("# Faces\n\n| faces-x | 0.1 |\n")
     page = results(tmp_path)
     assert "## faces\n\n| faces-x | 0.1 |\n" in page
-    assert "| faces-triplet |  | not run |" in page  # of which it says nothing
+    assert "| faces-triplet |  | not run |" in page  # verification.md does not mention it
 
 
 def test_a_study_that_did_not_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

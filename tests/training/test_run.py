@@ -1,4 +1,4 @@
-"""The real commands, as processes: train, kill, resume, several devices, up to date."""
+"""The real commands as processes: training, resuming after a kill, several devices, status."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "VITRINE_ARTIFACTS": str(folder / "models"),
         "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": "1",  # tests share the cores; waiting threads would starve each other
+        "OMP_NUM_THREADS": "1",  # tests share the cores, and waiting threads would block each other
     }
 
 
@@ -107,7 +107,7 @@ def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_pat
 
 def test_an_artifact_is_halved_and_measured_anew(uninterrupted: Path, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted / "models", tmp_path / "models")
-    halved = Artifact.open(NAME, tmp_path / "models")  # as training writes it
+    halved = Artifact.open(NAME, tmp_path / "models")  # training has halved it already
     size = halved.model_path.stat().st_size
     files = halved.contents()
     whole = halved.rewrite(halved.manifest, {**files, MODEL_FILE: in_single(files[MODEL_FILE])})

@@ -1,4 +1,4 @@
-"""SAME padding in exported graphs: the network's own answers, at sizes that pad unevenly."""
+"""Graphs with SAME padding give the network's answers, also at sizes that pad unevenly."""
 
 import onnx
 import timm
@@ -16,11 +16,11 @@ def test_same_padding_becomes_an_attribute() -> None:
     served = Served(network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     policy = InputPolicy(native_side=(20, 200))
     graph = export(served, policy)
-    assert compare(served, graph, policy) < 1e-4, "the module answers again, and as its graph does"
+    assert compare(served, graph, policy) < 1e-4, "the module works again and agrees with its graph"
     attributes = [
         attribute.s
         for node in onnx.load_from_string(graph).graph.node
         for attribute in node.attribute
         if attribute.name == "auto_pad"
     ]
-    assert attributes.count(b"SAME_UPPER") == 5, "as many as the network has strides of 2"
+    assert attributes.count(b"SAME_UPPER") == 5, "one for each convolution with stride 2"

@@ -16,7 +16,7 @@ Trained = tuple[Path, Recipe, dict[str, str], dict[str, DivergedError]]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A folder in which one recipe was trained, one could not be, and one of a study diverged."""
+    """A folder where one recipe was trained, one failed, and one of a study diverged."""
     folder = tmp_path_factory.mktemp("study")
     good = load_recipe("mnist-relu-cross-entropy-sgd", "smoke")
     wild = replace(good, name="wild", optimizer=replace(good.optimizer, lr=1e30))
@@ -76,7 +76,7 @@ def test_first_rise() -> None:
     assert first_rise([]) is None
 
 
-def test_a_study_draws_what_it_shows(
+def test_a_study_has_its_own_figures(
     trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder, good, _, diverged = trained

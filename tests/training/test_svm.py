@@ -7,11 +7,11 @@ from torch import nn
 from artifacts import InputPolicy, Runtime
 from training.export import Served, export
 from training.networks import Classifier
-from training.svm import SvmHead, Tried, kernels_csv, kernels_plot
+from training.svm import KernelResult, SvmHead, kernels_csv, kernels_plot
 
 
 def fitted(kernel: str) -> tuple[SVC, SvmHead, np.ndarray]:
-    """A machine of seven classes of unequal size that do not part cleanly, and new points."""
+    """Fit a machine to seven overlapping classes of unequal size; returns it with new points."""
     random = np.random.default_rng(0)
     centres = random.normal(size=(7, 12))
     labels = random.choice(7, 300, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1])
@@ -27,7 +27,7 @@ def test_classes_rank_as_scikit_learns(kernel: str) -> None:
     votes = machine.decision_function((points - head.mean.numpy()) / head.std.numpy())
     expected = -np.log1p(votes.max(1, keepdims=True) - votes)
     found = head(torch.from_numpy(points)).numpy()
-    # a margin within rounding of 0 may vote otherwise
+    # a margin of about 0 may change sign by rounding
     same = np.abs(found - expected).max(1) < 1e-3
     assert same.mean() > 0.99
 
@@ -49,6 +49,6 @@ def test_the_whole_pipeline_is_one_graph_of_any_size(kernel: str) -> None:
 
 
 def test_kernels_are_written_side_by_side() -> None:
-    tried = [Tried("linear", 1.0, 0.5, 10, 0.1), Tried("rbf", 0.9, 0.6, 20, 0.2)]
-    assert kernels_csv(tried).decode().splitlines()[2] == "rbf,0.9,0.6,20,0.2"
-    assert kernels_plot(tried, "a title").startswith(b"\x89PNG")
+    kernels = [KernelResult("linear", 1.0, 0.5, 10, 0.1), KernelResult("rbf", 0.9, 0.6, 20, 0.2)]
+    assert kernels_csv(kernels).decode().splitlines()[2] == "rbf,0.9,0.6,20,0.2"
+    assert kernels_plot(kernels, "a title").startswith(b"\x89PNG")

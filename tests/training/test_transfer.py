@@ -1,4 +1,4 @@
-"""The recipes that learn by transfer: their counts, their heads, and that they train."""
+"""Transfer learning: parameter counts, heads and training of its recipes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from artifacts import Artifact, Runtime
 from training.networks import build, parameter_counts
 from training.recipe import PROFILES, RecipeError, load_recipe, recipe_names
-from training.run import adopt_head, run
+from training.run import copy_head, run
 from training.study import compare, study_recipes
 
 PAPER = [name for name in recipe_names() if name.startswith("single-block-paper-")]
@@ -63,12 +63,13 @@ def test_smoke_needs_no_weights() -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Artifacts of the four cars systems, small and on generated pictures."""
+    """Train three systems of the study cars at smoke size, on generated pictures."""
     folder = tmp_path_factory.mktemp("cars")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
-        for name in ("cars-lite0-finetuned", "cars-lite0-svm"):  # the first makes the frozen one
+        # the first one trains the frozen recipe, too
+        for name in ("cars-lite0-finetuned", "cars-lite0-svm"):
             run(load_recipe(name, "smoke"))
     return folder / "models"
 
@@ -86,13 +87,13 @@ def test_fine_tuning_starts_from_its_head(models: Path) -> None:
     recipe = load_recipe("cars-lite0-finetuned", "smoke")
     network = build(recipe.network, 196)
     frozen = Artifact.open("cars-lite0-frozen-smoke", models)
-    adopt_head(network, frozen)
+    copy_head(network, frozen)
     outputs = Runtime.open(frozen).run([np.full((64, 64, 3), 90, np.uint8)])
     with torch.inference_mode():
         logits = network.head.eval()(torch.from_numpy(outputs["features"])).numpy()
     np.testing.assert_allclose(logits, outputs["logits"], rtol=1e-4, atol=1e-4)
     with pytest.raises(RecipeError, match="has no head weight"):
-        adopt_head(build(recipe.network, 10), frozen)
+        copy_head(build(recipe.network, 10), frozen)
 
 
 def test_a_support_vector_machine_is_served_as_any_model(models: Path) -> None:
@@ -104,7 +105,7 @@ def test_a_support_vector_machine_is_served_as_any_model(models: Path) -> None:
     assert Runtime.open(artifact).run(pictures)["logits"].shape == (2, 196)
     accuracy = artifact.manifest.metric("accuracy", "test")
     assert accuracy is not None
-    assert accuracy > 20 / 196  # random features tell the generated cars apart to some degree
+    assert accuracy > 20 / 196  # even random features separate the generated cars to some degree
 
 
 def test_the_study_compares_what_is_there(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Examples worked by hand, held against autograd and the layers that the networks are built of."""
+"""Checks autograd and the layers of the networks against examples worked by hand."""
 
 import math
 
@@ -40,7 +40,7 @@ ACTIVATIONS = torch.tensor([-4.5, -0.75, 3.0, 6.0, 1.5])
 def test_inverted_dropout(rate: float, expected: list[float]) -> None:
     layer = nn.Dropout(rate).train()
     seen = []
-    for seed in range(500):  # until chance drops neurons 2 and 4 and no other
+    for seed in range(500):  # some seed drops exactly neurons 2 and 4
         torch.manual_seed(seed)
         seen.append([round(v, 5) + 0.0 for v in layer(ACTIVATIONS).tolist()])
     assert expected in seen
@@ -55,13 +55,13 @@ def test_the_perceptrons_dropout_is_applied() -> None:
 
 
 class TestBackPropagation:
-    """Two inputs, two hidden sigmoid units 3 and 4, one sigmoid output 5, no biases, rate 1."""
+    """Inputs 1 and 2, hidden sigmoid units 3 and 4, sigmoid output 5; no biases, rate 1."""
 
     inputs = torch.tensor([0.35, 0.9], dtype=torch.float64)
     gradients = (
-        (0.0018581422, 0.0047780803),  # into unit 3 from inputs 1 and 2
-        (0.0057201516, 0.0147089611),  # into unit 4
-        (0.0553480699, 0.0540032740),  # into unit 5 from 3 and 4
+        (0.0018581422, 0.0047780803),  # weights from inputs 1 and 2 into unit 3
+        (0.0057201516, 0.0147089611),  # weights from inputs 1 and 2 into unit 4
+        (0.0553480699, 0.0540032740),  # weights from units 3 and 4 into unit 5
     )
 
     def weights(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,7 +82,7 @@ class TestBackPropagation:
         y = torch.sigmoid(hidden @ self.inputs)
         y5 = torch.sigmoid(output @ y)
         slope = (y5 * (1 - y5) * y[0]).item()
-        # of (y5 - target)^2; with half of it the target would be 0.3097
+        # for the loss (y5 - target)^2; half of that loss would give a target of 0.3097
         target = y5.item() - self.gradients[2][0] / (2 * slope)
         assert target == pytest.approx(0.5, abs=1e-8)
         ((y5 - 0.5) ** 2).backward()
@@ -92,6 +92,6 @@ class TestBackPropagation:
         assert hidden.grad.tolist()[1] == pytest.approx(self.gradients[1], abs=1e-9)
         assert output.grad.tolist() == pytest.approx(self.gradients[2], abs=1e-9)
         moved = torch.cat([output - output.grad, (hidden - hidden.grad).flatten()])
-        # the example prints its new weights cut after two decimals, not rounded
+        # the example truncates its new weights to two decimals
         cut = [math.floor(100 * w) / 100 for w in moved.tolist()]
         assert cut == [0.24, 0.84, 0.09, 0.79, 0.39, 0.58]

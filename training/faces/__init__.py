@@ -1,1 +1,1 @@
-"""Training, thresholds and figures of face embeddings."""
+"""Losses, batches, thresholds, measurements and figures of face embeddings."""

@@ -1,4 +1,4 @@
-"""Commands of `python -m training` about faces: import networks, set thresholds."""
+"""Commands of `python -m training` for faces: import networks and set thresholds."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ folder_argument = click.argument(
 @click.command("import-dlib")
 @file_argument
 def import_dlib_command(file: Path) -> None:
-    """Make the artifact faces-dlib of FILE, dlib_face_recognition_resnet_model_v1.dat."""
+    """Convert FILE, dlib_face_recognition_resnet_model_v1.dat, to the artifact faces-dlib."""
     from training.imports.dlib import import_dlib
 
     artifact = import_dlib(file)
@@ -32,7 +32,7 @@ def import_dlib_command(file: Path) -> None:
 @click.command("import-mtcnn")
 @folder_argument
 def import_mtcnn_command(folder: Path) -> None:
-    """Make the graphs of the face detector of FOLDER, with pnet.pt, rnet.pt and onet.pt."""
+    """Convert pnet.pt, rnet.pt and onet.pt in FOLDER to the graphs of the face detector."""
     from training.imports.mtcnn import import_mtcnn
 
     import_mtcnn(folder)
@@ -40,30 +40,35 @@ def import_mtcnn_command(folder: Path) -> None:
 
 @click.command("calibrate-faces")
 @click.argument("name")
-@click.option("--dataset", help="Draw pairs of its people: faces/COLLECTION:SPLIT (or :all).")
+@click.option(
+    "--dataset",
+    help="Data set of people whose pictures are paired: faces/COLLECTION:SPLIT (or :all).",
+)
 @click.option(
     "--pairs",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV file with the columns first_person, first, second_person, second (paths).",
 )
 @click.option(
-    "--check", multiple=True, help="Also measure on these people: faces/COLLECTION:SPLIT."
+    "--check", multiple=True, help="Measure on these people, too: faces/COLLECTION:SPLIT."
 )
 @click.option(
     "--fmr",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     multiple=True,
-    help="Target false-match rate, as often as wanted; 0.01, 0.001 and 0.0001 by default.",
+    help="Target false-match rate; repeatable. Default: 0.01, 0.001 and 0.0001.",
 )
 @click.option(
     "--per-person",
     type=click.IntRange(2),
     default=8,
     show_default=True,
-    help="Pictures drawn of a person.",
+    help="Maximum number of pictures drawn of each person.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the draw and of the bootstrap.")
-@click.option("--aligned", is_flag=True, help="Pictures are aligned faces: do not look for them.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draw and of the bootstrap.")
+@click.option(
+    "--aligned", is_flag=True, help="The pictures are aligned faces already: skip the detector."
+)
 def calibrate_command(
     name: str,
     dataset: str | None,
@@ -74,9 +79,9 @@ def calibrate_command(
     seed: int,
     aligned: bool,
 ) -> None:
-    """Set the thresholds of embedding NAME by target false-match rate, and measure them.
+    """Set the thresholds of embedding NAME by target false-match rate and measure them.
 
-    Faces are found and aligned as the server does it. Intervals are a bootstrap over people.
+    Faces are detected and aligned as the server does it. Intervals are a bootstrap over people.
     """
     from training.faces.thresholds import TARGETS, calibrate, measure_pairs, measure_people
 
@@ -94,7 +99,7 @@ def calibrate_command(
 
 
 def _table(manifest: Manifest) -> Table:
-    """Measured rates, of which the card has the intervals: a line for each threshold and set."""
+    """Tabulate the rates, a row per threshold and set of people; the card has the intervals."""
     heads = ("target", "distance", "FMR", "FNMR", "EER", "face found")
     table = Table(Column("people", no_wrap=True), *heads, box=box.SIMPLE)
     for split in dict.fromkeys(metric.split for metric in manifest.metrics):

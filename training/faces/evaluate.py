@@ -1,4 +1,4 @@
-"""How well embeddings tell people apart that training never showed: each epoch, and at the end."""
+"""Measures embeddings on people not seen in training, after each epoch and after training."""
 
 import logging
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from artifacts.verification.error_rates import MIN_FALSE_MATCHES, choose, report
 from artifacts.verification.pairs import Ints, Measured, all_pairs
 from training.data import Splits
 from training.faces.sampling import with_partners
-from training.faces.thresholds import TARGETS, embed, everybody
+from training.faces.thresholds import TARGETS, embed, load_people
 from training.inputs import Source
 from training.losses import objective
 from training.recipe import Recipe
 from training.settings import Loss
 
 METRIC = "euclidean"
-"""Distance that embeddings are trained by; of unit vectors it orders pairs as cosine does."""
+"""The distance used in training; for unit vectors it orders pairs as the cosine does."""
 log = logging.getLogger(__name__)
 
 
-def separation(embeddings: Tensor, labels: Tensor) -> Tensor:
-    """Share of pairs judged rightly at the threshold of equal errors: 1 - EER over all pairs.
+def pair_accuracy(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Return 1 - equal error rate over all pairs of embeddings.
 
     Args:
         embeddings: float N x D; distances are Euclidean.
-        labels: int64 N.
+        labels: int64 N, number of the person.
 
     Returns:
-        A scalar; NaN where there are no two pictures of one person, or no two people.
+        A scalar; NaN if no person has two pictures or all pictures show one person.
     """
     people = labels.numpy().astype(np.int64)
     measured = all_pairs(embeddings.float().cpu().numpy(), people, "batch", METRIC)
@@ -49,16 +49,17 @@ def separation(embeddings: Tensor, labels: Tensor) -> Tensor:
 def validate(
     model: nn.Module, source: Source, recipe: Recipe, accelerator: Accelerator
 ) -> tuple[float, float]:
-    """Loss and `separation` on the pictures of validation people, as they are served.
+    """Return the loss and `pair_accuracy` on validation people, without augmentation.
 
-    The loss is the recipe's over pairs or triplets drawn once by the seed. Where training draws
-    none (arcface, mining) it is the contrastive one of margin 1, so that it can be compared.
+    The loss is that of the recipe over pairs or triplets drawn with the seed, the same in every
+    epoch. For recipes that draw none (arcface, mining) it is the contrastive loss with margin 1,
+    so that they can be compared.
 
     Args:
-        model: N x 3 x H x W, normalised -> embeddings N x D.
-        source: the pictures.
-        recipe: settings.
-        accelerator: device and precision; every process validates on all pictures.
+        model: Maps normalised pictures N x 3 x H x W to embeddings N x D.
+        source: The validation pictures.
+        recipe: The settings.
+        accelerator: Device and precision; every process validates on all pictures.
     """
     model.eval()
     found = []
@@ -70,14 +71,14 @@ def validate(
     generator = torch.Generator().manual_seed(recipe.seed)
     drawn = with_partners(source.labels, settings.partners, generator).T.flatten()
     loss = objective(embeddings[drawn], source.labels[drawn], settings)
-    return float(loss), float(separation(embeddings, source.labels))
+    return float(loss), float(pair_accuracy(embeddings, source.labels))
 
 
-def measured_embedding(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
-    """Fields of the manifest of a network just trained: thresholds, and metrics on other people.
+def measure_embedding(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
+    """Measure a trained embedding; returns the manifest's thresholds and metrics.
 
-    Thresholds are chosen on the validation people, as far as they make pairs enough, and measured
-    on the people of the test split and of the collections that the recipe names.
+    Thresholds are chosen on the validation people, for the targets for which these make enough
+    pairs. They are measured on the test people and on the collections that the recipe names.
     """
 
     def distances_of(images: Sequence[Picture] | Picture, people: Ints, source: str) -> Measured:
@@ -93,7 +94,7 @@ def measured_embedding(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict
     metrics = report(chosen_on, thresholds, recipe.seed)
     for others in (f"{name}:test", *(f"{each}:all" for each in recipe.evaluation.people)):
         try:
-            images, people = everybody(others)
+            images, people = load_people(others)
         except DataError as error:
             if others.startswith(name):
                 raise

@@ -1,4 +1,4 @@
-"""Pictures of how embeddings tell people apart: error rates, distances, neighbours."""
+"""Figures on how well embeddings separate people: error rates, distances, neighbours."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,18 @@ from artifacts.verification.pairs import Ints, Measured, Vectors
 from training.history import png
 
 SAME, DIFFERENT = "#0072B2", "#D55E00"
-ASKED, NEIGHBOURS = 5, 10
-LEAST_RATE = 1e-4
-"""Where the axes of error rates begin."""
+QUERIES, NEIGHBOURS = 5, 10
+MIN_RATE = 1e-4
+"""Lower end of the axes of false-match rates."""
 
 
 def det(curves: Sequence[tuple[str, str, Curve]]) -> bytes:
-    """PNG: false-non-match over false-match rate, logarithmic; a panel for each collection.
+    """Plot detection error trade-off curves, with a panel per collection; returns a PNG.
+
+    The axes are the false-match and false-non-match rates, both logarithmic.
 
     Args:
-        curves: name of the system, of the people, and the rates.
+        curves: Name of the system, name of the collection, and the rates.
     """
     sources = list(dict.fromkeys(source for _, source, _ in curves))
     figure = Figure(figsize=(1 + 4.6 * len(sources), 5.4), layout="constrained")
@@ -31,8 +33,8 @@ def det(curves: Sequence[tuple[str, str, Curve]]) -> bytes:
             if source == panel:
                 colour = f"C{names.index(name) % 10}"
                 axes.plot(rates.fmr, rates.fnmr, color=colour, label=name)
-        axes.plot([LEAST_RATE, 1], [LEAST_RATE, 1], color="#999999", linestyle=":")
-        axes.set(xscale="log", yscale="log", xlim=(LEAST_RATE, 1), ylim=(1e-3, 1))
+        axes.plot([MIN_RATE, 1], [MIN_RATE, 1], color="#999999", linestyle=":")
+        axes.set(xscale="log", yscale="log", xlim=(MIN_RATE, 1), ylim=(1e-3, 1))
         axes.set(xlabel="false-match rate", title=panel)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("false-non-match rate")
@@ -42,7 +44,10 @@ def det(curves: Sequence[tuple[str, str, Curve]]) -> bytes:
 
 
 def distance_plots(systems: Sequence[tuple[str, Measured]]) -> bytes:
-    """PNG: box plot and histogram of same-person and different-person distances per system."""
+    """Plot distances of same-person and different-person pairs per system; returns a PNG.
+
+    Each system has a box plot and a histogram.
+    """
     figure = Figure(figsize=(9, 2.3 * len(systems)), layout="constrained")
     grid = figure.subplots(len(systems), 2, squeeze=False, width_ratios=(1, 2))
     for (box, histogram), (name, measured) in zip(grid, systems, strict=True):
@@ -65,27 +70,29 @@ def distance_plots(systems: Sequence[tuple[str, Measured]]) -> bytes:
 def nearest_pictures(
     vectors: Vectors, chips: Sequence[Picture] | Picture, people: Ints, name: str, seed: int = 0
 ) -> bytes:
-    """PNG: the ten nearest other pictures of five, drawn at random; the same person is framed.
+    """Show the ten nearest neighbours of five random pictures; returns a PNG.
+
+    The colour of a frame tells whether a neighbour shows the same person.
 
     Args:
-        vectors: N x D.
+        vectors: Embeddings N x D.
         chips: N pictures, uint8 H x W x 3.
-        people: N numbers.
-        name: of the system.
-        seed: of the draw.
+        people: Number of the person on each of the N pictures.
+        name: Name of the system.
+        seed: Seed of the draw.
     """
-    asked = np.random.default_rng(seed).permutation(len(vectors))[:ASKED]
-    figure = Figure(figsize=(12, 1.35 * len(asked)), layout="constrained")
-    grid = figure.subplots(len(asked), NEIGHBOURS + 1, squeeze=False)
-    for line, place in zip(grid, asked, strict=True):
-        far = np.linalg.norm(vectors - vectors[place], axis=1)
-        far[place] = -1.0  # itself first, whatever else is as near
-        for axes, other in zip(line, far.argsort(kind="stable"), strict=False):
+    queries = np.random.default_rng(seed).permutation(len(vectors))[:QUERIES]
+    figure = Figure(figsize=(12, 1.35 * len(queries)), layout="constrained")
+    grid = figure.subplots(len(queries), NEIGHBOURS + 1, squeeze=False)
+    for line, place in zip(grid, queries, strict=True):
+        distances = np.linalg.norm(vectors - vectors[place], axis=1)
+        distances[place] = -1.0  # the query comes first even if others have distance 0
+        for axes, other in zip(line, distances.argsort(kind="stable"), strict=False):
             axes.imshow(chips[other])
             axes.set(xticks=[], yticks=[])
-            alike = people[other] == people[place]
-            colour = "black" if other == place else SAME if alike else DIFFERENT
+            same = people[other] == people[place]
+            colour = "black" if other == place else SAME if same else DIFFERENT
             axes.spines[:].set(color=colour, linewidth=3)
-            axes.set_title("" if other == place else f"{far[other]:.2f}", fontsize=8)
+            axes.set_title("" if other == place else f"{distances[other]:.2f}", fontsize=8)
     figure.suptitle(f"{name}: nearest pictures (blue: the same person, orange: another)")
     return png(figure)

@@ -5,16 +5,16 @@ from torch import Tensor
 
 
 def contrastive(first: Tensor, second: Tensor, same: Tensor, margin: float) -> Tensor:
-    """Mean of y d² + (1 - y) max(0, m² - d²) over pairs, as the study states it.
+    """Return the mean of y d² + (1 - y) max(0, m² - d²) over pairs, as stated in the study.
 
-    Hadsell, Chopra and LeCun 2006, whose loss it follows, have max(0, m - d)² for pairs of two:
-    that pushes hardest at pairs that lie on each other, this one at pairs near the margin.
+    The original loss of Hadsell, Chopra and LeCun 2006 has max(0, m - d)² for pairs of different
+    people, whose gradient is largest for pairs at distance 0; here it is largest near the margin.
 
     Args:
         first: float N x D, embeddings of the first pictures.
-        second: float N x D, of the second.
-        same: bool N, whether a pair is of one person (y = 1).
-        margin: m, positive: the distance beyond which a pair of two people costs nothing.
+        second: float N x D, embeddings of the second pictures.
+        same: bool N, whether a pair shows one person (y = 1).
+        margin: m, positive; pairs of different people at a larger distance have a loss of 0.
 
     Returns:
         A scalar.
@@ -24,13 +24,15 @@ def contrastive(first: Tensor, second: Tensor, same: Tensor, margin: float) -> T
 
 
 def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Mean of max(0, d(a, p) - d(a, n) + m) over triplets (Schroff et al. 2015, unsquared).
+    """Return the mean of max(0, d(a, p) - d(a, n) + m) over triplets.
+
+    This is the loss of Schroff et al. 2015 with distances that are not squared.
 
     Args:
         anchor: float N x D.
         positive: float N x D, other pictures of the anchors' people.
         negative: float N x D, pictures of other people.
-        margin: m, by how much the other person should be farther.
+        margin: m, by which the negative should be farther than the positive.
 
     Returns:
         A scalar.

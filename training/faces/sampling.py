@@ -1,7 +1,7 @@
-"""Which pictures enter a batch together: drawn by (seed, epoch) alone, so that resuming repeats it.
+"""Draws the batches of an epoch from (seed, epoch) only, so that a resumed run repeats them.
 
-A batch is made of groups of pictures: of single ones for losses of logits; of a picture and its
-partners, or of several pictures of one person, for losses of embeddings.
+A batch consists of groups of pictures. For losses of logits a group is a single picture; for losses
+of embeddings it is a picture with its partners, or several pictures of one person.
 """
 
 import torch
@@ -20,22 +20,23 @@ def epoch_batches(
     rank: int = 0,
     world: int = 1,
 ) -> list[Tensor]:
-    """Indices of one epoch's batches.
+    """Return the picture indices of each batch of an epoch.
 
-    Every device takes its share of each batch. The last, smaller batch is left out so that
-    batch-norm sees full batches, unless it is the only one.
+    Every process gets its share of each batch. A smaller last batch is dropped so that batch-norm
+    sees full batches, unless it is the only one.
 
     Args:
         labels: int64 N.
-        batch_size: pictures of a batch, over all devices together.
-        loss: its `partners` and `per_class` say what a group is.
-        seed: of the recipe.
-        epoch: counted from 0.
-        rank: this process.
-        world: number of processes.
+        batch_size: Pictures per batch, over all devices together.
+        loss: Its `partners` and `per_class` define the groups.
+        seed: Seed of the recipe.
+        epoch: Epoch, counted from 0.
+        rank: Number of this process.
+        world: Number of processes.
 
     Returns:
-        Batches of B groups of M pictures: int64 M * B, first the first of every group, and so on.
+        Batches of B groups of M pictures, int64 M * B each: first the first picture of every
+        group, then the second one of every group, and so on.
     """
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     if loss.per_class > 1:
@@ -55,16 +56,17 @@ def epoch_batches(
 def with_partners(
     labels: Tensor, partners: tuple[bool | None, ...], generator: torch.Generator
 ) -> Tensor:
-    """Each picture with partners drawn at random.
+    """Draw partners at random for each picture.
 
     Args:
         labels: int64 N.
-        partners: of each, whether it is another picture of the same class (True), one of another
-            class (False), or with probability 1/2 either.
-        generator: the only source of chance.
+        partners: Kind of each partner: another picture of the same class (True), a picture of
+            another class (False), or either with probability 1/2 (None).
+        generator: The only source of randomness.
 
     Returns:
-        int64 N x (1 + partners). A picture that is the only one of its class is its own partner.
+        int64 N x (1 + partners), each picture and its partners. The only picture of a class is its
+        own partner.
     """
     columns = [torch.arange(len(labels))]
     for kind in partners:
@@ -77,7 +79,7 @@ def with_partners(
 
 
 def class_groups(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Groups of `size` pictures of one class, G x size; each picture is in one group at most."""
+    """Draw groups of `size` pictures of one class, int64 G x size; no picture is in two groups."""
     order = torch.randperm(len(labels), generator=generator)
     groups = []
     for number in range(int(labels.max()) + 1):
@@ -87,7 +89,7 @@ def class_groups(labels: Tensor, size: int, generator: torch.Generator) -> Tenso
 
 
 def _partners(labels: Tensor, same: Tensor, generator: torch.Generator) -> Tensor:
-    """A picture for each, of its class where `same` (bool N), else of another; evenly drawn."""
+    """Draw a partner for each picture uniformly, of its class where `same` (bool N), else not."""
     count = len(labels)
     by_class = labels.argsort(stable=True)
     sizes = labels.bincount()
@@ -95,9 +97,9 @@ def _partners(labels: Tensor, same: Tensor, generator: torch.Generator) -> Tenso
     start, size = starts[labels], sizes[labels]  # (N)
     place = torch.empty_like(labels)
     place[by_class] = torch.arange(count)
-    # float64 in 0..1 times a whole number: each of its values is as likely
-    chance = torch.rand(count, generator=generator, dtype=torch.float64)
-    step = (chance * torch.where(same, size - 1, count - size)).long()
+    # float64, because float32 would not make all steps of a large range equally likely
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64)
+    step = (uniform * torch.where(same, size - 1, count - size)).long()
     inside = start + (place - start + 1 + step) % size
     inside = torch.where(size > 1, inside, place)
     outside = (start + size + step) % count

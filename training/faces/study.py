@@ -1,4 +1,4 @@
-"""The study of face verification: every system on the same strangers, as table and pictures."""
+"""The study of face verification: all systems on the same unseen people, as table and figures."""
 
 import csv
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from artifacts.runtime import Picture
 from artifacts.verification.curves import Rate, Summary, curve, summary
 from artifacts.verification.pairs import Ints, Measured, Vectors, all_pairs
 from training.faces.figures import det, distance_plots, nearest_pictures
-from training.faces.thresholds import embed, everybody, faces_of
+from training.faces.thresholds import detect_faces, embed, load_people
 from training.history import read_history
 from training.recipe import Recipe
 from training.study import profile_changes
 
 FMRS = (1e-2, 1e-3)
-"""False-match rates at which the other is told."""
+"""False-match rates at which the false-non-match rate is reported."""
 HEAD = (
     "| system | validation loss | reported | people | AUC | EER | FNMR at FMR 0.01 "
     "| FNMR at FMR 0.001 | remark |"
@@ -27,108 +27,117 @@ HEAD = (
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one system makes of one collection of people."""
+class SystemResult:
+    """The measurements of one system on one collection of people."""
 
     recipe: Recipe
     vectors: Vectors
-    """N x D."""
+    """Embeddings N x D."""
     chips: Sequence[Picture] | Picture
-    """N faces as the system sees them, before they are rescaled."""
+    """The N faces before they are rescaled to the size of the network."""
     people: Ints
-    """N numbers."""
+    """Number of the person on each of the N faces."""
     measured: Measured
     numbers: Summary
 
     @property
     def name(self) -> str:
-        """Of the artifact."""
+        """Name of the artifact."""
         return self.recipe.artifact_name
 
 
 def write_face_study(
     recipes: Sequence[Recipe], title: str, about: Sequence[str], folder: Path
 ) -> None:
-    """Measure the artifacts of these recipes; write verification.md, .csv, and pictures.
+    """Measure the artifacts of recipes and write verification.md, verification.csv and figures.
 
-    The pictures: det.png, distances.png, and for each system neighbours-NAME.png.
+    The figures are det.png, distances.png, and for each system neighbours-NAME.png.
 
     Raises:
-        DataError: the people of the test split are not at hand.
+        DataError: The test split is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    told = [each for recipe in recipes for each in _tell(recipe)]
-    main = [each for each in told if each.measured.source == f"{each.recipe.data.name}:test"]
-    (folder / "verification.md").write_text(markdown(told, title, about), encoding="utf-8")
-    _write_csv(told, folder / "verification.csv")
+    results = [result for recipe in recipes for result in _measure(recipe)]
+    main = [
+        result for result in results if result.measured.source == f"{result.recipe.data.name}:test"
+    ]
+    (folder / "verification.md").write_text(markdown(results, title, about), encoding="utf-8")
+    _write_csv(results, folder / "verification.csv")
     if not main:
         return
-    named = [(each.name, each.measured) for each in main]
+    named = [(result.name, result.measured) for result in main]
     (folder / "distances.png").write_bytes(distance_plots(named))
-    curves = [(each.name, each.measured.source, curve(each.measured)) for each in told]
+    curves = [(result.name, result.measured.source, curve(result.measured)) for result in results]
     (folder / "det.png").write_bytes(det(curves))
-    for each in main:
-        content = nearest_pictures(each.vectors, each.chips, each.people, each.name)
-        (folder / f"neighbours-{each.name}.png").write_bytes(content)
+    for result in main:
+        content = nearest_pictures(result.vectors, result.chips, result.people, result.name)
+        (folder / f"neighbours-{result.name}.png").write_bytes(content)
 
 
-def markdown(told: Sequence[Told], title: str, about: Sequence[str]) -> str:
-    """The comparison as a table."""
+def markdown(results: Sequence[SystemResult], title: str, about: Sequence[str]) -> str:
+    """Return the comparison as a Markdown table.
+
+    Args:
+        results: The rows.
+        title: Heading of the page.
+        about: Notes above the table, a line each.
+    """
     lines = [f"# {title}", "", *(f"- {line}" for line in about)]
     lines += [
-        "- Pairs: every two pictures of people whom training never showed. Intervals: 95 %, "
-        "bootstrap by person. FNMR: at the threshold where the FMR on these people is as said.",
-        "- AUC: how often a pair of one person is nearer than a pair of two; 0.5 is chance.",
+        "- Pairs: all pairs of pictures of people who do not appear in training. Intervals: 95 %, "
+        "bootstrap over people. FNMR: at the threshold that gives the stated FMR on these people.",
+        "- AUC: probability that a same-person pair is nearer than a pair of different people; "
+        "0.5 is chance.",
         "",
         HEAD,
         "|---" * HEAD.count(" |") + "|",
     ]
-    for each in told:
-        reported = each.recipe.reported.get("loss/validation")
+    for result in results:
+        reported = result.recipe.reported.get("loss/validation")
         cells = [
-            each.name,
-            f"{_validation_loss(each.recipe):.4f}",
+            result.name,
+            f"{_validation_loss(result.recipe):.4f}",
             "" if reported is None else f"{reported:.4f}",
-            each.measured.source,
-            _cell(each.numbers.auc),
-            _cell(each.numbers.eer),
-            *(_cell(each.numbers.fnmr[fmr]) for fmr in FMRS),
-            "; ".join(filter(None, [profile_changes(each.recipe), each.recipe.remark])),
+            result.measured.source,
+            _cell(result.numbers.auc),
+            _cell(result.numbers.eer),
+            *(_cell(result.numbers.fnmr[fmr]) for fmr in FMRS),
+            "; ".join(filter(None, [profile_changes(result.recipe), result.recipe.remark])),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
 
-def _tell(recipe: Recipe) -> list[Told]:
-    """One system on the test people of its data, and on those of the other collections at hand."""
+def _measure(recipe: Recipe) -> list[SystemResult]:
+    """Measure a system on the test people of its data and on the other collections available."""
     runtime = Runtime.open(Artifact.open(recipe.artifact_name))
-    found = []
+    results = []
     for name in (f"{recipe.data.name}:test", *(f"{p}:all" for p in recipe.evaluation.people)):
         try:
             chips, people, missed = _faces(name, align=recipe.data.align)
         except DataError:
             if name.startswith(recipe.data.name):
                 raise
-            continue  # a collection of which training said that it is not at hand
+            continue  # training has logged that this collection is missing
         vectors, _ = embed(runtime, chips, aligned=True)
         measured = all_pairs(vectors, people, name, "euclidean", missed)
         numbers = summary(measured, FMRS, seed=recipe.seed)
-        found.append(Told(recipe, vectors, chips, people, measured, numbers))
-    return found
+        results.append(SystemResult(recipe, vectors, chips, people, measured, numbers))
+    return results
 
 
 @cache
 def _faces(name: str, *, align: bool) -> tuple[Sequence[Picture] | Picture, Ints, int]:
-    """Faces of a collection, the person on each, and how many pictures had none."""
-    images, people = everybody(name)
+    """Return the faces of a collection, their people, and the number of pictures without a face."""
+    images, people = load_people(name)
     if not align:
         return images, people, 0
-    chips, found = faces_of(images)
+    chips, found = detect_faces(images)
     return chips, people[found], len(images) - len(found)
 
 
 def _validation_loss(recipe: Recipe) -> float:
-    """Of the last epoch."""
+    """Return the validation loss of the last epoch."""
     return float(read_history(Artifact.open(recipe.artifact_name))[-1]["validation_loss"])
 
 
@@ -136,7 +145,7 @@ def _cell(rate: Rate) -> str:
     return f"{rate.value:.3f} ({rate.interval[0]:.3f} to {rate.interval[1]:.3f})"
 
 
-def _write_csv(told: Sequence[Told], path: Path) -> None:
+def _write_csv(results: Sequence[SystemResult], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         rates = ["auc", "eer", *(f"fnmr@fmr={fmr:g}" for fmr in FMRS)]
@@ -144,17 +153,17 @@ def _write_csv(told: Sequence[Told], path: Path) -> None:
         writer.writerow(
             ["system", "people", "pairs", "validation_loss", "reported_validation_loss", *ends]
         )
-        for each in told:
-            numbers = each.numbers
+        for result in results:
+            numbers = result.numbers
             values = [numbers.auc, numbers.eer, *(numbers.fnmr[fmr] for fmr in FMRS)]
             flat = [x for rate in values for x in (rate.value, *rate.interval)]
             writer.writerow(
                 [
-                    each.name,
-                    each.measured.source,
-                    len(each.measured.distances),
-                    f"{_validation_loss(each.recipe):.6f}",
-                    each.recipe.reported.get("loss/validation", ""),
+                    result.name,
+                    result.measured.source,
+                    len(result.measured.distances),
+                    f"{_validation_loss(result.recipe):.6f}",
+                    result.recipe.reported.get("loss/validation", ""),
                     *(f"{x:.6f}" for x in np.array(flat)),
                 ]
             )

@@ -1,4 +1,4 @@
-"""Chooses the thresholds of an embedding by target false-match rate, and measures what they do."""
+"""Chooses thresholds of an embedding by target false-match rate and measures their error rates."""
 
 import csv
 from collections.abc import Sequence
@@ -24,22 +24,22 @@ TARGETS = (1e-2, 1e-3, 1e-4)
 def measure_people(
     artifact: Artifact, name: str, per_person: int, seed: int, *, aligned: bool
 ) -> Measured:
-    """Distances of all pairs among pictures drawn of each person of a data set.
+    """Measure the distances of all pairs among pictures drawn of each person of a data set.
 
     Args:
-        artifact: an embedding.
+        artifact: An embedding.
         name: `faces/COLLECTION:SPLIT`; the split is train, test, or all for both.
-        per_person: at most so many pictures of each person are drawn.
-        seed: of the draw.
-        aligned: the pictures are aligned faces; else these are found in them.
+        per_person: Maximum number of pictures drawn of each person.
+        seed: Seed of the draw.
+        aligned: Whether the pictures are aligned faces; otherwise faces are detected in them.
 
     Raises:
-        ArtifactError: not an embedding.
-        DataError: no such data, or the model was trained on it.
+        ArtifactError: The artifact is not an embedding.
+        DataError: The data is missing, the model was trained on it, or it shows no face.
     """
     metric = _metric(artifact)
     _check_unseen(artifact, name)
-    images, people = everybody(name)
+    images, people = load_people(name)
     random = np.random.default_rng(seed)
     drawn = [
         np.sort(random.permutation(np.flatnonzero(people == number))[:per_person])
@@ -51,17 +51,17 @@ def measure_people(
 
 
 def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
-    """Distances of the pairs that a CSV file lists.
+    """Measure the distances of the pairs listed in a CSV file.
 
     Args:
-        artifact: an embedding.
-        file: columns first_person, first, second_person, second; pictures by their paths from the
-            file's folder.
-        aligned: as `measure_people`.
+        artifact: An embedding.
+        file: CSV file with the columns first_person, first, second_person, second; the pictures
+            are paths relative to the file's folder.
+        aligned: See `measure_people`.
 
     Raises:
-        ArtifactError: not an embedding.
-        DataError: the file or a picture cannot be read.
+        ArtifactError: The artifact is not an embedding.
+        DataError: The file or a picture cannot be read, or no picture shows a face.
     """
     metric = _metric(artifact)
     try:
@@ -72,8 +72,8 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
         names = [(row["first_person"], row["second_person"]) for row in rows]
     except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise DataError(
-            f"{file}: not a list of pairs ({error}); a CSV file with the columns first_person, "
-            "first, second_person, second is expected."
+            f"{file}: this is not a list of pairs ({error}); a CSV file with the columns "
+            "first_person, first, second_person, second is expected."
         ) from None
     paths = sorted({*left, *right})
     vectors, found = embed(Runtime.open(artifact), FileImages(paths), aligned=aligned)
@@ -81,8 +81,8 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
     kept = [i for i in range(len(rows)) if left[i] in place and right[i] in place]
     first = np.array([place[left[i]] for i in kept], np.int64)
     second = np.array([place[right[i]] for i in kept], np.int64)
-    everybody = {name: number for number, name in enumerate(sorted({n for p in names for n in p}))}
-    people = [[everybody[name] for name in names[i]] for i in kept]
+    numbers = {name: number for number, name in enumerate(sorted({n for p in names for n in p}))}
+    people = [[numbers[name] for name in names[i]] for i in kept]
     return Measured(
         source=file.name,
         distances=distances(vectors, first, second, metric),
@@ -98,44 +98,49 @@ def embed(
     """Embed the largest face of each picture, as the server does.
 
     Args:
-        runtime: of an embedding.
-        images: uint8 H x W x 3, of any sizes.
-        aligned: the pictures are taken as faces, as they are.
+        runtime: Runtime of an embedding.
+        images: Pictures uint8 H x W x 3, of any sizes.
+        aligned: Whether the pictures are aligned faces, which need no detection.
 
     Returns:
-        N x D, and the places of the N pictures in which a face was found.
+        Embeddings N x D, and the indices of the N pictures in which a face was found.
 
     Raises:
-        DataError: no face was found in any.
+        DataError: No picture shows a face.
     """
-    chips, found = (images, np.arange(len(images))) if aligned else faces_of(images)
+    chips, found = (images, np.arange(len(images))) if aligned else detect_faces(images)
     prepared = [runtime.prepare(chip) for chip in chips]
     output = OUTPUTS["embedding"]
     return runtime.run(prepared, [output])[output], found
 
 
-def faces_of(images: Sequence[Picture] | Picture) -> tuple[list[Picture], Ints]:
-    """The largest face of each picture, aligned, and the places of those that have one.
+def detect_faces(images: Sequence[Picture] | Picture) -> tuple[list[Picture], Ints]:
+    """Detect and align the largest face of each picture.
+
+    Returns:
+        The faces, and the indices of the pictures in which one was found.
 
     Raises:
-        DataError: no face was found in any.
+        DataError: No picture shows a face.
     """
     detector = Detector()
     chips = [largest_face(detector, image) for image in track(images, "finding faces")]
     found = [place for place, chip in enumerate(chips) if chip is not None]
     if not found:
-        raise DataError("no face was found in any picture; --aligned takes them as faces.")
+        raise DataError(
+            "no face was found in any picture; if they are aligned faces already, give --aligned."
+        )
     return [chip for chip in chips if chip is not None], np.array(found)
 
 
-def everybody(name: str) -> tuple[Sequence[Picture] | Picture, Ints]:
-    """Pictures of a data set NAME:SPLIT and the number of the person on each.
+def load_people(name: str) -> tuple[Sequence[Picture] | Picture, Ints]:
+    """Return the pictures of a data set of people and the number of the person on each.
 
     Args:
-        name: the split is train, test, or all for both; nobody is in both.
+        name: `NAME:SPLIT`; the split is train, test, or all for both. No person is in both.
 
     Raises:
-        DataError: no such data.
+        DataError: The data is missing.
     """
     collection, _, split = name.partition(":")
     if split != "all":
@@ -155,12 +160,19 @@ def calibrate(
     targets: Sequence[float],
     seed: int,
 ) -> Artifact:
-    """Write the artifact anew with thresholds chosen on `measured`, and what they do on `others`.
+    """Choose thresholds on `measured` and write the artifact with them and their error rates.
 
-    The graph stays as it is, and so does its hash: galleries stay valid.
+    The graph and its hash stay the same, so galleries remain valid.
+
+    Args:
+        artifact: An embedding.
+        measured: Pairs on which the thresholds are chosen and measured.
+        others: Pairs of other people on which they are measured, too.
+        targets: Target false-match rates.
+        seed: Seed of the bootstrap.
 
     Raises:
-        DataError: too few pairs for a target.
+        DataError: There are too few pairs for a target.
     """
     thresholds = choose(measured, targets, seed)
     verification = Verification(
@@ -174,7 +186,9 @@ def calibrate(
 
 def _metric(artifact: Artifact) -> str:
     if artifact.manifest.task != "embedding":
-        raise ArtifactError(f"{artifact.manifest.name} gives classes; only embeddings have pairs.")
+        raise ArtifactError(
+            f"{artifact.manifest.name} is a classifier; only embeddings have thresholds."
+        )
     return (artifact.manifest.verification or Verification()).metric
 
 
@@ -184,5 +198,5 @@ def _check_unseen(artifact: Artifact, name: str) -> None:
     if trained is not None and trained.name == collection and split != "test":
         raise DataError(
             f"{artifact.manifest.name} was trained on people of {collection}:train; thresholds "
-            f"need people it never saw: {collection}:test, or another collection."
+            f"need people it has not seen: use {collection}:test or another collection."
         )

@@ -1,1 +1,1 @@
-"""Computes the layers that do not train once, and keeps what they give on disk."""
+"""Computes the frozen layers of a network only once and caches their outputs on disk."""

@@ -1,4 +1,4 @@
-"""What the frozen prefix of a network makes of every picture, computed once and kept on disk."""
+"""Caches the outputs of a network's frozen prefix for every picture on disk."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from rich.progress import track
 from torch import Tensor, fx
 
 from artifacts import DataError
-from training.augment import flips
+from training.augment import flip_mask
 from training.data import CACHE, Splits
 from training.inputs import Inputs, Pictures
 from training.recipe import Recipe, RecipeError
@@ -23,24 +23,25 @@ from training.settings import Augment
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEFAULT_LIMIT = 100.0
+"""Maximum size of all cached tables together, GB, if `VITRINE_CACHE_GB` is not set."""
 GIGA = 10**9
 
 
-class Cached:
-    """Boundary tensors of a frozen prefix, read from a memory-mapped file on disk.
+class CachedSource:
+    """Boundary tensors of a frozen prefix, read from a memory-mapped table on disk.
 
-    A row of the file holds all boundary tensors of one picture; where the recipe mirrors, a second
-    block of rows holds those of the mirrored pictures.
+    A row of the table holds all boundary tensors of one picture. If the recipe flips pictures, a
+    second block of rows holds those of the mirrored pictures.
 
     Args:
-        prefix: images N x 3 x H x W -> tuple of boundary tensors N x ...
-        pictures: what goes through it.
-        content: names the pictures: data set, hash and split.
-        mirrors: whether mirrored pictures will be asked for.
-        accelerator: device and precision of the prefix.
+        prefix: Maps images N x 3 x H x W to a tuple of boundary tensors N x ...
+        pictures: The pictures to compute.
+        content: Identifies the pictures: data set, its hash, and split.
+        mirrors: Whether mirrored pictures are needed.
+        accelerator: Device and precision of the prefix.
 
     Raises:
-        DataError: the disk, or the limit `VITRINE_CACHE_GB`, is too small.
+        DataError: The free disk space or the limit `VITRINE_CACHE_GB` is too small.
     """
 
     def __init__(
@@ -55,30 +56,30 @@ class Cached:
         self.pictures, self.recipe, self.accelerator = pictures, pictures.recipe, accelerator
         self.prefix = prefix.eval()
         self.labels, self.batch_size = pictures.labels, pictures.batch_size
-        self.states = [pictures.plain, pictures.mirrored] if mirrors else [pictures.plain]
+        self.views = [pictures.plain, pictures.mirrored] if mirrors else [pictures.plain]
         first = self._run(pictures.plain(torch.zeros(1, dtype=torch.long)))
-        self.shapes = [_last(tensor).shape[1:] for tensor in first]
+        self.shapes = [_channels_last(tensor).shape[1:] for tensor in first]
         self.dtypes = [tensor.dtype for tensor in first]
-        self.table = self._filled(CACHE / f"prefix-{self._key(content)}.bin")
+        self.table = self._open_table(CACHE / f"prefix-{self._key(content)}.bin")
 
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
     ) -> tuple[Inputs, Tensor]:
-        """As `Source`."""
-        mirrored = flips(indices, self.recipe, generator, epoch)
+        """See `Source.training`."""
+        mirrored = flip_mask(indices, self.recipe, generator, epoch)
         block = 0 if mirrored is None else mirrored.long() * len(self.labels)
         targets = self.labels[indices]
         return self._rows(indices + block), targets.to(self.accelerator.device)
 
     def plain(self, indices: Tensor) -> Inputs:
-        """As `Source`."""
+        """See `Source.plain`."""
         return self._rows(indices)
 
     def _rows(self, rows: Tensor) -> Inputs:
         values = self.table[rows].to(self.accelerator.device)  # (N, F)
         parts = torch.split(values, [shape.numel() for shape in self.shapes], 1)
         found = zip(parts, self.shapes, self.dtypes, strict=True)
-        return tuple(_first(p.view(-1, *shape)).to(dtype) for p, shape, dtype in found)
+        return tuple(_channels_first(p.view(-1, *shape)).to(dtype) for p, shape, dtype in found)
 
     @torch.no_grad()
     def _run(self, inputs: Inputs) -> Inputs:
@@ -86,15 +87,15 @@ class Cached:
             boundary: Inputs = self.prefix(*inputs)
         return boundary
 
-    def _filled(self, path: Path) -> Tensor:
-        """The table on disk, computed by the first process that wants it."""
+    def _open_table(self, path: Path) -> Tensor:
+        """Open the table on disk; the first process that needs it computes it."""
         dtype = DTYPES[self.recipe.cache]
         count = len(self.labels)
-        shape = (count * len(self.states), sum(s.numel() for s in self.shapes))
+        shape = (count * len(self.views), sum(s.numel() for s in self.shapes))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):  # other processes wait for the first one's
+        with FileLock(path.with_suffix(".lock")):  # one process computes, the others wait
             if path.exists():
-                os.utime(path)  # the least recently used is the first to go
+                os.utime(path)  # marks it as recently used, for `_make_room`
             else:
                 partial = path.with_suffix(".partial")
                 _make_room(path.parent, shape[0] * shape[1] * dtype.itemsize)
@@ -104,20 +105,20 @@ class Cached:
 
     def _fill(self, table: Tensor) -> None:
         count = len(self.labels)
-        name = f"{self.recipe.artifact_name}: computing the frozen layers once"
-        for block, state in enumerate(self.states):
+        name = f"{self.recipe.artifact_name}: computing the outputs of the frozen layers"
+        for block, view in enumerate(self.views):
             for rows in track(
                 torch.split(torch.arange(count), self.batch_size), name, transient=True
             ):
-                boundary = self._run(state(rows))
-                flat = torch.cat([_last(tensor).flatten(1) for tensor in boundary], 1)
+                boundary = self._run(view(rows))
+                flat = torch.cat([_channels_last(tensor).flatten(1) for tensor in boundary], 1)
                 table[rows + block * count] = flat.to("cpu", table.dtype)
 
     def _key(self, content: str) -> str:
-        """sha256 over all that decides what is in the table, shortened."""
+        """Return a shortened sha256 of everything that determines the content of the table."""
         recipe = self.recipe
         settings = (content, asdict(recipe.data), recipe.seed, recipe.policy.model_dump())
-        numbers = (recipe.cache, recipe.precision, len(self.states), self.accelerator.device.type)
+        numbers = (recipe.cache, recipe.precision, len(self.views), self.accelerator.device.type)
         code = (torch.__version__, version("timm"), self.prefix.code)
         digest = hashlib.sha256(json.dumps([settings, numbers, code]).encode())
         for name, weight in self.prefix.state_dict().items():
@@ -127,12 +128,12 @@ class Cached:
 
 def frozen_sources(
     prefix: fx.GraphModule, splits: Splits, recipe: Recipe, accelerator: Accelerator
-) -> tuple[Cached, Cached]:
-    """Training and validation split behind a frozen prefix.
+) -> tuple[CachedSource, CachedSource]:
+    """Return the training and the validation split as seen behind a frozen prefix.
 
     Raises:
-        RecipeError: an augmentation that is not a flip, which no finite number of states covers.
-        DataError: as `Cached`.
+        RecipeError: The recipe has an augmentation other than flips, which cannot be cached.
+        DataError: See `CachedSource`.
     """
     if replace(recipe.augment, flip="none") != Augment():
         raise RecipeError(
@@ -144,7 +145,9 @@ def frozen_sources(
         pictures = Pictures(split, recipe, accelerator.device)
         content = f"{splits.source.name} {splits.source.fingerprint} {name}"
         mirrors = name == "train" and recipe.augment.flip != "none"
-        found.append(Cached(prefix, pictures, content, mirrors=mirrors, accelerator=accelerator))
+        found.append(
+            CachedSource(prefix, pictures, content, mirrors=mirrors, accelerator=accelerator)
+        )
     return found[0], found[1]
 
 
@@ -155,10 +158,10 @@ def _mapped(path: Path, shape: tuple[int, int], dtype: torch.dtype, *, shared: b
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Remove the tables longest unused until `size` more bytes keep within the limit.
+    """Remove the least recently used tables until `size` more bytes fit within the limit.
 
     Raises:
-        DataError: limit or disk is too small.
+        DataError: The limit or the free disk space is too small.
     """
     limit = float(os.environ.get("VITRINE_CACHE_GB") or DEFAULT_LIMIT) * GIGA
     tables = sorted(folder.glob("prefix-*.bin"), key=lambda path: path.stat().st_mtime)
@@ -176,11 +179,11 @@ def _make_room(folder: Path, size: int) -> None:
         )
 
 
-def _last(tensor: Tensor) -> Tensor:
-    """Channels to the end, as convolutions on the CPU like them in memory."""
+def _channels_last(tensor: Tensor) -> Tensor:
+    """Move the channels to the end, the memory layout in which CPU convolutions are fast."""
     return tensor.movedim(1, -1) if tensor.ndim == 4 else tensor  # noqa: PLR2004
 
 
-def _first(tensor: Tensor) -> Tensor:
-    """The inverse of `_last`."""
+def _channels_first(tensor: Tensor) -> Tensor:
+    """Move the channels back; the inverse of `_channels_last`."""
     return tensor.movedim(-1, 1) if tensor.ndim == 4 else tensor  # noqa: PLR2004

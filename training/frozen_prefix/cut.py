@@ -1,8 +1,8 @@
 """Cuts a network before the first layer that trains, along its data flow (torch.fx).
 
-The *prefix* holds every step that depends on pictures and frozen weights alone; the *suffix* takes
-what the prefix hands over, the boundary tensors, and ends in logits. DenseNet hands over as many
-tensors as its concatenations still read.
+The *prefix* holds every operation that depends only on pictures and frozen weights. Its outputs are
+the boundary tensors, from which the *suffix* computes the logits. A DenseNet has as many boundary
+tensors as its remaining concatenations read.
 """
 
 import math
@@ -16,15 +16,15 @@ from training.networks import Classifier
 from training.recipe import RecipeError
 
 Values = dict[fx.Node, Any]
-STEPS = ("call_function", "call_method")
+CALLS = ("call_function", "call_method")
 
 
 class Suffix(nn.Module):
     """The part of a network behind its frozen prefix, sharing the network's weights.
 
     Args:
-        network: whole.
-        graph: boundary tensors -> logits.
+        network: The whole network.
+        graph: Maps boundary tensors to logits.
     """
 
     def __init__(self, network: Classifier, graph: fx.GraphModule) -> None:
@@ -33,12 +33,12 @@ class Suffix(nn.Module):
         self.graph = graph
 
     def forward(self, *boundary: Tensor) -> Tensor:
-        """Boundary tensors, N x ... each -> logits."""
+        """Return the logits for boundary tensors, N x ... each."""
         logits: Tensor = self.graph(*boundary)
         return logits
 
     def train(self, mode: bool = True) -> "Suffix":  # noqa: FBT002  as torch declares it
-        """Set the mode of the network, which keeps frozen layers in evaluation mode."""
+        """Set the mode of the network, which itself keeps its frozen layers in evaluation mode."""
         self.network.train(mode)
         return self
 
@@ -47,14 +47,15 @@ def cut(network: Classifier, images: Tensor) -> tuple[fx.GraphModule, Suffix]:
     """Cut a network at its first trainable layer.
 
     Args:
-        network: trunk partly frozen; its head trains.
-        images: two pictures or more as the network is shown them, N x 3 x H x W, normalised.
+        network: Network whose trunk is partly frozen and whose head trains.
+        images: At least two normalised pictures of the size used in training, N x 3 x H x W.
 
     Returns:
-        (prefix: images -> tuple of boundary tensors, suffix: boundary tensors -> logits).
+        The prefix, which maps images to a tuple of boundary tensors, and the suffix, which maps
+        boundary tensors to logits.
 
     Raises:
-        RecipeError: nothing is frozen, or the network's code cannot be followed.
+        RecipeError: Nothing is frozen, or torch.fx cannot trace the network.
     """
     try:
         graph = _Tracer().trace(network)
@@ -68,7 +69,10 @@ def cut(network: Classifier, images: Tensor) -> tuple[fx.GraphModule, Suffix]:
     one, two = (_values(network, graph, frozen, images[:n]) for n in (1, 2))
     boundary, numbers = _boundary(graph, network, frozen, one, two)
     if any(node.op == "placeholder" for node in boundary):
-        raise RecipeError("no layer of the network is frozen before the first one that trains.")
+        raise RecipeError(
+            "the network has no frozen layer before the first one that trains; remove `cache` from "
+            "the recipe."
+        )
     prefix = fx.Graph()
     copies: dict[fx.Node, Any] = {}
     for node in graph.nodes:
@@ -80,14 +84,14 @@ def cut(network: Classifier, images: Tensor) -> tuple[fx.GraphModule, Suffix]:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into modules that are frozen in part, and nowhere else."""
+    """Traces only into modules that are partly frozen; all others stay one operation."""
 
     def is_leaf_module(self, m: nn.Module, _name: str) -> bool:
         return len({weight.requires_grad for weight in m.parameters()}) < 2  # noqa: PLR2004
 
 
 def _frozen(graph: fx.Graph, network: nn.Module) -> set[fx.Node]:
-    """Steps whose result no trainable weight has a part in."""
+    """Return the operations whose results do not depend on a trainable weight."""
     frozen: set[fx.Node] = set()
     for node in graph.nodes:
         weights: list[nn.Parameter] = []
@@ -108,7 +112,7 @@ def _attribute(network: nn.Module, target: str) -> Any:
 
 @torch.no_grad()
 def _values(network: nn.Module, graph: fx.Graph, frozen: set[fx.Node], images: Tensor) -> Values:
-    """What every frozen step gives for these pictures."""
+    """Compute the result of every frozen operation for these pictures."""
     values: Values = {}
 
     class Recorder(fx.Interpreter):
@@ -126,56 +130,66 @@ def _values(network: nn.Module, graph: fx.Graph, frozen: set[fx.Node], images: T
 def _boundary(
     graph: fx.Graph, network: nn.Module, frozen: set[fx.Node], one: Values, two: Values
 ) -> tuple[list[fx.Node], Values]:
-    """Frozen steps to hand over, in order, and plain numbers that the suffix asks for.
+    """Choose the frozen operations whose results are boundary tensors, in order.
 
-    A step without weights is taken again in the suffix where its inputs are smaller than its
-    result: DenseNet's concatenations are, of tensors that are handed over anyway.
+    An operation without weights is recomputed in the suffix if its inputs are smaller than its
+    result. This applies to DenseNet's concatenations of tensors that cross the boundary anyway.
+
+    Args:
+        graph: The traced network.
+        network: The network.
+        frozen: Operations that do not depend on a trainable weight.
+        one: Their results for one picture.
+        two: Their results for two pictures.
+
+    Returns:
+        The operations, and the constant numbers, such as shapes, that the suffix needs.
     """
-    late: set[fx.Node] = {node for node in graph.nodes if node.op == "get_attr"}
+    recomputed: set[fx.Node] = {node for node in graph.nodes if node.op == "get_attr"}
     while True:
         needed = {
             source
             for node in graph.nodes
-            if node not in frozen or node in late
+            if node not in frozen or node in recomputed
             for source in node.all_input_nodes
-            if source in frozen and source not in late
+            if source in frozen and source not in recomputed
         }
-        fixed = {node: _numbers(one[node], two[node]) for node in needed if _plain(one[node])}
+        fixed = {node: _numbers(one[node], two[node]) for node in needed if _is_numeric(one[node])}
         needed -= set(fixed)
-        sizes = {node: _floats(one[node], two[node]) for node in frozen}
+        sizes = {node: _floats_per_picture(one[node], two[node]) for node in frozen}
         for node in needed:
             cost = sum(
                 sizes[source]
                 for source in node.all_input_nodes
-                # numbers such as a shape are never stored, and their own turn comes
-                if source not in needed and source.op != "get_attr" and not _plain(one[source])
+                # numbers such as a shape are never stored; weights are read from the network
+                if source not in needed and source.op != "get_attr" and not _is_numeric(one[source])
             )
-            light = node.op in STEPS or (
+            weightless = node.op in CALLS or (
                 node.op == "call_module"
                 and not list(network.get_submodule(str(node.target)).parameters())
             )
-            if light and cost < sizes[node]:
-                late.add(node)
+            if weightless and cost < sizes[node]:
+                recomputed.add(node)
                 break
         else:
             return [node for node in graph.nodes if node in needed], fixed
 
 
-def _plain(value: object) -> bool:
-    """Whether a value is a number or a tuple of numbers, such as a shape."""
+def _is_numeric(value: object) -> bool:
+    """Return whether a value is a number or a tuple of numbers, such as a shape."""
     parts = value if isinstance(value, tuple) else (value,)
     return all(isinstance(part, int | float) for part in parts)
 
 
 def _numbers(one: Any, two: Any) -> Any:
-    """A number or tuple of numbers, None in place of how many pictures there are."""
+    """Return a number or tuple of numbers, with None in place of the number of pictures."""
     if isinstance(one, tuple):
         return tuple(starmap(_numbers, zip(one, two, strict=True)))
     return one if one == two else None
 
 
-def _floats(one: object, two: object) -> float:
-    """Numbers to store per picture; infinite for what cannot be stored picture by picture."""
+def _floats_per_picture(one: object, two: object) -> float:
+    """Return the number of floats to store per picture; inf if a value has no row per picture."""
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         by_picture = one.ndim > 0 and (one.shape[0], two.shape[0]) == (1, 2)
         return one.numel() if by_picture else math.inf

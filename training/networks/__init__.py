@@ -1,4 +1,4 @@
-"""Networks by name. Each maps normalised pictures to features, and features to logits."""
+"""The networks, by name. Each maps normalised pictures to features and features to logits."""
 
 import hashlib
 import inspect
@@ -11,12 +11,12 @@ from training.recipe import RecipeError
 from training.settings import Network
 
 NAMES = ("backbone", "blocks", "embedder", "fast", "ladder", "mlp")
-"""Modules of this package, each with a function of its name that builds trunk and head. They are
-imported when asked for: timm alone takes seconds."""
+"""Modules of this package. Each has a function of the same name that builds trunk and head. They
+are imported on first use, because importing timm alone takes seconds."""
 
 
 class Classifier(nn.Module):
-    """A trunk that makes features and a head that makes logits of them.
+    """A trunk that computes features and a head that computes logits from them.
 
     Args:
         trunk: N x 3 x H x W, normalised -> N x D.
@@ -34,21 +34,21 @@ class Classifier(nn.Module):
         return logits
 
     def initialise(self, images: Tensor) -> None:
-        """Give a trunk its first weights, where they are read from a file or made from pictures.
+        """Initialise the trunk if its first weights are read from a file or computed from pictures.
 
         Args:
             images: N x 3 x H x W, normalised.
         """
-        see = getattr(self.trunk, "initialise", None)
-        if see is not None:
-            see(images)
+        initialise = getattr(self.trunk, "initialise", None)
+        if initialise is not None:
+            initialise(images)
 
 
 def build(network: Network, classes: int) -> Classifier:
-    """Build a network with fresh weights from torch's global generator.
+    """Build a network with random weights drawn from torch's global generator.
 
     Raises:
-        RecipeError: unknown name or option.
+        RecipeError: The name or an option is unknown.
     """
     builder = getattr(_module(network), network.name)
     try:
@@ -59,13 +59,13 @@ def build(network: Network, classes: int) -> Classifier:
 
 
 def parameter_counts(module: nn.Module) -> tuple[int, int]:
-    """(total, trainable) numbers of weights."""
+    """Return the numbers of (all, trainable) weights."""
     weights = list(module.parameters())
     return sum(w.numel() for w in weights), sum(w.numel() for w in weights if w.requires_grad)
 
 
 def code_hash(network: Network) -> str:
-    """sha256 over the source file of the network: a change in it puts artifacts out of date."""
+    """Return the sha256 of the network's source file; a change in it puts artifacts out of date."""
     source = inspect.getsource(_module(network))
     return hashlib.sha256(source.encode()).hexdigest()
 
@@ -73,5 +73,5 @@ def code_hash(network: Network) -> str:
 def _module(network: Network) -> ModuleType:
     if network.name not in NAMES:
         known = ", ".join(NAMES)
-        raise RecipeError(f"network {network.name!r} is unknown; there are: {known}.")
+        raise RecipeError(f"network {network.name!r} is unknown; choose one of: {known}.")
     return import_module(f"training.networks.{network.name}")

@@ -1,4 +1,4 @@
-"""A server that has more to do than it can, and takes up new artifacts meanwhile."""
+"""An overloaded server, which loads new artifacts meanwhile."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""OpenVINO in place of ONNX Runtime; the tests ask it for real, where the extra is installed."""
+"""OpenVINO in place of ONNX Runtime; runs it if the extra is installed."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def test_mixed_sizes_at_once_are_answered_as_by_onnx_runtime(artifact: Artifact)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda p: served.run([p], ["logits"])["logits"][0], pictures))
     again = served.run(pictures, ["logits"])["logits"]
-    np.testing.assert_allclose(found, again, atol=1e-4)  # nobody got another's answer
+    np.testing.assert_allclose(found, again, atol=1e-4)  # no request got the answer of another
     expected = usual.run(pictures, ["logits"])["logits"]
     assert np.ptp(expected, axis=0).min() > 5 * TOLERANCE  # the pictures differ more
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)

@@ -1,4 +1,4 @@
-"""Batches over requests: the same answers, no neighbour harmed, no place taken for nothing."""
+"""Batching of requests: the same answers, isolated failures, no abandoned work."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -84,7 +84,7 @@ def poisonable_model() -> onnx.ModelProto:
 
 
 async def occupy(scheduler: Scheduler, runtime: Recorded) -> "asyncio.Task[Any]":
-    """Keep the lane busy until the gate is opened, so that what comes next queues up."""
+    """Keep the lane busy until the gate opens, so that later requests queue up."""
     busy = asyncio.create_task(scheduler.run(runtime, [pixels(8, 8, 0)], ["logits"]))
     await asyncio.to_thread(runtime.reached.wait, 60)
     return busy
@@ -132,7 +132,7 @@ def test_quick_batches_stay_on_the_event_loop_where_there_is_one_lane(
     here = current_thread().name
     on_the_loop = [name == here for name in runtime.threads]
     assert not on_the_loop[0]
-    assert on_the_loop[4] is False  # 12 million bytes are not quick
+    assert on_the_loop[4] is False  # 12 million bytes are slow
     assert (True in on_the_loop[1:3]) is (lanes == 1)
 
 
@@ -220,7 +220,7 @@ def test_a_picture_that_fails_fails_alone(scheduler: Scheduler) -> None:
         return await asyncio.gather(*requests, return_exceptions=True)
 
     *answers, pair = asyncio.run(ask())
-    assert runtime.batches[0][0] == 14  # they were together
+    assert runtime.batches[0][0] == 14  # they were in one batch
     assert isinstance(pair, Exception)
     assert isinstance(answers.pop(5), Exception)
     found = [answer["logits"].item() for answer in answers]

@@ -64,7 +64,7 @@ def test_a_request_is_traced_through_decoding_queue_and_inference(
     face_artifact(tmp_path / "models")
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
-        "OTEL_BSP_SCHEDULE_DELAY": "600000",  # so what comes, comes when the server stops
+        "OTEL_BSP_SCHEDULE_DELAY": "600000",  # so spans are sent only when the server stops
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
     }
     picture = encoded(photograph(400, 300))

@@ -1,4 +1,4 @@
-"""Embeddings of generated people: trained, interrupted, searched, studied; a small network."""
+"""A small network of faces on generated people: training, resuming, search and study."""
 
 import csv
 import signal
@@ -17,7 +17,7 @@ from training.faces.study import write_face_study
 from training.faces.thresholds import measure_people
 from training.loop import fit
 from training.recipe import Recipe, RecipeError, load_recipe
-from training.run import first_network, make_accelerator, run
+from training.run import initial_network, make_accelerator, run
 from training.search import plot, search, table
 
 SMALL = {"network.options.model": "mobilenetv2_035"}
@@ -43,7 +43,7 @@ def trained(folder: Path) -> Artifact:
     return artifact  # type: ignore[return-value]
 
 
-def test_an_embedding_has_thresholds_and_rates_on_strangers(trained: Artifact) -> None:
+def test_an_embedding_has_thresholds_and_rates_on_unseen_people(trained: Artifact) -> None:
     manifest = trained.manifest
     assert (manifest.task, manifest.default, manifest.synthetic) == ("embedding", False, True)
     assert Runtime.open(trained).output_names == ("embedding",)
@@ -74,10 +74,10 @@ def test_measured_again_it_is_the_same(trained: Artifact) -> None:
 
 
 def learned(settings: Recipe, folder: Path) -> tuple[dict[str, Tensor], list[tuple[float, float]]]:
-    """Weights, and losses of every epoch."""
+    """Return the weights, and the losses of every epoch."""
     folder.mkdir(exist_ok=True)
     splits = load_splits(settings.data, settings.seed)
-    network = first_network(settings, splits)
+    network = initial_network(settings, splits)
     trained, history = fit(network, splits, settings, folder, make_accelerator(settings))
     return trained.state_dict(), [(row.train_loss, row.validation_loss) for row in history]
 
@@ -95,7 +95,8 @@ def test_interrupted_and_resumed_gives_the_same_weights(
         signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    # a process in the background may have been started with this signal ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             learned(settings, folder / "twice")
@@ -107,7 +108,7 @@ def test_interrupted_and_resumed_gives_the_same_weights(
     assert all(again[key].equal(value) for key, value in weights.items())
 
 
-def test_a_search_goes_on_where_it_was(folder: Path) -> None:
+def test_an_interrupted_search_continues(folder: Path) -> None:
     storage = f"sqlite:///{folder}/trials.sqlite3"
     first = search("faces-lite0-contrastive", "smoke", 1, storage)
     assert len(first) == 1
@@ -128,7 +129,7 @@ def test_a_search_says_what_it_needs(folder: Path) -> None:
         search("cifar10-gap", "smoke", 1)
 
 
-def test_the_study_measures_every_system_on_strangers(folder: Path, trained: Artifact) -> None:
+def test_the_study_measures_every_system_on_unseen_people(folder: Path, trained: Artifact) -> None:
     assert trained.path.exists()
     systems = [recipe("lite0-arcface", epochs=3)]
     write_face_study(systems, "title", ["a line"], folder / "out")

@@ -16,7 +16,7 @@ def drawn(count: int, size: int, epoch: int = 0, **share: int) -> list[Tensor]:
 
 def test_batches_depend_on_seed_and_epoch_alone() -> None:
     first = drawn(100, 32, epoch=5)
-    assert [len(b) for b in first] == [32, 32, 32]  # the rest of 4 is left out
+    assert [len(b) for b in first] == [32, 32, 32]  # the last 4 pictures make no full batch
     assert all(a.equal(b) for a, b in zip(first, drawn(100, 32, epoch=5), strict=True))
     assert not first[0].equal(drawn(100, 32, epoch=6)[0])
 

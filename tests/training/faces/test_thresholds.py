@@ -1,4 +1,4 @@
-"""`python -m training calibrate-faces`, on people that are made up."""
+"""`python -m training calibrate-faces` on generated people."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ PEOPLE, PICTURES = 30, 4
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`faces/made`: a folder per person, whose pictures differ by noise."""
+    """Write `faces/made`: a folder per person, whose pictures differ by noise."""
     root = tmp_path_factory.mktemp("data")
     random = np.random.default_rng(0)
     for person in range(PEOPLE):

@@ -35,7 +35,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def losses(recipe: Recipe) -> tuple[list[float], Classifier]:
     splits = load_splits(recipe.data, recipe.seed)
-    some = splits.validation  # all of it would take the most of the time
+    some = splits.validation  # the whole data set would take most of the time
     some = Split(some.images[:100], some.labels[:100], some.originals[:100])
     splits = replace(splits, validation=some)
     torch.manual_seed(0)

@@ -28,7 +28,7 @@ COAT = ["serial_blocks4.2", "norm4", "cpe4", "crpe4"]
         ("resnet50", "last-stage", {}, [(1024, 4, 4)]),
         ("resnet50", "layer4.2", {}, [(2048, 2, 2)]),
         ("resnet50", "layer4", {"library": "torchvision"}, [(1024, 4, 4)]),
-        # what dense block 4 has made so far, and not its concatenation as well
+        # the outputs of dense block 4 so far, without their concatenation
         ("densenet201", "features.denseblock4.denselayer16", {}, [(896, 2, 2), *[(32, 2, 2)] * 15]),
         ("densenet201", ["features.denseblock4", "features.norm5"], {}, [(896, 2, 2)]),
         ("deit_base_distilled_patch16_224", "blocks.11", SMALL, [(18, 768)]),
@@ -55,7 +55,7 @@ def test_prefix_and_suffix_make_the_network(
         suffix.train(mode)
         boundary = prefix(images)
         assert [tuple(tensor.shape[1:]) for tensor in boundary] == shapes
-        torch.manual_seed(1)  # Swin drops paths at random
+        torch.manual_seed(1)  # Swin has stochastic depth
         expected = network(images)
         torch.manual_seed(1)
         torch.testing.assert_close(suffix(*boundary), expected)
@@ -81,7 +81,7 @@ def test_the_suffix_learns_and_frozen_layers_behind_it_stay_as_they_are() -> Non
 
 
 def test_a_network_with_nothing_frozen_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no layer of the network is frozen"):
+    with pytest.raises(RecipeError, match="no frozen layer before the first one"):
         cut(made("resnet18", "all"), torch.randn(2, 3, 64, 64))
 
 

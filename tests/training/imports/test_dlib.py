@@ -1,4 +1,4 @@
-"""The converted network gives what dlib's own gives."""
+"""The converted network gives the same embeddings as dlib."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -42,7 +42,7 @@ def test_rnet_computes_what_torch_computes() -> None:
     x = (torch.from_numpy(pictures).permute(0, 3, 1, 2) - 127.5) / 128
     for name, layer in list(layers.items())[:-2]:
         if name == "dense4":
-            x = x.permute(0, 3, 2, 1).flatten(1)  # columns before rows, channels last
+            x = x.permute(0, 3, 2, 1).flatten(1)  # order of the weights: columns, rows, channels
         x = layer(x)
     runtime = Runtime(build_graph("rnet", state).SerializeToString(), InputPolicy(), threads=1)
     given = runtime.run_batch(pictures)
