@@ -21,7 +21,6 @@ from serving.faces.writer import NewPicture, add_pictures, bind_model, model_mis
 from serving.inference.models import ServedModel
 from serving.problems import RequestError
 
-MEDIA_TYPE = "application/vnd.apache.parquet"
 ROW_GROUP_SIZE = 2_000
 """Number of pictures in a row group; so many are read or written at a time."""
 SCHEMA = pa.schema(

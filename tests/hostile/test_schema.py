@@ -14,14 +14,14 @@ from schemathesis.checks import CHECKS
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
-from serving.faces import parquet
 from serving.http.access import make_key
+from serving.http.routes.gallery import PARQUET_TYPE
 from serving.pictures.limits import FORMATS
 from tests.graphs import face_artifact, tiny_artifact
 from tests.server import running_server
 
 EXAMPLES = 200 if os.environ.get("VITRINE_HOSTILE") == "full" else 4
-BINARY = [f"image/{kind.lower()}" for kind in FORMATS] + [parquet.MEDIA_TYPE]
+BINARY = [f"image/{kind.lower()}" for kind in FORMATS] + [PARQUET_TYPE]
 KEY, ENTRY = make_key("schemathesis", "read+write")
 ALLOWED = {"Authorization": f"Bearer {KEY}"}
 # The description cannot express that bytes are a picture or that a name is that of a model. So

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from serving.faces import parquet
 from serving.faces.gallery import Gallery
 from serving.faces.schemas import (
     ChangeInfo,
@@ -45,6 +44,7 @@ SQLITE_REMAINS = (
 )
 
 GALLERY: dict[str, Any] = {"tags": ["gallery"], "dependencies": [Depends(bearer)]}
+PARQUET_TYPE = "application/vnd.apache.parquet"
 PARQUET = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -113,16 +113,18 @@ def _add_gallery(router: APIRouter) -> None:
         listed = tuple(ChangeInfo.model_validate(row._asdict()) for row in rows)
         return ChangeList(changes=listed, next=rows[-1].number if len(rows) == limit else None)
 
-    @router.get("/export", responses={200: {"content": {parquet.MEDIA_TYPE: PARQUET}}}, **GALLERY)
+    @router.get("/export", responses={200: {"content": {PARQUET_TYPE: PARQUET}}}, **GALLERY)
     def export(request: Request) -> StreamingResponse:
         """Return the whole gallery as a Parquet file."""
         access_of(request).check(request, "read")
+        from serving.faces import parquet  # noqa: PLC0415 - pyarrow takes 30 MB
+
         pieces = parquet.write(gallery_of(request))
-        return StreamingResponse(pieces, media_type=parquet.MEDIA_TYPE)
+        return StreamingResponse(pieces, media_type=PARQUET_TYPE)
 
     @router.post(
         "/import",
-        openapi_extra={"requestBody": {"required": True, "content": {parquet.MEDIA_TYPE: PARQUET}}},
+        openapi_extra={"requestBody": {"required": True, "content": {PARQUET_TYPE: PARQUET}}},
         **GALLERY,
     )
     async def import_(request: Request) -> Imported:
@@ -131,6 +133,8 @@ def _add_gallery(router: APIRouter) -> None:
         served = await gallery_model(request)
         with tempfile.TemporaryFile() as file:
             await read_to_file(request, file, MAX_IMPORT_BYTES)
+            from serving.faces import parquet  # noqa: PLC0415 - as above
+
             return await run_in_threadpool(parquet.read, gallery_of(request), file, served, actor)
 
 
