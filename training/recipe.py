@@ -7,6 +7,7 @@ makes a variant of every combination. Last, a profile's settings are laid over t
 
 import copy
 import difflib
+import functools
 import hashlib
 import itertools
 import json
@@ -146,7 +147,7 @@ def load_recipe(
         raise RecipeError(
             f"no recipe called {name!r}; {hint}`python -m training list` names them all."
         )
-    settings = dict(known[name])
+    settings = copy.deepcopy(known[name])
     profiles = settings.pop("profiles", {})
     unknown = set(profiles) - set(PROFILES)
     if unknown:
@@ -161,21 +162,28 @@ def load_recipe(
         raise RecipeError(": ".join(filter(None, [name, where, first["msg"]]))) from None
 
 
-def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:
-    """Settings of every recipe by its name, profiles not yet applied."""
+def _all_settings(folder: Path) -> Mapping[str, dict[str, Any]]:
+    """Settings of every recipe by its name, profiles not yet applied; not to be changed."""
+    paths = sorted(folder.glob("*.yaml"))
+    return _settings_of(tuple((path.stem, path.read_text(encoding="utf-8")) for path in paths))
+
+
+@functools.lru_cache(maxsize=1)  # parsing takes long, and commands load one recipe after another
+def _settings_of(files: tuple[tuple[str, str], ...]) -> Mapping[str, dict[str, Any]]:
+    """Settings of the recipes in files, each given by its stem and its text."""
     recipes: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for stem, text in files:
         try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            settings = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise RecipeError(f"{path.name}: not YAML: {error}") from None
+            raise RecipeError(f"{stem}.yaml: not YAML: {error}") from None
         if not isinstance(settings, dict):
-            raise RecipeError(f"{path.name}: a mapping of settings is expected.")
+            raise RecipeError(f"{stem}.yaml: a mapping of settings is expected.")
         variants = _variants(settings.pop("grid", None), settings.pop("variants", {}))
         if not variants:
-            recipes[path.stem] = settings
+            recipes[stem] = settings
         for name, changes in variants.items():
-            recipes[f"{path.stem}-{name}"] = _overlay(settings, changes)
+            recipes[f"{stem}-{name}"] = _overlay(settings, changes)
     return recipes
 
 

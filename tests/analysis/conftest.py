@@ -1,25 +1,17 @@
 """Models and a command line for the tests of `analysis`."""
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from analysis.__main__ import main
 from artifacts import datasets
-from artifacts.commands import run_command
+from tests.commands import Done, run_in_process
 from tests.graphs import tiny_artifact
 
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
+Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
@@ -31,23 +23,11 @@ def models_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(
-    models_root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
+def run(models_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `python -m analysis` with these arguments, in an empty folder."""
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(models_root))
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["analysis", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exit_:
-            run_command(main, "python -m analysis")
-        return Outcome(int(exit_.value.code or 0), *capsys.readouterr())
-
-    return run
+    return partial(run_in_process, main, "analysis")
 
 
 @pytest.fixture
