@@ -1,13 +1,17 @@
 import json
+import shutil
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
 import onnx
+import pytest
 from onnx import numpy_helper
 
+from analysis.__main__ import main
 from artifacts import Artifact, datasets
 from tests.analysis.conftest import Run
+from tests.commands import run_in_process
 from tests.graphs import dataset_record, tiny_artifact
 
 ARGUMENTS = ("report", "--model", "one", "--dataset", "synthetic/objects:test", "--limit", 100)
@@ -40,9 +44,28 @@ class Page(HTMLParser):
         return [value for value in found if value is not None]
 
 
-def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -> None:
-    outcome = look(*ARGUMENTS)
+@pytest.fixture(scope="module")
+def first_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model `one` and its report; `reported` gives each test a copy of it."""
+    folder = tmp_path_factory.mktemp("report")
+    classes = datasets.load("synthetic/objects", "test").classes
+    tiny_artifact(folder / "models", "one", classes=classes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
+        patch.chdir(folder)
+        outcome = run_in_process(main, "analysis", *ARGUMENTS)
     assert outcome.status == 0, outcome.err
+    return folder
+
+
+@pytest.fixture
+def reported(first_report: Path, tmp_path: Path, look: Run) -> Run:
+    """`look`, where the report of `one` stands already."""
+    shutil.copytree(first_report, tmp_path, dirs_exist_ok=True)
+    return look
+
+
+def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(reported: Run) -> None:
     root = Path("reports/report/one")
     page = Page((root / "index.html").read_text())
     assert page.all("section", "id") == SECTIONS
@@ -61,21 +84,20 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
 
     kept = {path: path.stat().st_mtime_ns for path in root.glob("*/*")}
     (root / "map" / "map.json").unlink()  # as if it had been interrupted there
-    assert look(*ARGUMENTS).status == 0
+    assert reported(*ARGUMENTS).status == 0
     made = {path.parent.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
     assert made == {"map"}  # out of answers that were kept: none is new
 
 
-def test_a_model_that_was_trained_again_is_looked_into_again(look: Run) -> None:
+def test_a_model_that_was_trained_again_is_looked_into_again(reported: Run) -> None:
     root = Path("reports/report/one")
-    assert look(*ARGUMENTS).status == 0
     (root / "labels" / "old.png").write_bytes((root / "labels" / "labels.png").read_bytes())
     (root / "sparsity" / "sparsity.json").write_text('{"cut sho')
     before = (root / "confusion" / "matrix.csv").read_text()
     artifact = Artifact.open("one")
     again = artifact.rewrite(artifact.manifest, {"model.onnx": other_weights(artifact)})
     assert again.hash != artifact.hash
-    assert look(*ARGUMENTS).status == 0
+    assert reported(*ARGUMENTS).status == 0
     assert (root / "confusion" / "matrix.csv").read_text() != before
     assert not (root / "labels" / "old.png").exists()
     for name in SECTIONS:
