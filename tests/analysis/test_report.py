@@ -1,20 +1,15 @@
 import json
-import shutil
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
 import onnx
-import pytest
 from onnx import numpy_helper
 
-from analysis.__main__ import main
 from artifacts import Artifact, datasets
-from tests.analysis.conftest import Run
-from tests.commands import run_in_process
+from tests.analysis.conftest import ARGUMENTS, Run
 from tests.graphs import dataset_record, tiny_artifact
 
-ARGUMENTS = ("report", "--model", "one", "--dataset", "synthetic/objects:test", "--limit", 100)
 SECTIONS = [
     "confusion",
     "calibration",
@@ -42,27 +37,6 @@ class Page(HTMLParser):
     def all(self, tag: str, attribute: str) -> list[str]:
         found = [attributes.get(attribute) for name, attributes in self.tags if name == tag]
         return [value for value in found if value is not None]
-
-
-@pytest.fixture(scope="module")
-def first_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the model `one` and its report; `reported` gives each test a copy of it."""
-    folder = tmp_path_factory.mktemp("report")
-    classes = datasets.load("synthetic/objects", "test").classes
-    tiny_artifact(folder / "models", "one", classes=classes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
-        patch.chdir(folder)
-        outcome = run_in_process(main, "analysis", *ARGUMENTS)
-    assert outcome.status == 0, outcome.err
-    return folder
-
-
-@pytest.fixture
-def reported(first_report: Path, tmp_path: Path, look: Run) -> Run:
-    """`look`, where the report of `one` stands already."""
-    shutil.copytree(first_report, tmp_path, dirs_exist_ok=True)
-    return look
 
 
 def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(reported: Run) -> None:
