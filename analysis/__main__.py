@@ -1,28 +1,49 @@
 """`python -m analysis`: analyses served models."""
 
+from importlib import import_module
+
 import click
 
-from analysis import (
-    atlas,
-    calibration,
-    compare,
-    confusion,
-    corruptions,
-    data,
-    distances,
-    drift,
-    feature_maps,
-    labels,
-    neighbours,
-    report,
-    sparsity,
-    transfer,
-)
-from analysis.tsne_map import command as feature_map
 from artifacts.commands import run_command
 
+COMMANDS = {
+    "atlas": "atlas.command",
+    "calibration": "calibration.command",
+    "compare": "compare.command",
+    "confusion": "confusion.command",
+    "data": "data.command",
+    "distances": "distances.command",
+    "drift": "drift.command",
+    "feature-maps": "feature_maps.command",
+    "labels": "labels.command",
+    "map": "tsne_map.command.command",
+    "neighbours": "neighbours.command",
+    "report": "report.command",
+    "robustness": "corruptions.robustness_command",
+    "sizes": "corruptions.sizes_command",
+    "sparsity": "sparsity.command",
+    "transfer": "transfer.command",
+}
+"""Where each command is defined, relative to this package."""
 
-@click.group(context_settings={"max_content_width": 100})
+
+class Analyses(click.Group):
+    """A group that imports a command when it is used: together, they take seconds to import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of this name; None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].rpartition(".")
+        command: click.Command = getattr(import_module(f"analysis.{module}"), name)
+        return command
+
+
+@click.group(cls=Analyses, context_settings={"max_content_width": 100})
 def main() -> None:
     """Analyse served models. Each analysis writes a report as PNG, CSV and JSON.
 
@@ -33,27 +54,6 @@ def main() -> None:
     python -m analysis sparsity --model cifar10-gap --dataset cifar10:test --limit 1000
     python -m analysis map --model cifar10-gap --images my/pictures --url http://127.0.0.1:3000
     """  # noqa: D301  \b tells click to keep the line breaks of a paragraph
-
-
-for command in (
-    sparsity.command,
-    transfer.command,
-    feature_map.command,
-    confusion.command,
-    calibration.command,
-    corruptions.sizes_command,
-    corruptions.robustness_command,
-    distances.command,
-    neighbours.command,
-    compare.command,
-    drift.command,
-    feature_maps.command,
-    labels.command,
-    data.command,
-    atlas.command,
-    report.command,
-):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What all tests share: which of them need data that may not be there."""
+"""What all tests share: data that may not be there, and imports that are not garbage."""
+
+import gc
 
 import pytest
 
@@ -15,3 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not folder.is_dir():
             reason = f"no real data at {folder}; set VITRINE_DATA to run this"
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what the tests imported from garbage collection, which would scan it all each time."""
+    gc.collect()
+    gc.freeze()

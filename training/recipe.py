@@ -7,6 +7,7 @@ every combination of them becomes a variant. The settings of a profile are appli
 
 import copy
 import difflib
+import functools
 import hashlib
 import itertools
 import json
@@ -160,7 +161,7 @@ def load_recipe(
         raise RecipeError(
             f"no recipe called {name!r}; {hint}`python -m training list` shows all names."
         )
-    settings = dict(known[name])
+    settings = copy.deepcopy(known[name])
     profiles = settings.pop("profiles", {})
     unknown = set(profiles) - set(PROFILES)
     if unknown:
@@ -175,21 +176,31 @@ def load_recipe(
         raise RecipeError(": ".join(filter(None, [name, where, first["msg"]]))) from None
 
 
-def _all_settings(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the settings of every recipe by name, before profiles are applied."""
+def _all_settings(folder: Path) -> Mapping[str, dict[str, Any]]:
+    """Return the settings of every recipe by name, before profiles are applied.
+
+    They are shared between callers and must not be changed.
+    """
+    paths = sorted(folder.glob("*.yaml"))
+    return _settings_of(tuple((path.stem, path.read_text(encoding="utf-8")) for path in paths))
+
+
+@functools.lru_cache(maxsize=1)  # parsing takes long, and commands load one recipe after another
+def _settings_of(files: tuple[tuple[str, str], ...]) -> Mapping[str, dict[str, Any]]:
+    """Return the settings of the recipes in files, each given by its stem and its text."""
     recipes: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for stem, text in files:
         try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+            settings = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise RecipeError(f"{path.name}: the file is not YAML: {error}") from None
+            raise RecipeError(f"{stem}.yaml: the file is not YAML: {error}") from None
         if not isinstance(settings, dict):
-            raise RecipeError(f"{path.name}: the file must be a YAML mapping of settings.")
+            raise RecipeError(f"{stem}.yaml: the file must be a YAML mapping of settings.")
         variants = _variants(settings.pop("grid", None), settings.pop("variants", {}))
         if not variants:
-            recipes[path.stem] = settings
+            recipes[stem] = settings
         for name, changes in variants.items():
-            recipes[f"{path.stem}-{name}"] = _overlay(settings, changes)
+            recipes[f"{stem}-{name}"] = _overlay(settings, changes)
     return recipes
 
 

@@ -76,10 +76,8 @@ def test_a_page_that_asks_the_network_is_found_out(tmp_path: Path) -> None:
     assert opened.asked == ["http://example.test/a.png"]
 
 
-def test_the_report_shows_all_its_figures(look: Run, tmp_path: Path) -> None:
-    data = ("--dataset", "synthetic/objects:test", "--limit", 40)
-    outcome = look("report", "--model", "one", *data, "--pages", "pages")
-    assert outcome.status == 0, outcome.err
+@pytest.mark.usefixtures("reported")
+def test_the_report_shows_all_its_figures(tmp_path: Path) -> None:
     opened = open_page(
         Path("pages/one.html"),
         """

@@ -7,10 +7,9 @@ import onnx
 from onnx import numpy_helper
 
 from artifacts import Artifact, datasets
-from tests.analysis.conftest import Run
+from tests.analysis.conftest import ARGUMENTS, Run
 from tests.graphs import dataset_record, tiny_artifact
 
-ARGUMENTS = ("report", "--model", "one", "--dataset", "synthetic/objects:test", "--limit", 100)
 SECTIONS = [
     "confusion",
     "calibration",
@@ -40,9 +39,7 @@ class Page(HTMLParser):
         return [value for value in found if value is not None]
 
 
-def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -> None:
-    outcome = look(*ARGUMENTS)
-    assert outcome.status == 0, outcome.err
+def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(reported: Run) -> None:
     root = Path("reports/report/one")
     page = Page((root / "index.html").read_text())
     assert page.all("section", "id") == SECTIONS
@@ -61,21 +58,20 @@ def test_a_page_needs_nothing_from_outside_and_goes_on_where_it_was(look: Run) -
 
     kept = {path: path.stat().st_mtime_ns for path in root.glob("*/*")}
     (root / "map" / "map.json").unlink()  # as if the run had been interrupted there
-    assert look(*ARGUMENTS).status == 0
+    assert reported(*ARGUMENTS).status == 0
     made = {path.parent.name for path, time in kept.items() if path.stat().st_mtime_ns != time}
     assert made == {"map"}  # all answers were stored, none is new
 
 
-def test_a_model_that_was_trained_again_is_looked_into_again(look: Run) -> None:
+def test_a_model_that_was_trained_again_is_looked_into_again(reported: Run) -> None:
     root = Path("reports/report/one")
-    assert look(*ARGUMENTS).status == 0
     (root / "labels" / "old.png").write_bytes((root / "labels" / "labels.png").read_bytes())
     (root / "sparsity" / "sparsity.json").write_text('{"cut sho')
     before = (root / "confusion" / "matrix.csv").read_text()
     artifact = Artifact.open("one")
     again = artifact.rewrite(artifact.manifest, {"model.onnx": other_weights(artifact)})
     assert again.hash != artifact.hash
-    assert look(*ARGUMENTS).status == 0
+    assert reported(*ARGUMENTS).status == 0
     assert (root / "confusion" / "matrix.csv").read_text() != before
     assert not (root / "labels" / "old.png").exists()
     for name in SECTIONS:

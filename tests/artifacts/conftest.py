@@ -1,24 +1,13 @@
 """The command line, through the function that `python -m artifacts` calls."""
 
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from artifacts.__main__ import main
-from artifacts.commands import run_command
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
+from tests.commands import Done, run_in_process
 
 Cli = Callable[..., Done]
 
@@ -32,19 +21,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cli(
-    root: Path,  # noqa: ARG001  the commands find it in the environment
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Cli:
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["artifacts", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            run_command(main, "python -m artifacts")
-        captured = capsys.readouterr()
-        return Done(int(str(end.value.code)), captured.out, captured.err)
-
-    return run
+def cli(root: Path) -> Cli:  # noqa: ARG001  the commands find it in the environment
+    return partial(run_in_process, main, "artifacts")
 
 
 def assert_refused(done: Done, message: str, status: int = 1) -> None:

@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from artifacts import Artifact, Runtime
 from artifacts.graph import adapt
 from artifacts.verification.decision import Verification
-from tests.artifacts.conftest import Cli, Done, assert_refused
+from tests.artifacts.conftest import Cli, assert_refused
 from tests.artifacts.test_graph import fix_batch
+from tests.commands import Done
 from tests.graphs import MEAN, STD, foreign_model, tiny_artifact, tiny_model
 
 CLASSES = "a,b,c,d,e"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import artifacts
-from tests.artifacts.conftest import Cli, Done, assert_refused
+from tests.artifacts.conftest import Cli, assert_refused
+from tests.commands import Done
 from tests.graphs import tiny_artifact
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.graphs import tiny_artifact
 from tests.pictures import encoded, photograph
 from tests.server import Server, start_server
+from tests.serving.http.test_middleware import wait_for
 
 PATH = "/v1/models/tiny/classify"
 PICTURE = encoded(photograph(40, 30))
@@ -88,6 +89,19 @@ def test_what_is_no_http_gets_a_client_error(
     assert received.startswith(b"HTTP/1.1 ")
     assert int(received[9:12]) in statuses
     assert httpx.get(server.address + "/readyz").status_code == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(head("Content-Length: 9") + b"abc")
+        answer = b""
+        with suppress(ConnectionError):
+            while piece := client.recv(65536):
+                answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"request-too-slow" in answer
+    with httpx.Client(base_url=server.address, timeout=60) as http:
+        wait_for(http, "vitrine_requests_under_way", 1)
 
 
 def test_headers_without_end_are_cut_off(server: Server) -> None:

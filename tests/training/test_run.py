@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,8 @@ from onnx import numpy_helper
 
 from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE
-from artifacts.commands import run_command
 from artifacts.reference import read_reference
+from tests.commands import Done, run_in_process
 from training.__main__ import main
 from training.drift_reference import add_reference, held_out
 
@@ -48,6 +50,14 @@ def call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         timeout=280,
         check=False,
     )
+
+
+def within(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """The same commands in this process, with `folder` as the working folder."""
+    monkeypatch.chdir(folder)
+    for name, value in environment(folder).items():
+        monkeypatch.setenv(name, value)
+    return partial(run_in_process, main, "training")
 
 
 @pytest.fixture(scope="module")
@@ -105,22 +115,24 @@ def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_pat
     assert losses(ours) == losses(theirs)
 
 
-def test_an_artifact_is_halved_and_measured_anew(uninterrupted: Path, tmp_path: Path) -> None:
+def test_an_artifact_is_halved_and_measured_anew(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(uninterrupted / "models", tmp_path / "models")
     halved = Artifact.open(NAME, tmp_path / "models")  # training has halved it already
     size = halved.model_path.stat().st_size
     files = halved.contents()
     whole = halved.rewrite(halved.manifest, {**files, MODEL_FILE: in_single(files[MODEL_FILE])})
     assert whole.model_path.stat().st_size > 1.8 * size
-    command = [*RUN[:3], "halve", NAME]
-    done = call(command, tmp_path)
-    assert done.returncode == 0, done.stderr
+    train = within(tmp_path, monkeypatch)
+    done = train("halve", NAME)
+    assert done.status == 0, done.err
     again = Artifact.open(NAME, tmp_path / "models")
     assert again.model_path.stat().st_size == size
     assert again.manifest.metrics == halved.manifest.metrics
-    refused = call(command, tmp_path)
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "half precision already" in refused.stderr
+    refused = train("halve", NAME)
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+    assert "half precision already" in refused.err
 
 
 def in_single(graph: bytes) -> bytes:
@@ -150,20 +162,25 @@ def test_two_devices_train_one_model(tmp_path: Path) -> None:
     assert accuracy > 0.9
 
 
-def test_a_second_run_has_nothing_to_do(uninterrupted: Path) -> None:
+def test_a_second_run_has_nothing_to_do(
+    uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = within(uninterrupted, monkeypatch)
     started = time.monotonic()
-    done = call(RUN, uninterrupted)
-    assert (done.returncode, "up to date" in done.stdout) == (0, True)
+    done = train(*RUN[3:])
+    assert (done.status, "up to date" in done.out) == (0, True)
     assert time.monotonic() - started < 60
-    listed = call([*RUN[:3], "list", "--profile", "smoke", "--json"], uninterrupted)
-    states = {row["name"]: row["current"] for row in json.loads(listed.stdout)}
+    listed = train("list", "--profile", "smoke", "--json")
+    states = {row["name"]: row["current"] for row in json.loads(listed.out)}
     assert states["cifar10-gap"] is True
 
 
-def test_changed_settings_make_a_model_of_another_name(tmp_path: Path) -> None:
+def test_changed_settings_make_a_model_of_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = ["--set", "seed=1", "--set", "epochs=1", "--name", "mine"]
-    done = call([*RUN, *changes], tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = within(tmp_path, monkeypatch)(*RUN[3:], *changes)
+    assert done.status == 0, done.err
     manifest = Artifact.open("mine-smoke", tmp_path / "models").manifest
     assert manifest.run is not None
     assert (manifest.run.seed, manifest.run.epochs) == (1, 1)
@@ -171,9 +188,9 @@ def test_changed_settings_make_a_model_of_another_name(tmp_path: Path) -> None:
     assert not manifest.default
 
 
-def test_show_counts_parameters(tmp_path: Path) -> None:
-    done = call([*RUN[:3], "show", "cifar10-gap", "--json"], tmp_path)
-    shown = json.loads(done.stdout)
+def test_show_counts_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = within(tmp_path, monkeypatch)("show", "cifar10-gap", "--json")
+    shown = json.loads(done.out)
     assert shown["parameters"] == {"total": 461_150, "trainable": 461_150}
     assert shown["reported"]["accuracy/test"] == 0.84
 
@@ -194,16 +211,9 @@ def test_show_counts_parameters(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_end_in_one_line(
-    command: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["training", *command])
-    with pytest.raises(SystemExit) as exit_:
-        run_command(main, "python -m training")
-    assert exit_.value.code not in {0, None}
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith("error: ")
+    done = within(tmp_path, monkeypatch)(*command)
+    assert done.status != 0
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("error: ")

@@ -1,16 +1,16 @@
 import csv
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from artifacts.commands import run_command
 from serving.__main__ import main
 from serving.commands.batch import BATCH
+from tests.commands import run_in_process
 from tests.graphs import face_artifact, tiny_artifact
 from tests.pictures import encoded, photograph
 from tests.server import running_server
@@ -37,16 +37,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def ask(*arguments: str | Path, models: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | ({"VITRINE_ARTIFACTS": str(models)} if models else {})
-    return subprocess.run(
-        [sys.executable, "-m", "serving", *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+ask = partial(run_in_process, main, "serving")
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
@@ -55,7 +46,10 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 def test_a_folder_is_classified_and_taken_up_again(address: str, folder: Path) -> None:
     out = folder.parent / "answers.csv"
-    done = ask("classify", folder, "--url", address, "--out", out)
+    command = ["-m", "serving", "classify", str(folder), "--url", address, "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 1
     assert f"error: 1 of {BATCH + 4} pictures were refused" in done.stderr
     rows = {row["path"]: row for row in rows_of(out)}
@@ -72,7 +66,7 @@ def test_a_folder_is_classified_and_taken_up_again(address: str, folder: Path) -
     lines = whole.splitlines(keepends=True)
     out.write_text("".join(lines[:9]) + lines[9][:7])  # torn in the tenth line
     again = ask("classify", folder, "--url", address, "--out", out)
-    assert again.returncode == 1  # the one that is no picture comes last
+    assert again.status == 1  # the one that is no picture comes last
     assert out.read_text() == whole
 
 
@@ -83,35 +77,41 @@ def test_a_file_that_is_too_large_to_be_sent_stops_no_other(address: str, tmp_pa
     for command in ("classify", "identify"):
         options = ("--aligned",) if command == "identify" else ()
         done = ask(command, tmp_path, "--url", address, *options)
-        assert "error: 1 of 3 pictures were refused" in done.stderr
-        problems = [row["problem"] for row in csv.DictReader(done.stdout.splitlines())]
+        assert "error: 1 of 3 pictures were refused" in done.err
+        problems = [row["problem"] for row in csv.DictReader(done.out.splitlines())]
         assert [problem[:31] for problem in problems] == ["", "the body has more than 20 MB; s", ""]
 
 
-def test_in_process_and_over_http_say_the_same(address: str, folder: Path, tmp_path: Path) -> None:
+def test_in_process_and_over_http_say_the_same(
+    address: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
     tiny_artifact(tmp_path / "models", "tiny")
     picture = folder / "a" / "1.png"
-    here = ask("classify", picture, "--top", "2", models=tmp_path / "models")
+    here = ask("classify", picture, "--top", "2")
     there = ask("classify", picture, "--top", "2", "--url", address)
-    assert here.returncode == there.returncode == 0
-    ours, theirs = (list(csv.DictReader(done.stdout.splitlines())) for done in (here, there))
+    assert here.status == there.status == 0
+    ours, theirs = (list(csv.DictReader(done.out.splitlines())) for done in (here, there))
     assert [row["class_1"] for row in ours] == [row["class_1"] for row in theirs]
     assert float(ours[0]["probability_1"]) == pytest.approx(
         float(theirs[0]["probability_1"]), abs=1e-5
     )
 
 
-def test_rows_as_json_and_of_one_model_only(address: str, folder: Path, tmp_path: Path) -> None:
+def test_rows_as_json_and_of_one_model_only(
+    address: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "answers.jsonl"
     pictures = [folder / "a" / "1.png", folder / "a" / "3.png"]
-    assert ask("classify", pictures[0], "--url", address, "--out", out).returncode == 0
-    assert ask("classify", *pictures, "--url", address, "--out", out).returncode == 0
+    assert ask("classify", pictures[0], "--url", address, "--out", out).status == 0
+    assert ask("classify", *pictures, "--url", address, "--out", out).status == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["path"] for row in rows] == [str(p) for p in pictures]
     tiny_artifact(tmp_path / "models", "tiny", classes=("left", "right"))
-    other = ask("classify", *pictures, "--out", out, models=tmp_path / "models")
-    assert other.returncode == 1
-    assert "holds answers of another model" in other.stderr
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
+    other = ask("classify", *pictures, "--out", out)
+    assert other.status == 1
+    assert "holds answers of another model" in other.err
 
 
 def test_enrolled_identified_and_verified(address: str, tmp_path: Path) -> None:
@@ -121,19 +121,19 @@ def test_enrolled_identified_and_verified(address: str, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"junk")
     common = ("--url", address, "--aligned")
     done = ask("enrol", "Ada", tmp_path / "ada.png", tmp_path / "bad.png", *common)
-    assert "1 of 2 pictures were refused" in done.stderr
-    enrolled = list(csv.DictReader(done.stdout.splitlines()))
+    assert "1 of 2 pictures were refused" in done.err
+    enrolled = list(csv.DictReader(done.out.splitlines()))
     assert [row["replayed"] for row in enrolled] == ["False", ""]
     again = ask("enrol", "Ada", tmp_path / "ada.png", *common)
-    assert [row["replayed"] for row in csv.DictReader(again.stdout.splitlines())] == ["True"]
+    assert [row["replayed"] for row in csv.DictReader(again.out.splitlines())] == ["True"]
     found = ask("identify", tmp_path / "ada-2.png", tmp_path / "bob.png", *common)
-    rows = list(csv.DictReader(found.stdout.splitlines()))
+    rows = list(csv.DictReader(found.out.splitlines()))
     assert [row["result"] for row in rows] == ["known", "unknown"]
     assert {row["person"] for row in rows} == {"Ada"}
     same = ask("verify", tmp_path / "ada.png", tmp_path / "ada-2.png", *common)
-    assert same.stdout.startswith("match: distance 0.0")
+    assert same.out.startswith("match: distance 0.0")
     other = ask("verify", tmp_path / "ada.png", tmp_path / "bob.png", "--json", *common)
-    assert json.loads(other.stdout)["result"] == "no_match"
+    assert json.loads(other.out)["result"] == "no_match"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,6 @@ def test_mistakes_are_one_line(
     message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny_artifact(tmp_path / "models", "tiny")
     (tmp_path / "work").mkdir()
@@ -165,11 +164,8 @@ def test_mistakes_are_one_line(
         line.write_text("a line without an end")
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
-    monkeypatch.setattr(sys, "argv", ["serving", "classify", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        run_command(main, "python -m serving")
-    assert exit_.value.code not in {0, None}
-    said = capsys.readouterr().err
-    assert message in said
-    assert len(said.splitlines()) <= 2  # the bar, where it came so far
+    done = ask("classify", *arguments)
+    assert done.status != 0
+    assert message in done.err
+    assert len(done.err.splitlines()) <= 2  # the bar, where it came so far
     assert {line.read_text() for line in lines} == {"a line without an end"}

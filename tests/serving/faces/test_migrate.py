@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from serving.__main__ import main
 from serving.faces.gallery import Gallery
 from serving.faces.migrate import plan, re_embed
 from serving.faces.operations import embed
@@ -13,6 +15,7 @@ from serving.faces.writer import NewPicture
 from serving.inference.models import ServedModel
 from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
+from tests.commands import run_in_process
 from tests.graphs import face_artifact
 from tests.pictures import encoded, photograph
 
@@ -99,22 +102,24 @@ def test_the_command_says_what_is_lost_before_it_starts(
     enrol(gallery, models[0], "p", 1, kept=True)
     enrol(gallery, models[0], "q", 2, kept=False)
 
-    def run(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "serving", "re-embed", *arguments]
-        return subprocess.run(
-            command, input=answer, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    refused = run("new", answer="n\n")
+    run = partial(run_in_process, main, "serving", "re-embed")
+    refused = subprocess.run(
+        [sys.executable, "-m", "serving", "re-embed", "new"],
+        input="n\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert refused.returncode == 130
     assert "Pictures LOST because they were not kept: 1;" in refused.stdout
     assert "people who lose all their pictures: 1." in refused.stdout
     assert found(gallery, models[0], 2) == ("q", 0.0)
     done = run("new", "--yes")
-    assert done.returncode == 0, done.stderr
-    assert "the gallery now holds embeddings of new; pictures lost: 1." in done.stdout
+    assert done.status == 0, done.err
+    assert "the gallery now holds embeddings of new; pictures lost: 1." in done.out
     assert found(gallery, models[1], 1) == ("p", 0.0)
-    assert "nothing to do" in run("new").stdout
+    assert "nothing to do" in run("new").out
     unknown = run("nobody")
-    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+    assert (unknown.status, unknown.err.count("\n")) == (1, 1)
     gallery.database.close()

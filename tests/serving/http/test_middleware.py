@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from tempfile import TemporaryFile
 
 import httpx
@@ -205,22 +204,6 @@ def test_a_client_that_goes_away_frees_its_place(http: httpx.Client, server: Ser
             client.sendall(f"{head}{announced}\r\n\r\n".encode() + LARGE)
     wait_for(http, gone, before + 2)
     assert metric(http, "vitrine_pixels_in_flight") == 0
-
-
-def test_a_body_that_does_not_come_is_given_up(server: Server, http: httpx.Client) -> None:
-    address = server.address.removeprefix("http://").split(":")
-    with socket.create_connection((address[0], int(address[1]))) as client:
-        client.sendall(
-            f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc".encode()
-        )
-        client.settimeout(60)
-        answer = b""
-        with suppress(ConnectionError):
-            while piece := client.recv(65536):
-                answer += piece
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"request-too-slow" in answer
-    wait_for(http, "vitrine_requests_under_way", 1)
 
 
 def test_an_answer_comes_in_one_piece_and_the_connection_ends_behind_it(server: Server) -> None:

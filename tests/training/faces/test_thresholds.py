@@ -1,9 +1,9 @@
 """`python -m training calibrate-faces` on generated people."""
 
 import csv
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from artifacts import Artifact
+from tests.commands import run_in_process
 from tests.graphs import dataset_record, face_artifact, tiny_artifact
 from tests.pictures import photograph
+from training.__main__ import main
 
 PEOPLE, PICTURES = 30, 4
 
@@ -32,21 +34,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(data: Path, models: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training", "calibrate-faces", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "VITRINE_DATA": str(data), "VITRINE_ARTIFACTS": str(models)},
-    )
+@pytest.fixture(autouse=True)
+def _environment(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_DATA", str(data))
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path))
 
 
-def test_thresholds_are_set_by_the_people_of_a_data_set(data: Path, tmp_path: Path) -> None:
+calibrate = partial(run_in_process, main, "training", "calibrate-faces")
+
+
+def test_thresholds_are_set_by_the_people_of_a_data_set(tmp_path: Path) -> None:
     before = face_artifact(tmp_path, verification={"metric": "cosine"})
     options = ("--dataset", "faces/made:all", "--check", "faces/made:test", "--fmr", "0.01")
-    done = run(data, tmp_path, "faces", *options, "--aligned", "--per-person", "3")
-    assert done.returncode == 0, done.stderr
+    done = calibrate("faces", *options, "--aligned", "--per-person", "3")
+    assert done.status == 0, done.err
     after = Artifact.open("faces", tmp_path)
     assert after.hash == before.hash, "galleries stay valid"
     verification = after.manifest.verification
@@ -65,7 +66,7 @@ def test_thresholds_are_set_by_the_people_of_a_data_set(data: Path, tmp_path: Pa
 
 
 def test_thresholds_are_set_by_listed_pairs(data: Path, tmp_path: Path) -> None:
-    face_artifact(tmp_path / "models", verification={"metric": "euclidean"})
+    face_artifact(tmp_path, verification={"metric": "euclidean"})
     people = [f"p{person:02}" for person in range(PEOPLE)]
     rows = [(p, f"{p}/0.png", q, f"{q}/1.png") for p in people for q in people]
     file = data / "faces" / "made" / "pairs.csv"
@@ -73,9 +74,10 @@ def test_thresholds_are_set_by_listed_pairs(data: Path, tmp_path: Path) -> None:
         writer = csv.writer(lines)
         writer.writerows([("first_person", "first", "second_person", "second"), *rows])
     options = ("--pairs", str(file), "--aligned", "--fmr", "0.05")
-    done = run(data, tmp_path / "models", "faces", *options)
+    command = [sys.executable, "-m", "training", "calibrate-faces", "faces", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    verification = Artifact.open("faces", tmp_path / "models").manifest.verification
+    verification = Artifact.open("faces", tmp_path).manifest.verification
     assert verification is not None
     assert verification.pairs is not None
     assert verification.pairs.same == PEOPLE
@@ -93,26 +95,24 @@ def test_thresholds_are_set_by_listed_pairs(data: Path, tmp_path: Path) -> None:
         (("--pairs", __file__), "not a list of pairs"),
     ],
 )
-def test_mistakes_get_one_line(
-    data: Path, tmp_path: Path, options: tuple[str, ...], message: str
-) -> None:
+def test_mistakes_get_one_line(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     face_artifact(tmp_path)
-    done = run(data, tmp_path, "faces", *options)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = calibrate("faces", *options)
+    assert done.status != 0
+    assert message in done.err
+    assert "Traceback" not in done.err
 
 
-def test_people_a_model_has_seen_set_no_thresholds(data: Path, tmp_path: Path) -> None:
+def test_people_a_model_has_seen_set_no_thresholds(tmp_path: Path) -> None:
     seen = dataset_record("faces/made", synthetic=False)
     face_artifact(tmp_path, dataset=seen)
-    done = run(data, tmp_path, "faces", "--dataset", "faces/made:all", "--aligned")
-    assert done.returncode != 0
-    assert "was trained on people" in done.stderr
+    done = calibrate("faces", "--dataset", "faces/made:all", "--aligned")
+    assert done.status != 0
+    assert "was trained on people" in done.err
 
 
-def test_a_classifier_has_no_thresholds(data: Path, tmp_path: Path) -> None:
+def test_a_classifier_has_no_thresholds(tmp_path: Path) -> None:
     tiny_artifact(tmp_path)
-    done = run(data, tmp_path, "tiny", "--dataset", "faces/made:all", "--aligned")
-    assert done.returncode != 0
-    assert "only embeddings" in done.stderr
+    done = calibrate("tiny", "--dataset", "faces/made:all", "--aligned")
+    assert done.status != 0
+    assert "only embeddings" in done.err
