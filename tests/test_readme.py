@@ -46,7 +46,7 @@ SHOWN = {
     "": "a drawing",
 }
 """Kinds of blocks that hold nothing to run."""
-NEEDS_A_KEY = "FaceClient"
+NEEDS_A_KEY = 'key="…"'
 
 
 def blocks(kind: str) -> list[str]:

@@ -1,44 +1,60 @@
-"""The client for programs that await: the same questions and answers as `serving.client.Client`.
-
-async with AsyncClient("http://127.0.0.1:3000") as client:
-    answer = await client.classify("cifar10-gap", [Path("frog.png").read_bytes()])
-"""
+"""The client of a running server, for programs that await: the methods of `Client`, awaited."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
 
-import httpx
 import numpy as np
 
-from serving.client.chunks import Rows, Source, chunks, join, merge, picture_form, placed
-from serving.client.connection import AsyncConnection
-from serving.client.face_client import BASE, face_options, pair_of
-from serving.client.http_client import array_of, model_path
-from serving.faces.schemas import Identified, Several, Verified
-from serving.schemas import Classification, Inspection, ModelInfo, ModelList, Neighbours
+from serving.client import calls, face_calls
+from serving.client.calls import Call
+from serving.client.chunks import Rows, Source, chunks, join, merge, picture_index_from
+from serving.client.connection import AsyncConnection, pieces
+from serving.client.face_calls import Page
+from serving.faces.schemas import (
+    ChangeInfo,
+    Embedded,
+    EnrolledPictures,
+    GalleryInfo,
+    Identified,
+    Imported,
+    Person,
+    PersonSummary,
+    Receipt,
+    Several,
+    Verified,
+)
+from serving.schemas import (
+    Atlas,
+    Classification,
+    Drift,
+    Inspection,
+    ModelInfo,
+    ModelList,
+    Neighbours,
+)
 
 Answer = TypeVar("Answer")
 
 
 class AsyncClient:
-    """Asks a running server.
+    """Sends requests to a running server and awaits the answers.
 
-    Pictures are encoded files, or uint8 H x W x 3 RGB arrays, of any mix of sizes. Every method
-    raises a `VitrineError` (one line) where it gets no answer: `RequestError` for what is refused.
+    Pictures, options, answers and errors are those of `Client`.
 
     Args:
         url: such as http://127.0.0.1:3000.
-        key: API key, where the server has keys.
-        timeout: seconds to wait for one request.
-        concurrency: requests under way at once.
+        key: API key, if the server has keys.
+        timeout: seconds to wait for a connection, and for each piece of a response.
+        concurrency: maximum number of requests in flight.
     """
 
     def __init__(
         self, url: str, key: str | None = None, timeout: float = 60.0, concurrency: int = 4
     ) -> None:
         self._server = AsyncConnection(url, timeout, key)
-        self._places = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,53 +63,71 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         await self._server.close()
 
     async def models(self) -> list[ModelInfo]:
         """The models that can be asked."""
-        response = await self._server.send("GET", "/v1/models")
-        return list(self._server.parse(ModelList, response).models)
+        return list((await self.model_list()).models)
+
+    async def model_list(self) -> ModelList:
+        """All models, the artifacts that could not be loaded, and the default model by route."""
+        return await self._ask(calls.models())
+
+    async def reload(self) -> ModelList:
+        """Load new and changed artifacts on the server; it answers requests meanwhile."""
+        return await self._ask(calls.reload())
 
     async def model_info(self, name: str) -> ModelInfo:
         """What is known about one model."""
-        return self._server.parse(ModelInfo, await self._server.send("GET", model_path(name)))
+        return await self._ask(calls.model_info(name))
+
+    async def card(self, name: str) -> str:
+        """The model card as Markdown: purpose, training data, quality and limits."""
+        return await self._ask(calls.card(name))
 
     async def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
         """The `top` most probable classes of each picture."""
+        return join(await self._ask_each(lambda part: calls.classify(name, part, top), pictures))
 
-        async def ask(chunk: list[Source]) -> Classification:
-            response = await self._post(f"{model_path(name)}/classify?top={top}", chunk)
-            return self._server.parse(Classification, response)
-
-        return join(await self._each(ask, pictures))
+    async def classify_by_route(
+        self, route: str, pictures: Sequence[Source], top: int = 5, model: str | None = None
+    ) -> Classification:
+        """The same from the default model of a route, or from another `model` of that route."""
+        return join(
+            await self._ask_each(
+                lambda part: calls.classify_by_route(route, part, top, model), pictures
+            )
+        )
 
     async def features(self, name: str, pictures: Sequence[Source]) -> Rows:
-        """What the head of the network sees: float32 N x D."""
-
-        async def ask(chunk: list[Source]) -> Rows:
-            path = f"{model_path(name)}/features"
-            return array_of(await self._post(path, chunk, accept="application/x-npy"))
-
-        return np.concatenate(await self._each(ask, pictures))
+        """The input of the network's head for each picture: float32 N x D."""
+        rows = await self._ask_each(lambda part: calls.features(name, part), pictures)
+        return np.concatenate(rows)
 
     async def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
-        """Shares of exact zeros after each activation, over all pictures."""
+        """The shares of exact zeros after each activation, over all pictures."""
+        return merge(await self._ask_each(lambda part: calls.inspect(name, part), pictures))
 
-        async def ask(chunk: list[Source]) -> Inspection:
-            response = await self._post(f"{model_path(name)}/inspect", chunk)
-            return self._server.parse(Inspection, response)
+    async def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
+        """The output of one activation for one picture: float32 C x H x W."""
+        return await self._ask(calls.feature_map(name, picture, layer))
 
-        return merge(await self._each(ask, pictures))
+    async def drift(self, name: str) -> Drift:
+        """The distance of the recent answers from the model's reference, with the moments."""
+        return await self._ask(calls.drift(name))
 
     async def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
-        """The `top` nearest pictures of the model's atlas to each picture, and its place there."""
+        """The `top` nearest pictures of the model's atlas to each picture, and its map position."""
+        return join(await self._ask_each(lambda part: calls.neighbours(name, part, top), pictures))
 
-        async def ask(chunk: list[Source]) -> Neighbours:
-            response = await self._post(f"{model_path(name)}/neighbours?top={top}", chunk)
-            return self._server.parse(Neighbours, response)
+    async def atlas(self, name: str) -> Atlas:
+        """The pictures of the model's atlas: classes, and positions on a map."""
+        return await self._ask(calls.atlas(name))
 
-        return join(await self._each(ask, pictures))
+    async def atlas_sheet(self, name: str) -> bytes:
+        """A JPEG that shows all pictures of the atlas, row by row in its order."""
+        return await self._ask(calls.atlas_sheet(name))
 
     async def verify(
         self,
@@ -103,13 +137,25 @@ class AsyncClient:
         aligned: bool = False,
         several: Several = "largest",
         fmr: float | None = None,
+        model: str | None = None,
     ) -> Verified:
         """Whether two pictures show one person, at a target false-match rate of the model."""
-        options = face_options(aligned=aligned, several=several, fmr=fmr)
-        path, files = f"{BASE}/verify", pair_of(first, second)
-        async with self._places:
-            response = await self._server.send("POST", path, params=options, files=files)
-        return self._server.parse(Verified, response)
+        return await self._ask(
+            face_calls.verify(first, second, aligned=aligned, several=several, fmr=fmr, model=model)
+        )
+
+    async def embed(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "largest",
+        model: str | None = None,
+    ) -> Embedded:
+        """The embedding of the face on each picture."""
+        return await self._ask(
+            face_calls.embed(pictures, aligned=aligned, several=several, model=model)
+        )
 
     async def identify(
         self,
@@ -120,30 +166,82 @@ class AsyncClient:
         fmr: float | None = None,
         top: int = 5,
     ) -> Identified:
-        """The people enrolled who are nearest to the face on each picture; in one request."""
-        options = face_options(aligned=aligned, several=several, fmr=fmr, top=top)
-        response = await self._post(f"{BASE}/identify", list(pictures), params=options)
-        return self._server.parse(Identified, response)
+        """The `top` enrolled people who are nearest to the face on each picture."""
+        return await self._ask(
+            face_calls.identify(pictures, aligned=aligned, several=several, fmr=fmr, top=top)
+        )
 
-    async def _each(
-        self, ask: Callable[[list[Source]], Awaitable[Answer]], pictures: Sequence[Source]
+    async def enrol(
+        self,
+        person: str,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "largest",
+        idempotency_key: str | None = None,
+    ) -> EnrolledPictures:
+        """Add pictures of a person; see `Client.enrol`."""
+        return await self._ask(
+            face_calls.enrol(person, pictures, idempotency_key, aligned=aligned, several=several)
+        )
+
+    async def gallery(self) -> GalleryInfo:
+        """The size of the gallery and how it is searched."""
+        return await self._ask(face_calls.gallery())
+
+    def people(self) -> AsyncIterator[PersonSummary]:
+        """Everybody who is enrolled, requested page by page."""
+        return self._pages(face_calls.people)
+
+    async def person(self, person: str) -> Person:
+        """What is stored about a person."""
+        return await self._ask(face_calls.person(person))
+
+    async def remove_person(self, person: str) -> Receipt:
+        """Remove a person with all their pictures."""
+        return await self._ask(face_calls.remove_person(person))
+
+    async def remove_picture(self, person: str, picture: str) -> Receipt:
+        """Remove one picture of a person."""
+        return await self._ask(face_calls.remove_picture(person, picture))
+
+    def changes(self) -> AsyncIterator[ChangeInfo]:
+        """The change log, oldest entry first, requested page by page."""
+        return self._pages(face_calls.changes)
+
+    async def export_gallery(self, file: Path) -> None:
+        """Write the whole gallery to a Parquet file."""
+        async with self._slots:
+            await self._server.download(face_calls.export_gallery(), file)
+
+    async def import_gallery(self, file: Path) -> Imported:
+        """Add the pictures of an exported Parquet file; see `Client.import_gallery`."""
+        size = (await asyncio.to_thread(file.stat)).st_size
+        return await self._ask(face_calls.import_gallery(pieces(file), size))
+
+    async def _ask(self, call: Call[Answer]) -> Answer:
+        async with self._slots:
+            return await self._server.ask(call)
+
+    async def _ask_each(
+        self, describe: Callable[[list[Source]], Call[Answer]], pictures: Sequence[Source]
     ) -> list[Answer]:
-        """Ask for each chunk; a refusal names the picture by its place in the whole sequence."""
-
-        async def ask_from(start: int, chunk: list[Source]) -> Answer:
-            with placed(start, len(chunk)):
-                return await ask(chunk)
+        async def ask(start: int, part: list[Source]) -> Answer:
+            with picture_index_from(start, len(part)):
+                async with self._slots:  # only requests in flight hold encoded pictures
+                    return await self._server.ask(describe(part))
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(ask_from(*part)) for part in chunks(pictures)]
+                tasks = [group.create_task(ask(*chunk)) for chunk in chunks(pictures)]
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _post(
-        self, path: str, chunk: list[Source], accept: str = "application/json", **options: Any
-    ) -> httpx.Response:
-        async with self._places:
-            files, headers = picture_form(chunk), {"Accept": accept}
-            return await self._server.send("POST", path, files=files, headers=headers, **options)
+    async def _pages(self, describe: Callable[[int], Call[Page[Answer]]]) -> AsyncIterator[Answer]:
+        after: int | None = 0
+        while after is not None:
+            page = await self._ask(describe(after))
+            for entry in page.entries:
+                yield entry
+            after = page.next

@@ -1,9 +1,9 @@
-"""Long sequences of pictures in requests of bounded size, and one answer out of theirs."""
+"""Splits long sequences of pictures into requests of bounded size and joins their answers."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,29 +16,35 @@ from serving.pictures.limits import MAX_BODY_BYTES, MAX_REQUEST_PIXELS
 from serving.problems import RequestError
 from serving.schemas import Classification, Inspection, Layer, Neighbours, Stamp
 
+Answer = TypeVar("Answer")
 ByPicture = TypeVar("ByPicture", Classification, Neighbours)
 
 Source = bytes | Picture
-"""A picture: encoded, or uint8 H x W x 3 RGB."""
+"""A picture: the bytes of an encoded file, or uint8 H x W x 3 RGB."""
 Rows = npt.NDArray[np.float32]
+"""Features, N x D, or a feature map, C x H x W."""
 
 CHUNK_PICTURES = 64
+"""Maximum number of pictures in one request."""
 CHUNK_BYTES = MAX_BODY_BYTES // 2
+"""Maximum size of the pictures in one request, in bytes, unless one alone is larger."""
 CHUNK_PIXELS = MAX_REQUEST_PIXELS // 4
+"""Maximum number of pixels in one request, unless one picture alone has more."""
 
 
 class ServerError(VitrineError):
-    """No Vitrine server answers as one is expected to."""
+    """There is no answer, or one that a Vitrine server would not give."""
 
 
 class UnreachableError(ServerError):
-    """No server answers at all: it may be back soon."""
+    """No server answers; the same call may succeed later."""
 
 
 def encode(source: Source) -> bytes:
-    """A picture as a file, without loss; what is encoded already stays as it is.
+    """Encode a picture without loss; encoded pictures are returned unchanged.
 
-    BMP: on loopback its bytes cost less than PNG's compression, by a factor of 4 to 10.
+    The format is BMP: on loopback, sending its bytes costs 4 to 10 times less than PNG's
+    compression.
     """
     if isinstance(source, bytes):
         return source
@@ -47,16 +53,11 @@ def encode(source: Source) -> bytes:
     return file.getvalue()
 
 
-def picture_form(pictures: Sequence[Source]) -> list[tuple[str, tuple[str, bytes]]]:
-    """The form fields that pictures are sent in, as httpx takes them."""
-    return [("image", ("picture", encode(picture))) for picture in pictures]
-
-
 def merge(answers: Sequence[Inspection]) -> Inspection:
-    """Join inspections of the same model over different pictures, weighted by their number.
+    """Join inspections of different pictures, each weighted by its number of pictures.
 
     Raises:
-        ServerError: the model was exchanged in between.
+        ServerError: see `check_same_model`.
     """
     check_same_model([answer.model for answer in answers])
     weights = np.array([answer.pictures for answer in answers], np.float64)
@@ -80,10 +81,10 @@ def _mean(shares: Sequence[float | None], weights: npt.NDArray[np.float64]) -> f
 
 
 def join(answers: Sequence[ByPicture]) -> ByPicture:
-    """One answer about all pictures from those about chunks of them.
+    """Join the answers about chunks of pictures to one answer about all of them.
 
     Raises:
-        ServerError: as `check_same_model`.
+        ServerError: see `check_same_model`.
     """
     check_same_model([answer.model for answer in answers])
     pictures = tuple(picture for answer in answers for picture in answer.pictures)
@@ -91,20 +92,22 @@ def join(answers: Sequence[ByPicture]) -> ByPicture:
 
 
 def check_same_model(stamps: Sequence[Stamp]) -> None:
-    """Hold answers that are joined to one model.
+    """Check that answers which are joined come from one model.
 
     Raises:
-        ServerError: the model was exchanged in between.
+        ServerError: the model was replaced between two requests.
     """
     if any(stamp != stamps[0] for stamp in stamps):
-        raise ServerError("the model was exchanged between two requests; ask again.")
+        raise ServerError("the model was replaced between two requests; repeat the call.")
 
 
 def chunks(pictures: Sequence[Source]) -> Iterator[tuple[int, list[Source]]]:
-    """Yield (index of the first, pictures) within the bounds of a chunk; one at the least.
+    """Yield the pictures in chunks, each with the index of its first picture.
+
+    A chunk keeps within `CHUNK_PICTURES`, `CHUNK_BYTES` and `CHUNK_PIXELS`, or holds one picture.
 
     Raises:
-        RequestError: there are none.
+        RequestError: the sequence is empty.
     """
     if len(pictures) == 0:
         raise RequestError("no-picture", "no picture was given; give at least one.")
@@ -121,13 +124,39 @@ def chunks(pictures: Sequence[Source]) -> Iterator[tuple[int, list[Source]]]:
     yield start, chunk
 
 
-@contextmanager
-def placed(start: int, pictures: int) -> Iterator[None]:
-    """Let a refusal within name the picture by its place in the whole sequence.
+def ask_each(
+    ask: Callable[[list[Source]], Answer],
+    pictures: Sequence[Source],
+    mapper: Callable[..., Iterator[Any]] = map,
+) -> list[Answer]:
+    """Return the answers about all chunks of the pictures, in order.
 
     Args:
-        start: place of the first picture that is asked about within.
-        pictures: how many these are. Of one alone it is said, too, that the request is too large.
+        ask: answers one chunk.
+        pictures: at least one.
+        mapper: applies a function to all chunks, as `map` does; that of an executor does it in
+            parallel.
+
+    Raises:
+        RequestError: a picture is refused; its index is that in the whole sequence.
+    """
+
+    def ask_at(start_and_chunk: tuple[int, list[Source]]) -> Answer:
+        start, chunk = start_and_chunk
+        with picture_index_from(start, len(chunk)):
+            return ask(chunk)
+
+    return list(mapper(ask_at, chunks(pictures)))
+
+
+@contextmanager
+def picture_index_from(start: int, pictures: int) -> Iterator[None]:
+    """Correct the picture index of a `RequestError` about one chunk of a sequence.
+
+    Args:
+        start: index of the chunk's first picture in the whole sequence.
+        pictures: number of pictures in the chunk. If there is only one, a refusal of the body as
+            too large counts as a refusal of that picture.
     """
     try:
         yield
@@ -138,20 +167,20 @@ def placed(start: int, pictures: int) -> Iterator[None]:
 
 
 def source_size(source: Source) -> tuple[int, int]:
-    """Width and height, px, as sent: before a picture is turned upright.
+    """Width and height in pixels, before the picture is turned upright.
 
     Raises:
-        RequestError: it is no picture that is accepted.
+        RequestError: the format is not accepted.
     """
     return size_of(open_picture(source) if isinstance(source, bytes) else source)
 
 
 def _cost(source: Source) -> tuple[int, int]:
-    """Bytes to send, and pixels to decode."""
+    """Number of bytes to send and of pixels to decode."""
     if not isinstance(source, bytes):
         return source.nbytes, source.size // 3
     try:
         width, height = source_size(source)
     except RequestError:
-        return len(source), 0  # refused when asked, with its place
+        return len(source), 0  # the server refuses it, with its index
     return len(source), width * height

@@ -1,40 +1,41 @@
-"""A connection to a running server: sends, asks again when told to, and parses what comes back.
+"""A connection to a running server: sends calls, waits while the server is busy, reads answers.
 
-`Connection` waits, `AsyncConnection` awaits; what they make of answers is the same.
+`Connection` blocks and `AsyncConnection` awaits; both treat responses and failures alike.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
 from artifacts import VitrineError
+from serving.client.calls import Call, json_of
 from serving.client.chunks import ServerError, UnreachableError
 from serving.problems import KINDS, MEDIA_TYPE, RequestError
 from serving.schemas import ProblemDocument
 
-Parsed = TypeVar("Parsed", bound=BaseModel)
+Answer = TypeVar("Answer")
 
-ATTEMPTS = 6
-"""How often a request is sent at most, when the server says each time that it is busy."""
-LONGEST_WAIT = 60.0
-"""Seconds; a server that asks for more is taken at its word, and the request fails."""
+MAX_WAIT = 60.0
+"""Seconds. If a server asks for a longer wait, the request fails at once."""
 BUSY = (429, 503)
+PIECE_BYTES = 1 << 20
+"""Bytes that are read from a file at a time."""
 
 
-class Answers:
-    """What is made of a server's answers.
+class BaseConnection:
+    """What both kinds of connection share: the address, the key, and the reading of responses.
 
     Args:
         url: such as http://127.0.0.1:3000.
-        timeout: seconds to wait for one request.
-        key: API key, where the server has keys.
+        timeout: maximum time that one request may take to connect, and between two pieces of the
+            response, in seconds.
+        key: API key, if the server has keys.
     """
 
     def __init__(self, url: str, timeout: float, key: str | None = None) -> None:
@@ -44,7 +45,7 @@ class Answers:
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Turn what may happen on the way into a `ServerError` of one line."""
+        """Turn the errors of httpx into a `ServerError` with a message of one line."""
         try:
             yield
         except httpx.ConnectError as error:
@@ -56,15 +57,21 @@ class Answers:
                 f"{self.url} gave no answer within {self.timeout:g} s."
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            away = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+            lost = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
             reason = str(error) or type(error).__name__
-            kind = UnreachableError if away else ServerError
+            kind = UnreachableError if lost else ServerError
             raise kind(f"the request to {self.url} failed: {reason}.") from None
 
+    def read(self, call: Call[Answer], response: httpx.Response) -> Answer:
+        """Return the answer of a response, or raise the error that it stands for."""
+        if not response.is_success:
+            raise self.refusal(response)
+        return call.read(response)
+
     def refusal(self, response: httpx.Response) -> VitrineError:
-        """The error that an answer which is no success stands for."""
+        """Return the error that an unsuccessful response stands for."""
         if response.headers.get("content-type") == MEDIA_TYPE:
-            problem = self.parse(ProblemDocument, response)
+            problem = json_of(ProblemDocument)(response)
             if problem.code in KINDS:
                 reason = problem.detail.removeprefix(f"picture {problem.picture}: ")
                 return RequestError(problem.code, reason, problem.picture)
@@ -73,102 +80,126 @@ class Answers:
             "does; check the address and the versions."
         )
 
-    def parse(self, kind: type[Parsed], response: httpx.Response) -> Parsed:
-        """The answer as the model `kind`.
 
-        Raises:
-            ServerError: it is none.
-        """
-        try:
-            return kind.model_validate_json(response.content)
-        except ValidationError:
-            raise ServerError(
-                f"{response.url} gave no {kind.__name__}; check the address and the versions."
-            ) from None
+class Connection(BaseConnection):
+    """Sends calls to a server and blocks; its TCP connections are kept alive and reused.
 
-
-class Connection(Answers):
-    """Asks a server, and waits; its TCP connections are kept and used again. Arguments as above."""
+    Args:
+        url: see `BaseConnection`.
+        timeout: see `BaseConnection`.
+        key: see `BaseConnection`.
+    """
 
     def __init__(self, url: str, timeout: float, key: str | None = None) -> None:
         super().__init__(url, timeout, key)
         self._http = httpx.Client(timeout=timeout, headers=self.headers)
 
     def close(self) -> None:
-        """End it."""
+        """Close the TCP connections."""
         self._http.close()
 
-    def send(
-        self, method: str, path: str, *, attempts: int = ATTEMPTS, **content: Any
-    ) -> httpx.Response:
-        """Ask for a path; `content` as httpx takes it.
+    def ask(self, call: Call[Answer]) -> Answer:
+        """Send a call and return its answer.
 
-        Where the server answers 429 or 503 with a Retry-After, the same is sent again after that
-        time, up to `attempts` times in all.
+        If the server answers 429 or 503 with a Retry-After header, the same request is sent again
+        after that time, up to `call.attempts` times in total.
 
         Raises:
-            RequestError: the server refuses.
-            UnreachableError: none answers.
-            ServerError: one answers that is not ours.
+            RequestError: the server refuses the request.
+            UnreachableError: no server answers.
+            ServerError: the answer is not that of a Vitrine server.
         """
-        for left in reversed(range(attempts)):
+        for retries_left in reversed(range(call.attempts)):
             with self.failures():
-                response = self._http.request(method, self.url + path, **content)
-            wait = wanted_wait(response) if left else None
-            if wait is None:
+                response = self._http.request(call.method, self.url + call.path, **call.options)
+            delay = retry_delay(response) if retries_left else None
+            if delay is None:
                 break
-            time.sleep(wait)
-        if not response.is_success:
-            raise self.refusal(response)
-        return response
+            time.sleep(delay)
+        return self.read(call, response)
 
-    def download(self, path: str, file: Path) -> None:
-        """Write what is at a path to a file, piece by piece; raises as `send`."""
-        with self.failures(), self._http.stream("GET", self.url + path) as response:
+    def download(self, call: Call[Any], file: Path) -> None:
+        """Write the content of the response to a file, in pieces.
+
+        An existing file is replaced only once the whole content has arrived.
+
+        Raises:
+            VitrineError: see `ask`; a download is attempted once.
+        """
+        with self.failures(), self._http.stream(call.method, self.url + call.path) as response:
             if not response.is_success:
                 response.read()
                 raise self.refusal(response)
-            partial = file.with_name(f"{file.name}.partial")  # what is there stays until all came
+            partial = _partial(file)
             with partial.open("wb") as target:
                 for piece in response.iter_bytes():
                     target.write(piece)
             partial.replace(file)
 
 
-class AsyncConnection(Answers):
-    """The same, awaited."""
+class AsyncConnection(BaseConnection):
+    """Sends calls to a server and awaits the answers; the counterpart of `Connection`.
+
+    Args:
+        url: see `BaseConnection`.
+        timeout: see `BaseConnection`.
+        key: see `BaseConnection`.
+    """
 
     def __init__(self, url: str, timeout: float, key: str | None = None) -> None:
         super().__init__(url, timeout, key)
         self._http = httpx.AsyncClient(timeout=timeout, headers=self.headers)
 
     async def close(self) -> None:
-        """End it."""
+        """Close the TCP connections."""
         await self._http.aclose()
 
-    async def send(
-        self, method: str, path: str, *, attempts: int = ATTEMPTS, **content: Any
-    ) -> httpx.Response:
-        """As `Connection.send`."""
-        for left in reversed(range(attempts)):
+    async def ask(self, call: Call[Answer]) -> Answer:
+        """Send a call and return its answer; see `Connection.ask`."""
+        for retries_left in reversed(range(call.attempts)):
             with self.failures():
-                response = await self._http.request(method, self.url + path, **content)
-            wait = wanted_wait(response) if left else None
-            if wait is None:
+                response = await self._http.request(
+                    call.method, self.url + call.path, **call.options
+                )
+            delay = retry_delay(response) if retries_left else None
+            if delay is None:
                 break
-            await asyncio.sleep(wait)
-        if not response.is_success:
-            raise self.refusal(response)
-        return response
+            await asyncio.sleep(delay)
+        return self.read(call, response)
+
+    async def download(self, call: Call[Any], file: Path) -> None:
+        """Write the content of the response to a file; see `Connection.download`."""
+        with self.failures():
+            async with self._http.stream(call.method, self.url + call.path) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise self.refusal(response)
+                partial = _partial(file)
+                with await asyncio.to_thread(partial.open, "wb") as target:
+                    async for piece in response.aiter_bytes():
+                        await asyncio.to_thread(target.write, piece)
+                await asyncio.to_thread(partial.replace, file)
 
 
-def wanted_wait(response: httpx.Response) -> float | None:
-    """Seconds after which the server wants to be asked again; None where it does not.
+async def pieces(file: Path) -> AsyncIterator[bytes]:
+    """Yield the content of a file in pieces, without blocking the event loop."""
+    with await asyncio.to_thread(file.open, "rb") as content:
+        while piece := await asyncio.to_thread(content.read, PIECE_BYTES):
+            yield piece
 
-    Up to a quarter more than it says, so that clients that were sent away together do not come
-    back together. Retry-After is read as a number of seconds (RFC 9110, 10.2.3), not as a date.
+
+def retry_delay(response: httpx.Response) -> float | None:
+    """Seconds to wait before the request is sent again; None if it is not to be sent again.
+
+    The delay is up to a quarter longer than the server says, so that clients that were turned away
+    together do not return together. Retry-After is read as a number of seconds (RFC 9110, 10.2.3);
+    a date is ignored.
     """
     given = response.headers.get("retry-after", "")
-    if response.status_code not in BUSY or not given.isdecimal() or float(given) > LONGEST_WAIT:
+    if response.status_code not in BUSY or not given.isdecimal() or float(given) > MAX_WAIT:
         return None
     return float(given) * random.uniform(1, 1.25)
+
+
+def _partial(file: Path) -> Path:
+    return file.with_name(f"{file.name}.partial")

@@ -1,12 +1,12 @@
-"""The client that opens artifacts in this process, without a server."""
+"""The predictor that opens artifacts in this process, without a server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+
+import numpy as np
 
 from artifacts import Artifact
-from serving.client.chunks import Rows, Source
-from serving.client.predictor import Chunked
+from serving.client.chunks import Rows, Source, ask_each, join, merge
 from serving.inference import results
 from serving.inference.models import Models, ServedModel
 from serving.inspection import looks
@@ -15,11 +15,11 @@ from serving.inspection.recent_answers import no_answers
 from serving.pictures.decode import read_pictures
 from serving.schemas import Classification, Drift, Inspection, ModelInfo, Neighbours
 
-Answer = TypeVar("Answer")
 
+class LocalPredictor:
+    """Opens artifacts in this process and answers with the code of the server's handlers.
 
-class LocalPredictor(Chunked):
-    """Opens artifacts in process, through the code the server's handlers call.
+    Its methods are those of `Predictor`.
 
     Args:
         root: folder of the artifacts; `artifacts_root()` by default.
@@ -30,44 +30,59 @@ class LocalPredictor(Chunked):
         self._opened: dict[str, ServedModel] = {}
 
     def models(self) -> list[ModelInfo]:
-        """As `Predictor.models`."""
+        """See `Predictor.models`."""
         return list(Models.load(self.root).list().models)
 
     def model_info(self, name: str) -> ModelInfo:
-        """As `Predictor.model_info`."""
+        """See `Predictor.model_info`."""
         return self._model(name).info
+
+    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+        """See `Predictor.classify`."""
+        model = self._model(name)
+
+        def ask(chunk: list[Source]) -> Classification:
+            return results.classify(model, read_pictures(chunk, model.manifest.input), top)
+
+        return join(ask_each(ask, pictures))
+
+    def features(self, name: str, pictures: Sequence[Source]) -> Rows:
+        """See `Predictor.features`."""
+        model = self._model(name)
+        return np.concatenate(ask_each(lambda chunk: _features(model, chunk), pictures))
+
+    def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
+        """See `Predictor.inspect`."""
+        model = self._model(name)
+
+        def ask(chunk: list[Source]) -> Inspection:
+            return looks.inspect(model, read_pictures(chunk, model.manifest.input))
+
+        return merge(ask_each(ask, pictures))
+
+    def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
+        """See `Predictor.feature_map`."""
+        model = self._model(name)
+        return looks.feature_map(model, read_pictures([picture], model.manifest.input), layer)
+
+    def drift(self, name: str) -> Drift:
+        """See `Predictor.drift`; there is a reference, but there are no recent answers."""
+        return no_answers(self._model(name))
+
+    def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
+        """See `Client.neighbours`."""
+        model = self._model(name)
+
+        def ask(chunk: list[Source]) -> Neighbours:
+            return nearest(model, _features(model, chunk), top)
+
+        return join(ask_each(ask, pictures))
 
     def _model(self, name: str) -> ServedModel:
         if name not in self._opened:
             self._opened[name] = ServedModel(Artifact.open(name, self.root))
         return self._opened[name]
 
-    def _map(
-        self, ask: Callable[[tuple[int, list[Source]]], Answer], chunks: Iterator[Any]
-    ) -> Iterator[Answer]:
-        return map(ask, chunks)
 
-    def _classify(self, name: str, chunk: list[Source], top: int) -> Classification:
-        model = self._model(name)
-        return results.classify(model, read_pictures(chunk, model.manifest.input), top)
-
-    def _features(self, name: str, chunk: list[Source]) -> Rows:
-        model = self._model(name)
-        return results.features(model, read_pictures(chunk, model.manifest.input))
-
-    def _inspect(self, name: str, chunk: list[Source]) -> Inspection:
-        model = self._model(name)
-        return looks.inspect(model, read_pictures(chunk, model.manifest.input))
-
-    def _neighbours(self, name: str, chunk: list[Source], top: int) -> Neighbours:
-        return nearest(self._model(name), self._features(name, chunk), top)
-
-    def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
-        """As `Predictor.feature_map`."""
-        model = self._model(name)
-        pictures = read_pictures([picture], model.manifest.input)
-        return looks.feature_map(model, pictures, layer)
-
-    def drift(self, name: str) -> Drift:
-        """As `Predictor.drift`; a model in process has a reference, and no last answers."""
-        return no_answers(self._model(name))
+def _features(model: ServedModel, pictures: list[Source]) -> Rows:
+    return results.features(model, read_pictures(pictures, model.manifest.input))

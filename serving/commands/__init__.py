@@ -1,1 +1,1 @@
-"""The commands that ask a server, or an artifact in process, about files."""
+"""The commands that ask a server, or an artifact opened in this process, about files."""

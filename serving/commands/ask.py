@@ -1,4 +1,4 @@
-"""`python -m serving classify|verify|enrol|identify`: asks about files, from the command line."""
+"""`python -m serving classify|verify|enrol|identify`: asks about picture files."""
 
 import hashlib
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from artifacts.commands import json_option, print_json
-from serving.client import FaceClient, connect
+from serving.client import Client, connect
 from serving.client.predictor import Predictor
 from serving.commands.batch import BATCH, Ask, Row, Table, ask_all, find_files
 from serving.schemas import ModelInfo
@@ -23,20 +23,20 @@ files_argument = click.argument(
 out_option = click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this .csv or .jsonl, going on where an earlier run stopped; else CSV on stdout.",
+    help="Write to this .csv or .jsonl file, resuming an earlier run; otherwise CSV to stdout.",
 )
 key_option = click.option(
     "--key",
     default=lambda: read_settings().key,
-    help="API key; better in the variable VITRINE_KEY, where process lists do not show it.",
+    help="API key; safer in the variable VITRINE_KEY, because process lists show arguments.",
 )
 top_option = click.option("--top", type=click.IntRange(min=1), default=5, show_default=True)
 
 
 def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Where to ask about faces, and with what key."""
+    """Add the options that all commands about faces have."""
     options = (
-        click.option("--url", default=SERVER, show_default=True, help="The server."),
+        click.option("--url", default=SERVER, show_default=True, help="Address of the server."),
         key_option,
         click.option("--aligned", is_flag=True, help="Each picture is the aligned crop of a face."),
     )
@@ -47,8 +47,10 @@ def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @files_argument
-@click.option("--model", metavar="NAME", help="The classifier; needed where there are several.")
-@click.option("--url", help="Ask the server there; else the artifact is opened in this process.")
+@click.option("--model", metavar="NAME", help="The classifier; needed if there are several.")
+@click.option(
+    "--url", help="Address of a server; without it, the artifact is opened in this process."
+)
 @key_option
 @top_option
 @out_option
@@ -60,7 +62,7 @@ def classify(
     top: int,
     out: Path | None,
 ) -> None:
-    """Name the most probable classes of pictures: files, and all in folders."""
+    """Name the most probable classes of pictures, given as files and folders."""
     predictor = connect(url, key)
     info = _classifier(predictor, model)
     top = min(top, len(info.classes))
@@ -85,7 +87,9 @@ def classify(
 @click.command()
 @files_argument
 @face_options
-@click.option("--fmr", type=float, help="Target false-match rate, one that the model has.")
+@click.option(
+    "--fmr", type=float, help="Target false-match rate; the model must have a threshold for it."
+)
 @top_option
 @out_option
 def identify(
@@ -97,12 +101,12 @@ def identify(
     top: int,
     out: Path | None,
 ) -> None:
-    """Name the people enrolled who are nearest to the faces on pictures."""
+    """Name the enrolled people who are nearest to the faces on pictures."""
     columns = ["path", "result", "reason", "person", "distance", "within", "others", "problem"]
-    with FaceClient(url, key) as faces:
+    with Client(url, key) as client:
 
         def ask(contents: Sequence[bytes]) -> list[Row]:
-            answer = faces.identify(contents, aligned=aligned, fmr=fmr, top=top)
+            answer = client.identify(contents, aligned=aligned, fmr=fmr, top=top)
             rows = []
             for picture in answer.pictures:
                 row: Row = {"result": picture.result, "reason": picture.reason or ""}
@@ -129,13 +133,16 @@ def enrol(
     aligned: bool,
     out: Path | None,
 ) -> None:
-    """Enrol PERSON from pictures, one by one; what was done within a day is not done twice."""
+    """Enrol PERSON from pictures, one by one.
+
+    Pictures that the same command enrolled within the last 24 hours are not enrolled twice.
+    """
     columns = ["path", "person", "picture", "change", "replayed", "problem"]
-    with FaceClient(url, key) as faces:
+    with Client(url, key) as client:
 
         def ask(contents: Sequence[bytes]) -> list[Row]:
             digest = hashlib.sha256(f"{person}\n{aligned}\n".encode() + contents[0]).hexdigest()
-            done = faces.enrol(person, contents, aligned=aligned, idempotency_key=digest)
+            done = client.enrol(person, contents, aligned=aligned, idempotency_key=digest)
             given = done.model_dump(include={"person", "change", "replayed"})
             return [given | {"picture": done.pictures[0]}]
 
@@ -146,7 +153,9 @@ def enrol(
 @click.argument("first", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("second", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @face_options
-@click.option("--fmr", type=float, help="Target false-match rate, one that the model has.")
+@click.option(
+    "--fmr", type=float, help="Target false-match rate; the model must have a threshold for it."
+)
 @json_option
 def verify(
     first: Path,
@@ -157,9 +166,9 @@ def verify(
     fmr: float | None,
     as_json: bool,
 ) -> None:
-    """Say whether two pictures show one person."""
-    with FaceClient(url, key) as faces:
-        answer = faces.verify(first.read_bytes(), second.read_bytes(), aligned=aligned, fmr=fmr)
+    """Say whether two pictures show the same person."""
+    with Client(url, key) as client:
+        answer = client.verify(first.read_bytes(), second.read_bytes(), aligned=aligned, fmr=fmr)
     if as_json:
         print_json(answer.model_dump(mode="json"))
         return
@@ -185,7 +194,7 @@ def _classifier(predictor: Predictor, name: str | None) -> ModelInfo:
 
 
 def _ask_all(paths: Sequence[Path], table: Table, ask: Ask, batch: int = BATCH) -> None:
-    """Ask about all files with a bar on stderr; end with status 1 if any was refused."""
+    """Ask about all files with a progress bar on stderr; exit with status 1 if any was refused."""
     files = find_files(paths)
     with click.progressbar(length=len(files), file=sys.stderr, label="pictures") as bar:
         refused = ask_all(files, table, ask, bar.update, batch)

@@ -1,4 +1,4 @@
-"""Many files, one row each: found, asked about in batches, written as they come, taken up again."""
+"""Finds files, asks about them in batches and writes one row for each; a run can be resumed."""
 
 import csv
 import io
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from artifacts import VitrineError
-from serving.client.chunks import placed
+from serving.client.chunks import picture_index_from
 from serving.pictures.header import open_picture
 from serving.problems import RequestError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
-"""Of the files that are taken from folders; a file that is named itself may have any."""
+"""Suffixes of the files that are taken from folders; a file given by name may have any suffix."""
 BATCH = 256
-"""Files read and asked about, in several requests, before their rows are written."""
+"""Number of files that are read and asked about before their rows are written."""
 
 Row = dict[str, Any]
 Ask = Callable[[Sequence[bytes]], Sequence[Row]]
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files among `paths`, and the pictures in the folders among them, each once, in order.
+    """Return the files among `paths` and the pictures in its folders, each once and in order.
 
     Raises:
         VitrineError: a path does not exist, or there is no picture at all.
@@ -45,18 +45,18 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 @dataclass
 class Table:
-    """The rows, in a file that can be taken up again or on a stream.
+    """Rows that are written to a file, which a later run can resume, or to a stream.
 
-    A file ends with whole rows only: one torn by a crash is cut off when it is taken up.
+    If a crash left an incomplete row at the end of the file, that row is removed on resuming.
 
     Args:
-        columns: names, `path` the first and `problem` the last.
+        columns: names of the columns; the first is `path` and the last `problem`.
         out: file to write, `.csv` or `.jsonl`; None writes CSV to `stream`.
-        stream: where rows go without a file.
-        model: what each row was answered by, as in its column `hash`; None where there is none.
+        stream: where the rows go if there is no file.
+        model: hash of the model that answers, as in the column `hash`; None if the rows have none.
 
     Raises:
-        VitrineError: another kind of file, or one that holds something else.
+        VitrineError: the file has another suffix, or contains anything but rows of this table.
     """
 
     columns: Sequence[str]
@@ -64,19 +64,19 @@ class Table:
     stream: IO[str]
     model: str | None = None
     done: set[str] = field(default_factory=set, init=False)
-    """Paths that the file has a row of already."""
+    """Paths that the file has a row for already."""
 
     def __post_init__(self) -> None:
         self._json = self.out is not None and self.out.suffix == ".jsonl"
         if self.out is not None and self.out.suffix not in {".csv", ".jsonl"}:
             raise VitrineError(f"{self.out}: the name of a .csv or .jsonl file is expected.")
         if self.out is not None and self.out.exists():
-            self._take_up(self.out)
+            self._resume(self.out)
         if not self._json and not self.done:
-            self._write(self._line(self.columns), anew=True)
+            self._write(self._line(self.columns), truncate=True)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write rows; in a file they stay from here on."""
+        """Write rows; those in a file survive a crash of this process."""
         if self._json:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
@@ -88,36 +88,45 @@ class Table:
         csv.writer(line, lineterminator="\n").writerow(cells)
         return line.getvalue()
 
-    def _write(self, text: str, *, anew: bool = False) -> None:
+    def _write(self, text: str, *, truncate: bool = False) -> None:
         if self.out is None:
             self.stream.write(text)
             self.stream.flush()
             return
-        with self.out.open("w" if anew else "a", encoding="utf-8", newline="") as file:
+        with self.out.open("w" if truncate else "a", encoding="utf-8", newline="") as file:
             file.write(text)
 
-    def _take_up(self, out: Path) -> None:
+    def _resume(self, out: Path) -> None:
         content = out.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
+        complete = content[: content.rfind(b"\n") + 1]
         try:
-            if not whole:
-                self._check_torn(content)
-            rows = list(self._rows(whole.decode()))
+            if not complete:
+                self._check_incomplete(content)
+            rows = list(self._rows(complete.decode()))
         except (ValueError, KeyError, TypeError):
             raise VitrineError(
-                f"{out}: holds something else than these answers; name another file with --out."
+                f"{out}: contains something other than answers of this command; name another "
+                "file with --out."
             ) from None
-        known = {None, "", self.model}  # rows of refused pictures name no model
+        known = {None, "", self.model}  # rows of refused pictures have no hash
         if self.model is not None and any(row.get("hash") not in known for row in rows):
-            raise VitrineError(f"{out}: holds answers of another model; name another file.")
+            raise VitrineError(
+                f"{out}: holds answers of another model; name another file with --out."
+            )
         self.done = {row["path"] for row in rows}
-        if len(whole) < len(content):
-            out.write_bytes(whole)
+        if len(complete) < len(content):
+            out.write_bytes(complete)
 
-    def _check_torn(self, content: bytes) -> None:
-        """Refuse a line without an end that is not the beginning of ours: it would be cut off."""
-        ours = b'{"path"' if self._json else self._line(self.columns).encode()
-        if content[: len(ours)] != ours[: len(content)]:
+    def _check_incomplete(self, content: bytes) -> None:
+        """Check that content without a complete line is the start of this table.
+
+        Otherwise resuming would remove the content of an unrelated file.
+
+        Raises:
+            ValueError: it is not.
+        """
+        expected = b'{"path"' if self._json else self._line(self.columns).encode()
+        if content[: len(expected)] != expected[: len(content)]:
             raise ValueError
 
     def _rows(self, text: str) -> Iterator[Row]:
@@ -141,14 +150,15 @@ def ask_all(
 ) -> int:
     """Write a row for each file that has none yet.
 
-    A picture that is refused gets a row with the reason under `problem`, and stops no other.
+    A picture that is refused gets a row with the reason in the column `problem`; the other pictures
+    are answered.
 
     Args:
-        files: as `find_files` gives them.
-        table: what they are written to.
-        ask: gives a row for each picture of a batch, or raises a `RequestError` that names one.
-        advance: is told how many files were dealt with.
-        batch: files asked about before their rows are written.
+        files: the result of `find_files`.
+        table: where the rows are written.
+        ask: returns a row for each picture of a batch, or raises a `RequestError` that names one.
+        advance: called with the number of files that were completed since the last call.
+        batch: number of files that are asked about before their rows are written.
 
     Returns:
         Number of files that were refused.
@@ -170,13 +180,13 @@ def _ask_batch(files: Sequence[Path], ask: Ask) -> list[Row]:
     for file in files:
         try:
             contents[file] = file.read_bytes()
-            open_picture(contents[file])  # what is no picture is not worth a request
+            open_picture(contents[file])  # saves a request for a file that is no picture
         except (RequestError, OSError) as error:
             contents.pop(file, None)
             rows[file] = {"problem": str(error)}
     while contents:
         try:
-            with placed(0, len(contents)):
+            with picture_index_from(0, len(contents)):
                 answers = ask(list(contents.values()))
         except RequestError as error:
             if error.picture is None:

@@ -3,6 +3,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -11,11 +12,14 @@ import pytest
 
 from artifacts import VitrineError
 from serving.client import AsyncClient, Client, chunks
+from serving.client.calls import ATTEMPTS
 from serving.client.chunks import ServerError
-from serving.client.connection import ATTEMPTS, wanted_wait
+from serving.client.connection import retry_delay
 from serving.problems import RequestError
 from tests.pictures import encoded, photograph
+from tests.serving.client.conftest import opened
 
+PICTURE = encoded(photograph(16, 16))
 MODELS = {"models": [], "unavailable": [], "defaults": {}}
 
 
@@ -26,12 +30,21 @@ class Busy(ThreadingHTTPServer):
         self.refusals, self.status, self.retry_after = refusals, status, retry_after
         self.requests = 0
         self.connections: set[int] = set()
+        self.keys: list[str | None] = []
         super().__init__(("127.0.0.1", 0), BusyHandler)
 
 
 class BusyHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Busy
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.keys.append(self.headers["Idempotency-Key"])
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_PUT()
 
     def do_GET(self) -> None:
         self.server.requests += 1
@@ -90,6 +103,28 @@ def test_a_server_that_stays_busy_is_given_up(kind: str) -> None:
         assert server.requests == ATTEMPTS
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_every_attempt_to_enrol_has_the_same_key(kind: str) -> None:
+    with busy(100, 429, "0") as (server, url), opened(kind, url) as client:
+        for _ in range(2):
+            with pytest.raises(ServerError, match="status 429"):
+                client.enrol("ada", [PICTURE])
+        first, second = server.keys[:ATTEMPTS], server.keys[ATTEMPTS:]
+        assert len(first) == len(second) == ATTEMPTS
+        assert None not in first
+        assert len(set(first)) == len(set(second)) == 1
+        assert first[0] != second[0]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_import_is_sent_once(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "gallery.parquet").write_bytes(b"content")
+    with busy(100, 429, "0") as (server, url), opened(kind, url) as client:
+        with pytest.raises(ServerError, match="status 429"):
+            client.import_gallery(tmp_path / "gallery.parquet")
+        assert server.requests == 1
+
+
 @pytest.mark.parametrize(("status", "retry_after"), [(500, "0"), (503, None), (429, "3600")])
 def test_what_will_not_pass_is_not_asked_again(status: int, retry_after: str | None) -> None:
     with busy(100, status, retry_after) as (server, url):
@@ -99,7 +134,7 @@ def test_what_will_not_pass_is_not_asked_again(status: int, retry_after: str | N
 
 
 def test_clients_do_not_come_back_together() -> None:
-    waits = {wanted_wait(httpx.Response(429, headers={"Retry-After": "4"})) for _ in range(20)}
+    waits = {retry_delay(httpx.Response(429, headers={"Retry-After": "4"})) for _ in range(20)}
     assert len(waits) > 1
     assert all(wait is not None and 4 <= wait <= 5 for wait in waits)
 

@@ -142,9 +142,9 @@ def test_enrolled_identified_and_verified(address: str, tmp_path: Path) -> None:
         (["nowhere"], "nowhere: no such file"),
         (["."], "no pictures (.bmp, "),
         (["x.png", "--out", "x.txt"], ".csv or .jsonl"),
-        (["x.png", "--out", "other.csv"], "holds something else"),
-        (["x.png", "--out", "line.csv"], "holds something else"),
-        (["x.png", "--out", "line.jsonl"], "holds something else"),
+        (["x.png", "--out", "other.csv"], "contains something other"),
+        (["x.png", "--out", "line.csv"], "contains something other"),
+        (["x.png", "--out", "line.jsonl"], "contains something other"),
         (["x.png", "--model", "nobody"], "nobody"),
     ],
 )

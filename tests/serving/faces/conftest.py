@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.client import FaceClient
+from serving.client import Client
 from serving.faces.gallery import Gallery
 from tests.databases import MISSING, new_database, postgresql_programs, running_postgresql
 from tests.graphs import face_artifact
@@ -49,9 +49,9 @@ def gallery(database_url: str) -> Iterator[Gallery]:
 
 
 @pytest.fixture
-def faces(address: str) -> Iterator[FaceClient]:
+def faces(address: str) -> Iterator[Client]:
     """The server at the test module's `address`, with an empty gallery."""
-    with FaceClient(address) as client:
+    with Client(address) as client:
         for person in list(client.people()):
             client.remove_person(person.person)
         yield client

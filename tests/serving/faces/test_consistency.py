@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.client import FaceClient
+from serving.client import Client
 from tests.databases import new_database
 from tests.pictures import photograph
 from tests.server import WORKERS, Server, start_server
@@ -43,7 +43,7 @@ def test_what_is_enrolled_at_one_is_found_at_another(servers: list[Server]) -> N
         for worker in range(WORKERS):
             for server in servers:
                 with server.only_worker(worker):
-                    client = stack.enter_context(FaceClient(server.address))
+                    client = stack.enter_context(Client(server.address))
                     client.gallery()
                     clients.append(client)
         for number in range(TRIES):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from artifacts import VitrineError
-from serving.client import FaceClient
+from serving.client import Client
 from serving.faces.schemas import EnrolledPictures
 from tests.pictures import photograph
 from tests.server import Server, start_server
@@ -59,7 +59,7 @@ def enrol_until_killed(server: Server, round_: int, kill_after: int) -> dict[str
         if len(done) >= kill_after:
             enough.set()
 
-    with FaceClient(server.address) as client, ThreadPoolExecutor(CLIENTS) as pool:
+    with Client(server.address) as client, ThreadPoolExecutor(CLIENTS) as pool:
         asked = [pool.submit(enrol_and_note, index) for index in range(ENROLMENTS)]
         assert enough.wait(240)
         server.kill()
@@ -68,7 +68,7 @@ def enrol_until_killed(server: Server, round_: int, kill_after: int) -> dict[str
     return done
 
 
-def enrol(client: FaceClient, round_: int, index: int) -> EnrolledPictures:
+def enrol(client: Client, round_: int, index: int) -> EnrolledPictures:
     person = f"{round_}-{index}"
     picture = [portrait(round_, index)]
     return client.enrol(person, picture, aligned=True, idempotency_key=person)
@@ -76,7 +76,7 @@ def enrol(client: FaceClient, round_: int, index: int) -> EnrolledPictures:
 
 def check(address: str, acknowledged: dict[str, tuple[np.ndarray, str]], round_: int) -> None:
     """Everybody acknowledged is identified; nobody is there twice, nor after a repetition."""
-    with FaceClient(address) as client:
+    with Client(address) as client:
         people = list(acknowledged)
         for start in range(0, len(people), 50):
             part = people[start : start + 50]

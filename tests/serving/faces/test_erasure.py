@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.client import FaceClient
+from serving.client import Client
 from serving.faces.gallery import Gallery
 from serving.problems import RequestError
 from tests.databases import new_database
@@ -44,7 +44,7 @@ def test_no_byte_of_a_removed_person_is_left(face_models: Path, tmp_path: Path) 
         face_models, tmp_path / "log", VITRINE_DATABASE=str(store), VITRINE_KEEP_PICTURES="1"
     )
     try:
-        with FaceClient(server.address) as client:
+        with Client(server.address) as client:
             vectors = {}
             for person, content in pictures.items():
                 client.enrol(person, [content], aligned=True)
@@ -124,7 +124,7 @@ def test_a_receipt_says_what_postgresql_keeps(
     url = new_database(postgresql, "erasure")
     server = start_server(face_models, tmp_path / "log", VITRINE_DATABASE=url)
     try:
-        with FaceClient(server.address) as client:
+        with Client(server.address) as client:
             client.enrol("p", [portrait(0)] * 2, aligned=True)
             receipt = client.remove_person("p")
     finally:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from artifacts import Artifact, artifacts_root
-from serving.client import FaceClient
+from serving.client import Client
 from serving.problems import RequestError
 from tests.pictures import encoded, photograph, portrait_photograph
 from tests.server import running_server
@@ -53,7 +53,7 @@ REFUSED = {
 }
 
 
-def test_one_person_on_two_photographs_matches(faces: FaceClient) -> None:
+def test_one_person_on_two_photographs_matches(faces: Client) -> None:
     other = hopper().convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((300, 350))
     answer = faces.verify(encoded(hopper()), encoded(other.rotate(10), "JPEG"))
     assert (answer.result, answer.reason) == ("match", None)
@@ -75,7 +75,7 @@ def test_one_person_on_two_photographs_matches(faces: FaceClient) -> None:
 
 
 @pytest.mark.parametrize("code", REFUSED)
-def test_what_has_no_usable_face_cannot_be_said(faces: FaceClient, code: str) -> None:
+def test_what_has_no_usable_face_cannot_be_said(faces: Client, code: str) -> None:
     answer = faces.verify(encoded(hopper()), REFUSED[code])
     assert (answer.result, answer.distance) == ("cannot_say", None)
     assert answer.reason is not None
@@ -87,7 +87,7 @@ def test_what_has_no_usable_face_cannot_be_said(faces: FaceClient, code: str) ->
 
 
 @pytest.mark.parametrize("degrees", [165, 240])
-def test_a_turned_face_is_not_taken_for_an_upright_one(faces: FaceClient, degrees: int) -> None:
+def test_a_turned_face_is_not_taken_for_an_upright_one(faces: Client, degrees: int) -> None:
     turned = hopper().rotate(degrees, expand=True)  # found, with landmarks that turn it by 10 or 18
     answer = faces.verify(encoded(hopper()), encoded(turned))
     assert len(answer.second.found) == 1
@@ -96,7 +96,7 @@ def test_a_turned_face_is_not_taken_for_an_upright_one(faces: FaceClient, degree
 
 @pytest.mark.parametrize("code", REFUSED)
 def test_what_has_no_usable_face_is_not_embedded_or_enrolled(
-    faces: FaceClient, address: str, code: str
+    faces: Client, address: str, code: str
 ) -> None:
     pictures = form(encoded(hopper()), REFUSED[code])
     with httpx.Client(base_url=address, timeout=30) as http:
@@ -108,7 +108,7 @@ def test_what_has_no_usable_face_is_not_embedded_or_enrolled(
     assert list(faces.people()) == []
 
 
-def test_of_several_faces_the_largest_is_taken_or_none(faces: FaceClient) -> None:
+def test_of_several_faces_the_largest_is_taken_or_none(faces: Client) -> None:
     crowd = together(150, 300, 200)
     answer = faces.verify(encoded(hopper()), crowd)
     assert answer.result == "match"
@@ -123,14 +123,14 @@ def test_of_several_faces_the_largest_is_taken_or_none(faces: FaceClient) -> Non
     assert (caught.value.code, caught.value.picture) == ("several-faces", 0)
 
 
-def test_a_photograph_is_enrolled_and_identified(faces: FaceClient) -> None:
+def test_a_photograph_is_enrolled_and_identified(faces: Client) -> None:
     faces.enrol("Grace Hopper", [encoded(hopper())])
     (picture,) = faces.identify([encoded(hopper().resize((256, 300)))]).pictures
     assert (picture.result, picture.people[0].person) == ("known", "Grace Hopper")
     assert not faces.person("Grace Hopper").pictures[0].aligned
 
 
-def test_an_aligned_face_is_taken_as_it_is(faces: FaceClient) -> None:
+def test_an_aligned_face_is_taken_as_it_is(faces: Client) -> None:
     embedded = faces.embed([encoded(photograph(150, 150))], aligned=True)
     assert len(embedded.embeddings[0]) == 128
     (face,) = embedded.faces
@@ -139,7 +139,7 @@ def test_an_aligned_face_is_taken_as_it_is(faces: FaceClient) -> None:
     assert (face.box.width, face.box.height) == (150, 150)
 
 
-def test_tiny_and_odd_pictures_get_an_answer(faces: FaceClient) -> None:
+def test_tiny_and_odd_pictures_get_an_answer(faces: Client) -> None:
     tiny = encoded(hopper().crop((150, 50, 390, 290)).resize((40, 40)))
     for picture in (tiny, encoded(photograph(40, 40)), encoded(photograph(2000, 8))):
         answer = faces.verify(picture, picture)

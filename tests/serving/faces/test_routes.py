@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serving.client import FaceClient
+from serving.client import Client
 from serving.faces.names import MAX_CHARACTERS
 from serving.problems import RequestError
 from tests.graphs import THRESHOLDS, face_artifact
@@ -50,7 +50,7 @@ def portrait(seed: int) -> bytes:
     return encoded(photograph(48, 48, seed))
 
 
-def test_verify_answers_by_the_threshold(faces: FaceClient) -> None:
+def test_verify_answers_by_the_threshold(faces: Client) -> None:
     same = faces.verify(portrait(1), encoded(photograph(48, 48, 1), "BMP"), aligned=True)
     assert (same.result, same.distance, same.reason) == ("match", 0.0, None)
     assert same.threshold is not None
@@ -64,7 +64,7 @@ def test_verify_answers_by_the_threshold(faces: FaceClient) -> None:
     assert other.distance == pytest.approx(np.linalg.norm(rows[0] - rows[1]), rel=1e-5)
 
 
-def test_a_target_rate_chooses_the_threshold(faces: FaceClient) -> None:
+def test_a_target_rate_chooses_the_threshold(faces: Client) -> None:
     first = photograph(48, 48, 1)
     second = np.asarray(first).astype(np.int16)
     second[:24] += 12
@@ -80,7 +80,7 @@ def test_a_target_rate_chooses_the_threshold(faces: FaceClient) -> None:
     assert "0.001, 0.01" in caught.value.reason
 
 
-def test_a_model_without_thresholds_cannot_say(faces: FaceClient) -> None:
+def test_a_model_without_thresholds_cannot_say(faces: Client) -> None:
     answer = faces.verify(portrait(1), portrait(2), aligned=True, model="raw")
     assert (answer.result, answer.threshold, answer.metric) == ("cannot_say", None, "cosine")
     assert answer.distance is not None
@@ -94,7 +94,7 @@ def test_what_has_no_distance_cannot_be_said_or_enrolled(
     root = tmp_path_factory.mktemp("zero")
     face_artifact(root / "models", verification={"metric": "cosine"}, middle=0.0)
     black = encoded(photograph(16, 16).point(lambda _: 0))
-    with running_server(root / "models", root / "log") as address, FaceClient(address) as client:
+    with running_server(root / "models", root / "log") as address, Client(address) as client:
         answer = client.verify(black, portrait(1), aligned=True)
         assert (answer.result, answer.distance) == ("cannot_say", None)
         (picture,) = client.identify([black], aligned=True).pictures
@@ -105,7 +105,7 @@ def test_what_has_no_distance_cannot_be_said_or_enrolled(
         assert list(client.people()) == []
 
 
-def test_enrolled_people_are_identified(faces: FaceClient) -> None:
+def test_enrolled_people_are_identified(faces: Client) -> None:
     for seed in range(6):
         enrolled = faces.enrol(f"p{seed}", [portrait(seed), portrait(100 + seed)], aligned=True)
         assert len(set(enrolled.pictures)) == 2
@@ -126,13 +126,13 @@ def test_enrolled_people_are_identified(faces: FaceClient) -> None:
     assert gallery.model == answer.model.hash
 
 
-def test_an_empty_gallery_knows_nobody(faces: FaceClient) -> None:
+def test_an_empty_gallery_knows_nobody(faces: Client) -> None:
     (picture,) = faces.identify([portrait(1)], aligned=True).pictures
     assert (picture.result, picture.people) == ("unknown", ())
 
 
 @pytest.mark.parametrize("person", [*ODD, "x" * MAX_CHARACTERS, "😀" * MAX_CHARACTERS])
-def test_people_may_be_called_anything(faces: FaceClient, person: str) -> None:
+def test_people_may_be_called_anything(faces: Client, person: str) -> None:
     faces.enrol("another", [portrait(1)], aligned=True)
     (name,) = faces.enrol(person, [portrait(2)], aligned=True).pictures
     found = faces.identify([portrait(2)], aligned=True, top=1).pictures[0].people[0]
@@ -166,7 +166,7 @@ def test_what_nobody_may_be_called(http: httpx.Client, path: str) -> None:
         assert "1 to 200 characters" in refused(response, "bad-person")
 
 
-def test_an_encoded_slash_reaches_nobody_else(faces: FaceClient, http: httpx.Client) -> None:
+def test_an_encoded_slash_reaches_nobody_else(faces: Client, http: httpx.Client) -> None:
     (name,) = faces.enrol("a", [portrait(1)], aligned=True).pictures
     refused(http.delete(f"/v1/faces/people/a%2Fpictures%2F{name}"), "bad-person")
     refused(http.delete("/v1/faces/people/a%2F", follow_redirects=True), "bad-person")
@@ -176,13 +176,13 @@ def test_an_encoded_slash_reaches_nobody_else(faces: FaceClient, http: httpx.Cli
     assert faces.person("a").pictures == ()
 
 
-def test_the_client_refuses_what_nobody_may_be_called(faces: FaceClient) -> None:
+def test_the_client_refuses_what_nobody_may_be_called(faces: Client) -> None:
     for person in ("", "a/b", "\ud800"):
         with pytest.raises(RequestError, match="1 to 200 characters"):
             faces.person(person)
 
 
-def test_the_same_key_enrols_once(faces: FaceClient, http: httpx.Client) -> None:
+def test_the_same_key_enrols_once(faces: Client, http: httpx.Client) -> None:
     first = faces.enrol("p", [portrait(1)], aligned=True, idempotency_key="k")
     again = faces.enrol("p", [portrait(1)], aligned=True, idempotency_key="k")
     assert (first.replayed, again.replayed) == (False, True)
@@ -202,14 +202,14 @@ def test_the_same_key_enrols_once(faces: FaceClient, http: httpx.Client) -> None
     assert len(faces.person("p").pictures) == 1
 
 
-def test_one_bad_picture_enrols_none(faces: FaceClient) -> None:
+def test_one_bad_picture_enrols_none(faces: Client) -> None:
     with pytest.raises(RequestError) as caught:
         faces.enrol("p", [portrait(1), b"junk"], aligned=True)
     assert (caught.value.code, caught.value.picture) == ("unsupported-format", 1)
     assert list(faces.people()) == []
 
 
-def test_lists_come_in_pages(faces: FaceClient, http: httpx.Client) -> None:
+def test_lists_come_in_pages(faces: Client, http: httpx.Client) -> None:
     for seed in range(5):
         faces.enrol(f"p{seed}", [portrait(seed)], aligned=True)
     names, after = [], 0
@@ -245,7 +245,7 @@ def test_bad_questions_are_refused(http: httpx.Client) -> None:
     refused(http.get("/v1/faces/people/a/b"), "not-found")
 
 
-def test_the_gallery_goes_through_a_file(faces: FaceClient, tmp_path: Path) -> None:
+def test_the_gallery_goes_through_a_file(faces: Client, tmp_path: Path) -> None:
     for person in ODD:
         faces.enrol(person, [portrait(len(person)), portrait(50 + len(person))], aligned=True)
     before = {p.person: faces.person(p.person) for p in faces.people()}

@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from artifacts import VitrineError
-from serving.client import Client, FaceClient
+from serving.client import Client
 from serving.http.access import EVERYBODY, LOCAL, Access, hash_key, is_loopback, make_key
 from serving.problems import RequestError
 from serving.settings import read_settings
@@ -181,7 +181,7 @@ def test_addresses_can_be_closed(address: str) -> None:
 
 def test_the_log_names_the_key(address: str) -> None:
     picture = encoded(photograph(32, 32))
-    with FaceClient(address, key=KEYS["read+write"][0]) as client:
+    with Client(address, key=KEYS["read+write"][0]) as client:
         client.enrol("named", [picture], aligned=True)
         client.remove_person("named")
         mine = [change for change in client.changes() if change.person == "named"]
@@ -192,6 +192,6 @@ def test_the_log_names_the_key(address: str) -> None:
         "remove person",
     ]
     assert {change.actor for change in mine} == {"read-write"}
-    with FaceClient(address) as client, pytest.raises(RequestError) as caught:
+    with Client(address) as client, pytest.raises(RequestError) as caught:
         client.gallery()
     assert caught.value.code == "no-key"

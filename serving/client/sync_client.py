@@ -1,0 +1,253 @@
+"""The client of a running server, for programs that block: models, faces and their gallery."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+
+from serving.client import calls, face_calls
+from serving.client.calls import Call
+from serving.client.chunks import Rows, Source, ask_each, join, merge
+from serving.client.connection import Connection
+from serving.client.face_calls import Page
+from serving.faces.schemas import (
+    ChangeInfo,
+    Embedded,
+    EnrolledPictures,
+    GalleryInfo,
+    Identified,
+    Imported,
+    Person,
+    PersonSummary,
+    Receipt,
+    Several,
+    Verified,
+)
+from serving.schemas import (
+    Atlas,
+    Classification,
+    Drift,
+    Inspection,
+    ModelInfo,
+    ModelList,
+    Neighbours,
+)
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """Sends requests to a running server and blocks until they are answered.
+
+    Pictures are encoded files or uint8 H x W x 3 RGB arrays; those of one call may differ in size.
+    While the server answers that it is busy, requests are repeated when it says. The methods about
+    models split long sequences of pictures into several requests; those about faces send one.
+    Every method raises a `VitrineError` with a message of one line if there is no answer; it is a
+    `RequestError` if the server refuses the request.
+
+    Options of the methods about faces:
+        aligned: each picture is the aligned crop of one face; otherwise the face is found.
+        several: whether a picture with several faces stands for the largest, or is refused.
+        fmr: target false-match rate, one of those that the model has thresholds for.
+        model: name of another embedding model than the server's default.
+
+    Args:
+        url: such as http://127.0.0.1:3000.
+        key: API key, if the server has keys.
+        timeout: seconds to wait for a connection, and for each piece of a response.
+        concurrency: maximum number of requests in flight for one long sequence of pictures.
+    """
+
+    def __init__(
+        self, url: str, key: str | None = None, timeout: float = 60.0, concurrency: int = 4
+    ) -> None:
+        self._server = Connection(url, timeout, key)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="vitrine-client")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.shutdown()
+        self._server.close()
+
+    def models(self) -> list[ModelInfo]:
+        """The models that can be asked."""
+        return list(self.model_list().models)
+
+    def model_list(self) -> ModelList:
+        """All models, the artifacts that could not be loaded, and the default model by route."""
+        return self._ask(calls.models())
+
+    def reload(self) -> ModelList:
+        """Load new and changed artifacts on the server; it answers requests meanwhile."""
+        return self._ask(calls.reload())
+
+    def model_info(self, name: str) -> ModelInfo:
+        """What is known about one model."""
+        return self._ask(calls.model_info(name))
+
+    def card(self, name: str) -> str:
+        """The model card as Markdown: purpose, training data, quality and limits."""
+        return self._ask(calls.card(name))
+
+    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+        """The `top` most probable classes of each picture."""
+        return join(self._ask_each(lambda part: calls.classify(name, part, top), pictures))
+
+    def classify_by_route(
+        self, route: str, pictures: Sequence[Source], top: int = 5, model: str | None = None
+    ) -> Classification:
+        """The same from the default model of a route, or from another `model` of that route."""
+        return join(
+            self._ask_each(lambda part: calls.classify_by_route(route, part, top, model), pictures)
+        )
+
+    def features(self, name: str, pictures: Sequence[Source]) -> Rows:
+        """The input of the network's head for each picture: float32 N x D."""
+        rows = self._ask_each(lambda part: calls.features(name, part), pictures)
+        return np.concatenate(rows)
+
+    def inspect(self, name: str, pictures: Sequence[Source]) -> Inspection:
+        """The shares of exact zeros after each activation, over all pictures."""
+        return merge(self._ask_each(lambda part: calls.inspect(name, part), pictures))
+
+    def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
+        """The output of one activation for one picture: float32 C x H x W."""
+        return self._ask(calls.feature_map(name, picture, layer))
+
+    def drift(self, name: str) -> Drift:
+        """The distance of the recent answers from the model's reference, with the moments."""
+        return self._ask(calls.drift(name))
+
+    def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
+        """The `top` nearest pictures of the model's atlas to each picture, and its map position."""
+        return join(self._ask_each(lambda part: calls.neighbours(name, part, top), pictures))
+
+    def atlas(self, name: str) -> Atlas:
+        """The pictures of the model's atlas: classes, and positions on a map."""
+        return self._ask(calls.atlas(name))
+
+    def atlas_sheet(self, name: str) -> bytes:
+        """A JPEG that shows all pictures of the atlas, row by row in its order."""
+        return self._ask(calls.atlas_sheet(name))
+
+    def verify(
+        self,
+        first: Source,
+        second: Source,
+        *,
+        aligned: bool = False,
+        several: Several = "largest",
+        fmr: float | None = None,
+        model: str | None = None,
+    ) -> Verified:
+        """Whether two pictures show one person, at a target false-match rate of the model."""
+        return self._ask(
+            face_calls.verify(first, second, aligned=aligned, several=several, fmr=fmr, model=model)
+        )
+
+    def embed(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "largest",
+        model: str | None = None,
+    ) -> Embedded:
+        """The embedding of the face on each picture."""
+        return self._ask(face_calls.embed(pictures, aligned=aligned, several=several, model=model))
+
+    def identify(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "largest",
+        fmr: float | None = None,
+        top: int = 5,
+    ) -> Identified:
+        """The `top` enrolled people who are nearest to the face on each picture."""
+        return self._ask(
+            face_calls.identify(pictures, aligned=aligned, several=several, fmr=fmr, top=top)
+        )
+
+    def enrol(
+        self,
+        person: str,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "largest",
+        idempotency_key: str | None = None,
+    ) -> EnrolledPictures:
+        """Add pictures of a person.
+
+        Args:
+            person: id, 1 to 200 characters without control characters and `/`.
+            pictures: at least one.
+            aligned: see `Client`.
+            several: see `Client`.
+            idempotency_key: the key of an earlier enrolment that was not answered, to repeat it
+                safely; by default a new key.
+        """
+        return self._ask(
+            face_calls.enrol(person, pictures, idempotency_key, aligned=aligned, several=several)
+        )
+
+    def gallery(self) -> GalleryInfo:
+        """The size of the gallery and how it is searched."""
+        return self._ask(face_calls.gallery())
+
+    def people(self) -> Iterator[PersonSummary]:
+        """Everybody who is enrolled, requested page by page."""
+        return self._pages(face_calls.people)
+
+    def person(self, person: str) -> Person:
+        """What is stored about a person."""
+        return self._ask(face_calls.person(person))
+
+    def remove_person(self, person: str) -> Receipt:
+        """Remove a person with all their pictures."""
+        return self._ask(face_calls.remove_person(person))
+
+    def remove_picture(self, person: str, picture: str) -> Receipt:
+        """Remove one picture of a person."""
+        return self._ask(face_calls.remove_picture(person, picture))
+
+    def changes(self) -> Iterator[ChangeInfo]:
+        """The change log, oldest entry first, requested page by page."""
+        return self._pages(face_calls.changes)
+
+    def export_gallery(self, file: Path) -> None:
+        """Write the whole gallery to a Parquet file."""
+        self._server.download(face_calls.export_gallery(), file)
+
+    def import_gallery(self, file: Path) -> Imported:
+        """Add the pictures of an exported Parquet file; those already enrolled stay unchanged.
+
+        There is no time limit: a large gallery takes minutes.
+        """
+        with file.open("rb") as content:
+            return self._ask(face_calls.import_gallery(content, file.stat().st_size))
+
+    def _ask(self, call: Call[Answer]) -> Answer:
+        return self._server.ask(call)
+
+    def _ask_each(
+        self, describe: Callable[[list[Source]], Call[Answer]], pictures: Sequence[Source]
+    ) -> list[Answer]:
+        return ask_each(lambda part: self._ask(describe(part)), pictures, self._pool.map)
+
+    def _pages(self, describe: Callable[[int], Call[Page[Answer]]]) -> Iterator[Answer]:
+        after: int | None = 0
+        while after is not None:
+            page = self._ask(describe(after))
+            yield from page.entries
+            after = page.next
