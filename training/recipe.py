@@ -131,9 +131,21 @@ class Recipe(StrictSettings):
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+_ADAPTER = TypeAdapter(Recipe)
+
+
 def recipe_names(folder: Path = RECIPES) -> list[str]:
     """Return the names of all recipes, in the order of their files and variants."""
     return list(_all_settings(folder))
+
+
+def load_recipes(profile: Profile = "full", folder: Path = RECIPES) -> list[Recipe]:
+    """Read every recipe, in the order of their files and variants.
+
+    Raises:
+        RecipeError: the first setting that is not as it must be.
+    """
+    return [_checked(name, settings, profile) for name, settings in _all_settings(folder).items()]
 
 
 def load_recipe(
@@ -160,7 +172,17 @@ def load_recipe(
         raise RecipeError(
             f"no recipe called {name!r}; {hint}`python -m training list` shows all names."
         )
-    settings = dict(known[name])
+    return _checked(name, known[name], profile, changes)
+
+
+def _checked(
+    name: str,
+    settings: Mapping[str, Any],
+    profile: Profile,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe of these settings, with those of the profile and then `changes` laid over them."""
+    settings = dict(settings)
     profiles = settings.pop("profiles", {})
     unknown = set(profiles) - set(PROFILES)
     if unknown:
@@ -168,7 +190,7 @@ def load_recipe(
     settings = _overlay(settings, profiles.get(profile) or {})
     settings = _overlay(settings, _nested(changes or {}))
     try:
-        return TypeAdapter(Recipe).validate_python({**settings, "name": name, "profile": profile})
+        return _ADAPTER.validate_python({**settings, "name": name, "profile": profile})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
