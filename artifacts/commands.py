@@ -38,7 +38,8 @@ def run_command(command: click.Command, program: str) -> None:
         extra = _extra_of(error)
         if extra is None:
             raise
-        _fail(f"{error.name} is not installed; install it: {install_command(extra)}", 1)
+        missing = (error.name or "").partition(".")[0]
+        _fail(f"{missing} is not installed; install it: {install_command(extra)}", 1)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     except BrokenPipeError:
