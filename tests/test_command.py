@@ -124,7 +124,7 @@ def test_help_lists_everything_without_any_extra() -> None:
     [
         ("vitrine tr", ["train"]),
         ("vitrine train ru", ["run"]),
-        ("vitrine s", ["serve", "settings"]),
+        ("vitrine c", ["classify"]),
     ],
 )
 def test_the_shell_completes(typed: str, completed: list[str]) -> None:

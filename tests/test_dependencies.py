@@ -62,9 +62,8 @@ def reached(room: str) -> set[Path]:
         seen.add(path)
         for name in imported(path):
             parts = name.split(".")
-            for length in range(1, len(parts) + 1):
-                if module := MODULES.get(".".join(parts[:length])):
-                    waiting.append(module)
+            starts = (".".join(parts[: n + 1]) for n in range(len(parts)))
+            waiting += [MODULES[start] for start in starts if start in MODULES]
     return seen
 
 
