@@ -143,7 +143,7 @@ def load_recipes(profile: Profile = "full", folder: Path = RECIPES) -> list[Reci
     """Read every recipe, in the order of their files and variants.
 
     Raises:
-        RecipeError: the first setting that is not as it must be.
+        RecipeError: A setting is invalid; the message names the first.
     """
     return [_checked(name, settings, profile) for name, settings in _all_settings(folder).items()]
 
@@ -181,7 +181,7 @@ def _checked(
     profile: Profile,
     changes: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe of these settings, with those of the profile and then `changes` laid over them."""
+    """Build a recipe of settings, overridden by those of the profile and then by `changes`."""
     settings = dict(settings)
     profiles = settings.pop("profiles", {})
     unknown = set(profiles) - set(PROFILES)
