@@ -22,7 +22,7 @@ help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(SERVE)/.installed  ## Serve the models in artifacts/models [PORT=3000]
-	@exec $(SERVE)/bin/python -m serving run --port $(PORT)
+	@exec $(SERVE)/bin/vitrine serve --port $(PORT)
 
 setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, analysis, tools
 
@@ -63,11 +63,12 @@ bounds: $(DEV)/.installed  ## Test with the lowest and the latest versions that 
 	  OMP_NUM_THREADS=1 $$env/bin/python -m pytest $(BOUNDED) || exit 1; \
 	done
 
-lint: $(DEV)/.installed  ## Check style, format and types
+lint: $(DEV)/.installed  ## Check style, format, types and dependencies
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
 	git ls-files -z | xargs -0 $(DEV)/bin/codespell
 	$(DEV)/bin/mypy
+	$(DEV)/bin/deptry .
 
 # onnxruntime-gpu with its CUDA libraries, or the plain one, which is a tenth of the size.
 bento: $(SERVE)/.installed  ## Build the deployable bento with the models [DEVICE=gpu|cpu]

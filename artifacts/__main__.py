@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from artifacts import graph
-from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root
+from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root, check_writable
 from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
+from artifacts.distribution import install_command
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
 from artifacts.provenance import code_version
@@ -228,9 +229,10 @@ def quantize(name: str, dataset: str | None, as_json: bool) -> None:
     except ImportError as error:
         raise VitrineError(
             f"quantization needs a package that is not installed ({error}). Install it: "
-            "pip install -c constraints.txt -e '.[quantize]'."
+            f"{install_command('quantize')}."
         ) from None
 
+    check_writable(artifacts_root())
     record = quantization.quantize(Artifact.open(name), dataset)
     if as_json:
         print_json(record.model_dump(mode="json"))

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Self
 
 from artifacts.card import CARD_FILE, write_card
+from artifacts.distribution import is_checkout
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
 from artifacts.provenance import has_gpu, has_integer_arithmetic
 
+PACKAGED = Path(__file__).parent / "models"
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -33,7 +35,21 @@ ABANDONED = 3600.0
 
 def artifacts_root() -> Path:
     """Return the folder of the artifacts: `VITRINE_ARTIFACTS`, or `models/` beside this file."""
-    return Path(os.environ.get("VITRINE_ARTIFACTS") or Path(__file__).parent / "models")
+    return Path(os.environ.get("VITRINE_ARTIFACTS") or PACKAGED)
+
+
+def check_writable(root: Path) -> None:
+    """Check that artifacts may be written under a folder.
+
+    Raises:
+        ArtifactError: the folder is part of an installed wheel, which the next installation
+            replaces.
+    """
+    if root.resolve() == PACKAGED.resolve() and not is_checkout():
+        raise ArtifactError(
+            f"{root} belongs to the installed package and is not written to; set VITRINE_ARTIFACTS "
+            "to a folder of your own. Models are then read from that folder alone."
+        )
 
 
 def artifact_names(root: Path | None = None) -> list[str]:
@@ -187,9 +203,11 @@ class Artifact:
             name: name of the folder; the name in the manifest by default.
 
         Raises:
-            ArtifactError: the graph violates the contract. Nothing is left on disk in that case.
+            ArtifactError: the graph violates the contract, or the folder belongs to an installed
+                package. Nothing is left on disk in that case.
         """
         root = root or artifacts_root()
+        check_writable(root)
         name = name or manifest.name
         root.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(root)

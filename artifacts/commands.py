@@ -3,18 +3,24 @@
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from artifacts.distribution import install_command
 from artifacts.errors import VitrineError
+
+EXTRAS = {"analysis": "analyse", "serving": "serve", "training": "train"}
+"""The extra of pyproject.toml that each package needs; `artifacts` needs none."""
 
 
 def run_command(command: click.Command, program: str) -> None:
     """Run a click command; report errors as one line on stderr and with a non-zero exit status.
 
-    The status is 1 for errors of the project, 2 for wrong usage and 130 for an interruption.
+    The status is 1 for errors of the project and for packages of an extra that is not installed, 2
+    for wrong usage and 130 for an interruption.
     """
     try:
         code = command.main(prog_name=program, standalone_mode=False)
@@ -28,6 +34,12 @@ def run_command(command: click.Command, program: str) -> None:
         _fail(error.format_message(), 1)
     except VitrineError as error:
         _fail(str(error), 1)
+    except ModuleNotFoundError as error:
+        extra = _extra_of(error)
+        if extra is None:
+            raise
+        missing = (error.name or "").partition(".")[0]
+        _fail(f"{missing} is not installed; install it: {install_command(extra)}", 1)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     except BrokenPipeError:
@@ -46,6 +58,22 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def print_json(value: object) -> None:
     """Print a JSON value on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _extra_of(error: ModuleNotFoundError) -> str | None:
+    """The extra that provides what could not be imported; None if that is no package of an extra.
+
+    The outermost of the project's packages decides: `analysis` needs its own extra, even if the
+    import failed in a module of `serving`.
+    """
+    if (error.name or "").partition(".")[0] in {"artifacts", *EXTRAS}:
+        return None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        spec = frame.f_globals.get("__spec__")  # its name is the module's, even as `__main__`
+        package = spec.name.partition(".")[0] if spec else ""
+        if package in EXTRAS:
+            return EXTRAS[package]
+    return None
 
 
 def _fail(message: str, status: int) -> None:

@@ -7,7 +7,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from artifacts.distribution import DISTRIBUTION, ROOT
+
 INTEGER_FLAGS = ("avx512_vnni", "avx_vnni", "asimddp")
 """CPU flags, as Linux names them, of instructions for dot products of 8-bit integers."""
 
@@ -18,7 +19,7 @@ def code_version() -> str:
     `.dirty` is appended if tracked files have uncommitted changes.
     """
     try:
-        release = version("vitrine")
+        release = version(DISTRIBUTION)
     except PackageNotFoundError:
         release = "0"
     # inside the checkout of another project, git would report the commit of that project

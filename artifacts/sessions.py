@@ -18,6 +18,7 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from artifacts.distribution import install_command
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.graph import INPUT
 from artifacts.provenance import cores, has_gpu
@@ -181,9 +182,7 @@ def check_openvino() -> None:
         VitrineError: it is not installed.
     """
     if find_spec("openvino") is None:
-        raise VitrineError(
-            "OpenVINO is not installed: pip install -c constraints.txt -e '.[serve,openvino]'"
-        )
+        raise VitrineError(f"OpenVINO is not installed: {install_command('serve', 'openvino')}")
 
 
 def _last_line(error: Exception) -> str:

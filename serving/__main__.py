@@ -3,7 +3,6 @@
 import os
 import socket
 import sys
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -48,9 +47,8 @@ def run(host: str, port: int) -> None:
             f"cannot listen on {host}:{port} ({error.strerror}); choose another port, "
             "such as `make run PORT=3001`."
         ) from None
-    bentoml = str(Path(sys.executable).with_name("bentoml"))
-    address = ["--host", host, "--port", str(port)]
-    os.execv(bentoml, [bentoml, "serve", "serving.service:Vitrine", *address])  # noqa: S606
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
+    os.execv(sys.executable, [*command, "--host", host, "--port", str(port)])  # noqa: S606
 
 
 @main.command()
@@ -111,6 +109,15 @@ def re_embed_command(model: str, yes: bool) -> None:
     with click.progressbar(length=intended.pictures - intended.lost) as bar:
         lost = re_embed(database, served, bar.update)
     click.echo(f"the gallery now holds embeddings of {model}; pictures lost: {lost}.")
+
+
+@click.group()
+def faces() -> None:
+    """Compare, enrol and identify faces, and move the gallery to another model."""
+
+
+for command in (ask.verify, ask.enrol, ask.identify, re_embed_command):
+    faces.add_command(command)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,21 +82,29 @@ def start_server(models: Path, log: Path, until: str = "/readyz", **environment:
     Everything the server prints goes to the file `log`. It counts as up when the address `until`
     answers 200. `environment` adds to this process's.
     """
-    port = free_port()
+    environment = {
+        # a server has a folder of its own, as this process has if it imports one's modules
+        **{name: v for name, v in os.environ.items() if name != "VITRINE_RUN"},
+        "VITRINE_ARTIFACTS": str(models),
+        "VITRINE_WORKERS": str(WORKERS),
+        "VITRINE_DATABASE": str(log.with_suffix(".sqlite3")),
+        "BENTOML_DO_NOT_TRACK": "True",
+        **environment,
+    }
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
+    return launch([*command, "--host", "127.0.0.1"], log, ROOT, environment, until)
+
+
+def launch(
+    command: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str], until: str
+) -> Server:
+    """Run a command that serves at the `--port` it is given, and wait until it is up."""
+    port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=ROOT,
-            env={
-                # a server has a folder of its own, as this process has if it imports one's modules
-                **{name: v for name, v in os.environ.items() if name != "VITRINE_RUN"},
-                "VITRINE_ARTIFACTS": str(models),
-                "VITRINE_WORKERS": str(WORKERS),
-                "VITRINE_DATABASE": str(log.with_suffix(".sqlite3")),
-                "BENTOML_DO_NOT_TRACK": "True",
-                **environment,
-            },
+            [*command, "--port", str(port)],
+            cwd=cwd,
+            env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

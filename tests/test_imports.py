@@ -19,8 +19,13 @@ FORBIDDEN = {
 
 def imported(file: Path) -> set[str]:
     """Full names of all modules a file imports, inside functions too."""
+    return names_in(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def names_in(tree: ast.Module) -> set[str]:
+    """Full names of all modules that a program imports."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

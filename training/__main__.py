@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich import box
@@ -16,11 +17,14 @@ from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
 from training.artifact_commands import halve_command, headline, reference_command
 from training.faces.commands import calibrate_command, import_dlib_command, import_mtcnn_command
-from training.history import DivergedError
 from training.overrides import with_changes
-from training.recipe import PROFILES, Profile, Recipe, load_recipe, recipe_names
-from training.results import results
-from training.study import REPORTS, compare, origin, study_recipes, write_comparison
+from training.recipe import PROFILES, Profile, Recipe, load_recipe, load_recipes
+from training.status import status
+
+if TYPE_CHECKING:
+    from training.history import DivergedError
+
+REPORTS = Path("reports")
 
 CLASSES = {"cifar10": 10, "mnist": 10, "stanford_cars": 196}
 
@@ -47,12 +51,10 @@ def main() -> None:
 @main.command("list")
 @json_option
 @profile_option
-def list_command(profile: Profile, as_json: bool) -> None:
+@click.option("--data", is_flag=True, help="Also read the data sets, to see whether they changed.")
+def list_command(profile: Profile, as_json: bool, data: bool) -> None:
     """List the recipes and whether their artifacts are up to date."""
-    from training.run import status
-
-    recipes = [load_recipe(name, profile) for name in recipe_names()]
-    rows = [(recipe, status(recipe)) for recipe in recipes]
+    rows = [(recipe, status(recipe, compare_data=data)) for recipe in load_recipes(profile)]
     if as_json:
         print_json([{**asdict(r), "current": s.current, "reason": s.reason} for r, s in rows])
         return
@@ -60,8 +62,8 @@ def list_command(profile: Profile, as_json: bool) -> None:
         Column("recipe", no_wrap=True), "study", "data", "epochs", "artifact", box=box.SIMPLE
     )
     for recipe, state in rows:
-        study, data = recipe.study or "", recipe.data.name
-        table.add_row(recipe.name, study, data, str(recipe.epochs), state.reason)
+        shown = (recipe.study or "", recipe.data.name, str(recipe.epochs), state.reason)
+        table.add_row(recipe.name, *shown)
     Console().print(table)
 
 
@@ -108,12 +110,12 @@ def run_one(
     settings = (
         with_changes(recipe, profile, changed, name) if name else load_recipe(recipe, profile)
     )
-    from training.run import run, status
-
     state = status(settings)
     if state.current and not force:
         click.echo(f"{settings.artifact_name}: {state.reason}; --force trains it again.")
         return
+    from training.run import run
+
     artifact = run(settings)
     if artifact is not None:
         click.echo(f"{artifact.manifest.name}: {headline(artifact.manifest)}; {artifact.path}")
@@ -123,7 +125,7 @@ def run_one(
 @profile_option
 def run_all(profile: Profile) -> None:
     """Train every recipe whose artifact is out of date. A failure does not stop the others."""
-    failed, _ = train([load_recipe(name, profile) for name in recipe_names()])
+    failed, _ = train(load_recipes(profile))
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -144,9 +146,10 @@ def run_all(profile: Profile) -> None:
 )
 def study_command(study: str, profile: Profile, out: Path | None, training: bool) -> None:
     """Train the systems of STUDY (such as ladder) and compare them with its reported figures."""
-    recipes = study_recipes(study, profile)
     from training.figures import write_study_figures
+    from training.study import compare, origin, study_recipes, write_comparison
 
+    recipes = study_recipes(study, profile)
     failed, diverged = train(recipes) if training else (_missing(recipes), {})
     made = [recipe for recipe in recipes if recipe.name not in failed]
     if not made:
@@ -189,6 +192,8 @@ def study_command(study: str, profile: Profile, out: Path | None, training: bool
 )
 def results_command(out: Path) -> None:
     """Write one page with the comparisons of all studies."""
+    from training.results import results
+
     out.write_text(results(), encoding="utf-8")
     click.echo(out)
 
@@ -243,14 +248,15 @@ def _missing(recipes: Sequence[Recipe]) -> dict[str, str]:
     return {r.name: "not trained" for r in recipes if r.artifact_name not in there}
 
 
-def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], dict[str, DivergedError]]:
+def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], "dict[str, DivergedError]"]:
     """Train the recipes that are out of date and print a table; a failure does not stop the others.
 
     Returns:
         The reasons of failures by name of the recipe; and, by name too, the systems of a study that
         diverged, which is a result rather than a failure.
     """
-    from training.run import run, status
+    from training.history import DivergedError
+    from training.run import run
 
     table = Table(Column("recipe", no_wrap=True), "result", "measured", box=box.SIMPLE)
     failed: dict[str, str] = {}

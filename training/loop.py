@@ -24,9 +24,10 @@ from training.frozen_prefix.cut import cut
 from training.history import DivergedError, Epoch
 from training.inputs import Pictures, Source
 from training.losses import objective
-from training.networks import Classifier, code_hash, parameter_counts
+from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.recipe import Recipe
+from training.status import code_hash
 
 
 @dataclass

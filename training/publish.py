@@ -18,8 +18,9 @@ from training.export import Served, export
 from training.faces.evaluate import measure_embedding
 from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
-from training.networks import Classifier, code_hash, parameter_counts
+from training.networks import Classifier, parameter_counts
 from training.recipe import Recipe
+from training.status import code_hash
 from training.svm import KernelResult, kernels_csv, kernels_plot
 
 TRAIN_SAMPLES = 10_000

@@ -132,9 +132,21 @@ class Recipe(StrictSettings):
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+_ADAPTER = TypeAdapter(Recipe)
+
+
 def recipe_names(folder: Path = RECIPES) -> list[str]:
     """Return the names of all recipes, in the order of their files and variants."""
     return list(_all_settings(folder))
+
+
+def load_recipes(profile: Profile = "full", folder: Path = RECIPES) -> list[Recipe]:
+    """Read every recipe, in the order of their files and variants.
+
+    Raises:
+        RecipeError: A setting is invalid; the message names the first.
+    """
+    return [_checked(name, settings, profile) for name, settings in _all_settings(folder).items()]
 
 
 def load_recipe(
@@ -161,7 +173,20 @@ def load_recipe(
         raise RecipeError(
             f"no recipe called {name!r}; {hint}`python -m training list` shows all names."
         )
-    settings = copy.deepcopy(known[name])
+    return _checked(name, known[name], profile, changes)
+
+
+def _checked(
+    name: str,
+    shared: Mapping[str, Any],
+    profile: Profile,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Build a recipe of settings, overridden by those of the profile and then by `changes`.
+
+    `shared` belongs to the parsed files, and is not changed.
+    """
+    settings = copy.deepcopy(dict(shared))
     profiles = settings.pop("profiles", {})
     unknown = set(profiles) - set(PROFILES)
     if unknown:
@@ -169,7 +194,7 @@ def load_recipe(
     settings = _overlay(settings, profiles.get(profile) or {})
     settings = _overlay(settings, _nested(changes or {}))
     try:
-        return TypeAdapter(Recipe).validate_python({**settings, "name": name, "profile": profile})
+        return _ADAPTER.validate_python({**settings, "name": name, "profile": profile})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

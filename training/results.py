@@ -6,7 +6,7 @@ from pathlib import Path
 
 from artifacts import Artifact
 from artifacts.artifact import artifact_names
-from training.recipe import Recipe, load_recipe, recipe_names
+from training.recipe import Recipe, load_recipe, load_recipes
 from training.study import compare
 
 STUDIES = Path("docs/studies")
@@ -29,7 +29,7 @@ def results(folder: Path = STUDIES) -> str:
         folder: Folder with a folder per study, which holds the comparison.csv or the
             verification.md that the command `study` writes.
     """
-    recipes = [load_recipe(name) for name in recipe_names()]
+    recipes = load_recipes()
     parts = [INTRODUCTION]
     for study in dict.fromkeys(recipe.study for recipe in recipes if recipe.study):
         own = [recipe for recipe in recipes if recipe.study == study]

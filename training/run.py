@@ -1,11 +1,9 @@
-"""Trains recipes into artifacts and checks whether existing artifacts are up to date."""
+"""Trains recipes into artifacts."""
 
 import contextlib
 import ctypes
-import functools
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,15 +13,14 @@ from filelock import FileLock, Timeout
 from onnx import numpy_helper
 from rich.console import Console
 
-from artifacts import Artifact, ArtifactError, DataError
-from artifacts.artifact import MODEL_FILE, artifact_names
-from artifacts.datasets import load
+from artifacts import Artifact
+from artifacts.artifact import MODEL_FILE, artifact_names, artifacts_root, check_writable
 from artifacts.graph import load_graph
 from training.data import Splits, load_splits
 from training.half_precision import SUFFIX
 from training.inputs import normalise
 from training.loop import fit
-from training.networks import Classifier, build, code_hash
+from training.networks import Classifier, build
 from training.publish import publish
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.svm import KernelResult, fit_svm
@@ -36,40 +33,6 @@ M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 console = Console(stderr=True, highlight=False)
 
 
-@dataclass(frozen=True)
-class Status:
-    """Whether an artifact is up to date with its recipe, and the reason."""
-
-    current: bool
-    reason: str
-
-
-def status(recipe: Recipe) -> Status:
-    """Compare the artifact on disk with its recipe, its network's code and its data."""
-    try:
-        manifest = Artifact.open(recipe.artifact_name).manifest
-    except ArtifactError as error:
-        exists = recipe.artifact_name in artifact_names()
-        return Status(current=False, reason=str(error) if exists else "missing")
-    record, data, now = manifest.recipe, manifest.dataset, _fingerprint(recipe.data.name)
-    if record is None or data is None or record.hash != recipe.hash:
-        return Status(current=False, reason="the recipe changed")
-    if record.code != code_hash(recipe.network):
-        return Status(current=False, reason="the network's code changed")
-    if now is None:
-        return Status(current=True, reason="up to date (the data is missing and was not compared)")
-    changed = data.fingerprint != now
-    return Status(current=not changed, reason="the data changed" if changed else "up to date")
-
-
-@functools.cache
-def _fingerprint(dataset: str) -> str | None:
-    try:
-        return load(dataset, "train").fingerprint
-    except DataError:
-        return None
-
-
 def run(recipe: Recipe) -> Artifact | None:
     """Train a recipe and write its artifact; an interrupted run continues where it stopped.
 
@@ -77,9 +40,10 @@ def run(recipe: Recipe) -> Artifact | None:
     others return None.
 
     Raises:
-        VitrineError: The data or the settings are unusable, training diverged, or the exported
-            graph differs from the network.
+        VitrineError: The data or the settings are unusable, the folder of artifacts is not written
+            to, training diverged, or the exported graph differs from the network.
     """
+    check_writable(artifacts_root())
     head_source = _head_source(recipe)
     accelerator = make_accelerator(recipe)
     folder = RUNS / recipe.artifact_name

@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 
 from artifacts import Artifact, Manifest
 from training.history import DivergedError, png, read_history
-from training.recipe import Profile, Recipe, RecipeError, load_recipe, recipe_names
-
-REPORTS = Path("reports")
+from training.recipe import Profile, Recipe, RecipeError, load_recipe, load_recipes
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def study_recipes(study: str, profile: Profile) -> list[Recipe]:
     Raises:
         RecipeError: No recipe belongs to the study.
     """
-    recipes = [load_recipe(name, profile) for name in recipe_names()]
+    recipes = load_recipes(profile)
     found = [recipe for recipe in recipes if recipe.study == study]
     if not found:
         known = sorted({recipe.study for recipe in recipes if recipe.study})

@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from artifacts import VitrineError
+from artifacts.distribution import install_command
 from serving.faces.tables import SCHEMA_VERSION, gallery, metadata
 from serving.problems import RequestError
 
@@ -50,7 +51,7 @@ class Database:
         except ModuleNotFoundError as error:
             raise VitrineError(
                 f"PostgreSQL needs the package {error.name}, which is not installed; run "
-                "`pip install 'vitrine[postgresql]'`."
+                f"`{install_command('postgresql')}`."
             ) from None
         self._changes = self._engine.execution_options(immediate=True)
         self._snapshots = (

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from artifacts import VitrineError
+from artifacts.distribution import install_command
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,7 +44,7 @@ def traced(app: "ASGIApp") -> "ASGIApp":
     except ImportError:
         raise VitrineError(
             "the environment asks for OpenTelemetry traces, but OpenTelemetry is not installed; "
-            "run `pip install 'vitrine[tracing]'`, or set OTEL_TRACES_EXPORTER=none."
+            f"run `{install_command('tracing')}`, or set OTEL_TRACES_EXPORTER=none."
         ) from None
     resource = Resource.create({"service.name": "vitrine"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)

@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from training.networks import build, code_hash, parameter_counts
+from training.networks import build, parameter_counts
 from training.recipe import RecipeError
 from training.settings import Network
+from training.status import code_hash
 
 
 def rung(name: str) -> Network:

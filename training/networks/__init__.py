@@ -1,7 +1,5 @@
 """The networks, by name. Each maps normalised pictures to features and features to logits."""
 
-import hashlib
-import inspect
 from importlib import import_module
 from types import ModuleType
 
@@ -62,12 +60,6 @@ def parameter_counts(module: nn.Module) -> tuple[int, int]:
     """Return the numbers of (all, trainable) weights."""
     weights = list(module.parameters())
     return sum(w.numel() for w in weights), sum(w.numel() for w in weights if w.requires_grad)
-
-
-def code_hash(network: Network) -> str:
-    """Return the sha256 of the network's source file; a change in it puts artifacts out of date."""
-    source = inspect.getsource(_module(network))
-    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _module(network: Network) -> ModuleType:

