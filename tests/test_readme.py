@@ -125,10 +125,12 @@ def run(command: str, workspace: Path) -> str:
     """Run a command as a reader would, and give its standard output."""
     (workspace / ".curlrc").write_text("fail-with-body\n")  # a 4xx is a failure, too
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # the installed program `vitrine` is to find the copy, not the checkout that it was installed from
+    paths = {"PATH": programs, "PYTHONPATH": str(workspace)}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=workspace,
-        env={**os.environ, "PATH": programs, "CURL_HOME": str(workspace)},
+        env={**os.environ, **paths, "CURL_HOME": str(workspace)},
         capture_output=True,
         text=True,
         timeout=280,
