@@ -125,7 +125,7 @@ def run(command: str, workspace: Path) -> str:
     """Run a command as a reader would, and give its standard output."""
     (workspace / ".curlrc").write_text("fail-with-body\n")  # a 4xx is a failure, too
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # the installed program `vitrine` is to find the copy, not the checkout that it was installed from
+    # or the installed program `vitrine` would use the checkout that it was installed from
     paths = {"PATH": programs, "PYTHONPATH": str(workspace)}
     done = subprocess.run(
         ["bash", "-c", command],
