@@ -4,14 +4,29 @@
 three, and it never imports torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from artifacts.artifact import Artifact, artifact_names, artifacts_root
-from artifacts.errors import ArtifactError, DataError, VitrineError
-from artifacts.manifest import InputPolicy, Manifest
-
 if TYPE_CHECKING:
+    from artifacts.artifact import Artifact, artifact_names
+    from artifacts.distribution import artifacts_root
+    from artifacts.errors import ArtifactError, DataError, VitrineError
+    from artifacts.manifest import InputPolicy, Manifest
     from artifacts.runtime import Runtime, probabilities
+
+MODULES = {
+    "Artifact": "artifact",
+    "ArtifactError": "errors",
+    "DataError": "errors",
+    "InputPolicy": "manifest",
+    "Manifest": "manifest",
+    "Runtime": "runtime",
+    "VitrineError": "errors",
+    "artifact_names": "artifact",
+    "artifacts_root": "distribution",
+    "probabilities": "runtime",
+}
+"""Where each name is defined."""
 
 __all__ = [
     "Artifact",
@@ -28,9 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the runtime when it is first asked for: a command that lists things needs none."""
-    if name not in {"Runtime", "probabilities"}:
+    """Import a name's module when the name is first used: most programs need only some of them."""
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from artifacts import runtime  # noqa: PLC0415
-
-    return getattr(runtime, name)
+    return getattr(import_module(f"artifacts.{MODULES[name]}"), name)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from artifacts import graph
-from artifacts.artifact import MODEL_FILE, Artifact, artifact_names, artifacts_root, check_writable
+from artifacts.artifact import MODEL_FILE, Artifact, artifact_names
 from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
-from artifacts.distribution import install_command
+from artifacts.distribution import artifacts_root, check_writable, install_command
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
 from artifacts.provenance import code_version

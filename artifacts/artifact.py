@@ -1,7 +1,6 @@
 """Artifacts on disk: one folder per model, written atomically and verified when it is opened."""
 
 import hashlib
-import os
 import re
 import shutil
 import tempfile
@@ -12,13 +11,12 @@ from pathlib import Path
 from typing import Self
 
 from artifacts.card import CARD_FILE, write_card
-from artifacts.distribution import is_checkout
+from artifacts.distribution import artifacts_root, check_writable
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
 from artifacts.provenance import has_gpu, has_integer_arithmetic
 
-PACKAGED = Path(__file__).parent / "models"
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
@@ -31,25 +29,6 @@ REPLACED = ".replaced"
 """Name, within the temporary folder, of the old artifact while it is being replaced."""
 ABANDONED = 3600.0
 """Age in seconds from which a temporary folder counts as abandoned; writing takes a few seconds."""
-
-
-def artifacts_root() -> Path:
-    """Return the folder of the artifacts: `VITRINE_ARTIFACTS`, or `models/` beside this file."""
-    return Path(os.environ.get("VITRINE_ARTIFACTS") or PACKAGED)
-
-
-def check_writable(root: Path) -> None:
-    """Check that artifacts may be written under a folder.
-
-    Raises:
-        ArtifactError: the folder is part of an installed wheel, which the next installation
-            replaces.
-    """
-    if root.resolve() == PACKAGED.resolve() and not is_checkout():
-        raise ArtifactError(
-            f"{root} belongs to the installed package and is not written to; set VITRINE_ARTIFACTS "
-            "to a folder of your own. Models are then read from that folder alone."
-        )
 
 
 def artifact_names(root: Path | None = None) -> list[str]:

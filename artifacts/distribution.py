@@ -1,11 +1,17 @@
-"""The installed distribution: its name, and how its extras are installed."""
+"""Where the project is installed: its name, its extras, and the folder of its models."""
 
+import os
 from pathlib import Path
+
+from artifacts.errors import ArtifactError
 
 DISTRIBUTION = "vitrine-vision"
 """The name in pyproject.toml. `vitrine` on PyPI is another project."""
 ROOT = Path(__file__).parent.parent
 """The checkout, or the folder of packages that a wheel was installed in."""
+
+PACKAGED = Path(__file__).parent / "models"
+"""The models that come with the project."""
 
 
 def is_checkout() -> bool:
@@ -19,3 +25,22 @@ def install_command(*extras: str) -> str:
     if is_checkout():
         return f"pip install -c constraints.txt -e '.{wanted}'"
     return f"pip install '{DISTRIBUTION}{wanted}'"
+
+
+def artifacts_root() -> Path:
+    """Return the folder of the artifacts: `VITRINE_ARTIFACTS`, or `models/` beside this file."""
+    return Path(os.environ.get("VITRINE_ARTIFACTS") or PACKAGED)
+
+
+def check_writable(root: Path) -> None:
+    """Check that artifacts may be written under a folder.
+
+    Raises:
+        ArtifactError: the folder is part of an installed wheel, which the next installation
+            replaces.
+    """
+    if root.resolve() == PACKAGED.resolve() and not is_checkout():
+        raise ArtifactError(
+            f"{root} belongs to the installed package and is not written to; set VITRINE_ARTIFACTS "
+            "to a folder of your own. Models are then read from that folder alone."
+        )

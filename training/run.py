@@ -14,7 +14,8 @@ from onnx import numpy_helper
 from rich.console import Console
 
 from artifacts import Artifact
-from artifacts.artifact import MODEL_FILE, artifact_names, artifacts_root, check_writable
+from artifacts.artifact import MODEL_FILE, artifact_names
+from artifacts.distribution import artifacts_root, check_writable
 from artifacts.graph import load_graph
 from training.data import Splits, load_splits
 from training.half_precision import SUFFIX
