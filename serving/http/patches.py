@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import bentoml
-from bentoml._internal.server.http import traffic as bentoml_traffic
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 from uvicorn.protocols.http import auto, httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -39,10 +38,11 @@ def patch_uvicorn(seconds: float) -> None:
 
 
 def patch_bentoml(wrap: Callable[[ASGIApp], ASGIApp]) -> None:
-    """Put an ASGI layer around BentoML's whole application, and remove its request timer.
+    """Put an ASGI layer around BentoML's whole application.
 
-    BentoML adds user middleware behind its own, so its `Service.to_asgi` is the only place outside
-    of them. It can be unpatched when BentoML lets a service choose its outermost middleware.
+    BentoML adds the middleware of a service behind its own, in an order that
+    https://github.com/bentoml/BentoML/pull/4761 fixed, so `Service.to_asgi` is the only place
+    outside of them. This patch becomes unnecessary when a service can choose its outermost layer.
 
     Args:
         wrap: makes the outer layer from BentoML's application.
@@ -53,23 +53,6 @@ def patch_bentoml(wrap: Callable[[ASGIApp], ASGIApp]) -> None:
         return wrap(original(self, is_main))
 
     bentoml.Service.to_asgi = to_asgi
-    bentoml_traffic.TimeoutMiddleware = NoTimeout  # type: ignore[assignment, misc]
-
-
-class NoTimeout:
-    """Replaces BentoML's timeout, which leaves a timer behind for every request.
-
-    Deadlines are kept by `serving.http.middleware`, whose refusals have the form of all others.
-    It can be removed when BentoML's `traffic` settings allow a service without a timeout.
-    """
-
-    def __init__(self, app: ASGIApp, timeout: float) -> None:
-        del timeout
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        await self.app(scope, receive, send)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -77,8 +60,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     uvicorn waits for headers without end, and for endless headers: a few hundred connections that
     send one byte now and then would take all file descriptors of a worker, and one connection that
-    never ends its headers all of its memory. It can be removed when uvicorn offers both limits for
-    httptools as it does for h11 (`h11_max_incomplete_event_size`).
+    never ends its headers all of its memory. Both limits were asked for in
+    https://github.com/Kludex/uvicorn/issues/157; only h11 has one of them so far
+    (`h11_max_incomplete_event_size`). This patch becomes unnecessary when httptools has both.
     """
 
     seconds = 60.0
@@ -159,7 +143,9 @@ class WholeAnswer(RequestResponseCycle):
     """uvicorn's sending of an answer, with headers and the first part of the body in one write.
 
     uvicorn writes the headers as soon as it has them. On their own they tell a client nothing but
-    wake it up, at the cost of a second system call. It can be removed when uvicorn joins the two.
+    wake it up, at the cost of a second system call. No issue asks uvicorn for it; aiohttp joins the
+    two since https://github.com/aio-libs/aiohttp/pull/10991. This patch becomes unnecessary when
+    uvicorn does, too.
     """
 
     start: "ASGISendEvent | None" = None

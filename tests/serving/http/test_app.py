@@ -8,12 +8,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from _bentoml_impl.server.app import ServiceAppFactory
 from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from serving.http.patches import NoTimeout
 from serving.pictures.limits import MAX_BODY_BYTES
 from serving.problems import KINDS, MEDIA_TYPE
 from serving.schemas import Classification
@@ -225,14 +223,6 @@ def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> N
     refused(response, "method-not-allowed")
     assert response.headers["allow"] == "GET"
     refused(http.get(CLASSIFY), "method-not-allowed")
-
-
-def test_no_request_leaves_a_timer_behind() -> None:
-    """BentoML's own timeout would, for as long as it lasts; its place is taken."""
-    service.inject_config()
-    middlewares = [m.cls for m in ServiceAppFactory(service, is_main=True).middlewares]
-    assert NoTimeout in middlewares
-    assert "TimeoutMiddleware" not in [cls.__name__ for cls in middlewares]
 
 
 def test_only_probes_go_through_bentoml() -> None:

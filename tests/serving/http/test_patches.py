@@ -8,7 +8,6 @@ import inspect
 from typing import Any
 
 import bentoml
-from bentoml._internal.server.http import traffic
 from starlette.responses import PlainTextResponse
 from uvicorn.config import Config
 from uvicorn.protocols.http import httptools_impl
@@ -17,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serving.http.patches import (
     BoundedProtocol,
     JoinedWrites,
-    NoTimeout,
     WholeAnswer,
     patch_bentoml,
     patch_uvicorn,
@@ -82,13 +80,11 @@ def test_joined_writes_are_one_write_and_then_a_close() -> None:
     assert (transport.writes, transport.closed) == ([b"head body"], True)
 
 
-def test_bentoml_still_has_a_timeout_and_one_way_in() -> None:
-    original, timeout = bentoml.Service.to_asgi, traffic.TimeoutMiddleware
+def test_bentoml_still_has_one_way_in() -> None:
+    original = bentoml.Service.to_asgi
     assert "is_main" in names_of(original)
     try:
         patch_bentoml(lambda app: app)
         assert bentoml.Service.to_asgi is not original
-        assert traffic.TimeoutMiddleware is NoTimeout
     finally:
         bentoml.Service.to_asgi = original
-        traffic.TimeoutMiddleware = timeout
