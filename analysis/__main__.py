@@ -51,8 +51,8 @@ def main() -> None:
     from the artifact, which is opened in this process; the numbers are the same.
 
     \b
-    python -m analysis sparsity --model cifar10-gap --dataset cifar10:test --limit 1000
-    python -m analysis map --model cifar10-gap --images my/pictures --url http://127.0.0.1:3000
+    vitrine analyse sparsity --model cifar10-gap --dataset cifar10:test --limit 1000
+    vitrine analyse map --model cifar10-gap --images my/pictures --url http://127.0.0.1:3000
     """  # noqa: D301  \b tells click to keep the line breaks of a paragraph
 
 

@@ -78,14 +78,14 @@ class Atlas:
                 )
         except (OSError, EOFError, ValueError, LookupError, TypeError, BadZipFile) as error:
             raise ArtifactError(
-                f"{path}: not an atlas ({error}); write it again with `python -m analysis atlas`."
+                f"{path}: not an atlas ({error}); write it again with `vitrine analyse atlas`."
             ) from None
         count = len(atlas.vectors)
         whole = atlas.vectors.ndim == 2 and atlas.places.shape == (count, 2)  # noqa: PLR2004
         if not (whole and count == len(atlas.labels) == len(atlas.predicted)):
             raise ArtifactError(
                 f"{path}: its arrays are not of the same pictures; write it again with "
-                "`python -m analysis atlas`."
+                "`vitrine analyse atlas`."
             )
         return atlas if atlas.graph == artifact.manifest.files[MODEL_FILE] else None
 

@@ -210,7 +210,7 @@ def read_reference(artifact: Artifact) -> Reference | None:
         first = error.errors()[0]
         raise ArtifactError(
             f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; measure it again with "
-            f"`python -m training reference {artifact.manifest.name}`."
+            f"`vitrine train reference {artifact.manifest.name}`."
         ) from None
 
 
@@ -226,7 +226,7 @@ def check_fits(reference: Reference, outputs: Outputs) -> None:
     if given != (dimensions, confidences is not None):
         raise ArtifactError(
             f"{REFERENCE_FILE} is of another graph: it has {given[0]} features, the graph "
-            f"gives {dimensions}; restore the file, or measure it again with `python -m training "
+            f"gives {dimensions}; restore the file, or measure it again with `vitrine train "
             "reference`."
         )
 

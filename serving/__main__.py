@@ -38,7 +38,7 @@ def run(host: str, port: int) -> None:
     if not Access.from_settings(settings).keys and not is_loopback(host):
         raise click.UsageError(
             f"without API keys the server does not listen on {host}, only on this machine; set "
-            "VITRINE_API_KEYS (`python -m serving key NAME` makes a key), or use --host 127.0.0.1."
+            "VITRINE_API_KEYS (`vitrine key NAME` makes a key), or use --host 127.0.0.1."
         )
     try:
         socket.create_server((host, port)).close()

@@ -119,7 +119,7 @@ SECRET = ("api_keys", "database", "key")
 
 
 class Listed(NamedTuple):
-    """One setting, as `python -m serving settings` prints it."""
+    """One setting, as `vitrine settings` prints it."""
 
     name: str
     value: str

@@ -155,7 +155,7 @@ def study_command(study: str, profile: Profile, out: Path | None, training: bool
     if not made:
         raise VitrineError(
             f"study {study}: there is no artifact to compare. Train one first, with --train or "
-            "`python -m training run`."
+            "`vitrine train run`."
         )
     name = f"{study}-smoke" if profile == "smoke" else study
     mark = ", generated pictures" if profile == "smoke" else ""

@@ -83,7 +83,7 @@ class Recipe(StrictSettings):
     """A result that the study stated in words, or the reason for a difference from the study."""
     profile: Profile = "full"
     command: str = ""
-    """The command that trains it; empty for `python -m training run NAME --profile PROFILE`."""
+    """The command that trains it; empty for `vitrine train run NAME --profile PROFILE`."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that exclude each other."""
@@ -170,9 +170,7 @@ def load_recipe(
     if name not in known:
         near = difflib.get_close_matches(name, known, cutoff=0.3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise RecipeError(
-            f"no recipe called {name!r}; {hint}`python -m training list` shows all names."
-        )
+        raise RecipeError(f"no recipe called {name!r}; {hint}`vitrine train list` shows all names.")
     return _checked(name, known[name], profile, changes)
 
 

@@ -109,5 +109,5 @@ def _read(path: Path, what: str) -> bytes:
     except OSError:
         raise DataError(
             f"{path}: missing. Put {what} there, or set VITRINE_DATA to the folder that contains "
-            "the data sets; `python -m training download` gets those that are freely available."
+            "the data sets; `vitrine train download` gets those that are freely available."
         ) from None

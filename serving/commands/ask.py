@@ -1,4 +1,4 @@
-"""`python -m serving classify|verify|enrol|identify`: asks about picture files."""
+"""`vitrine classify` and `vitrine faces verify|enrol|identify`: ask about picture files."""
 
 import hashlib
 import sys

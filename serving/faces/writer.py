@@ -183,7 +183,7 @@ def model_mismatch(enrolled: str | None, asked: str) -> RequestError:
         "another-model",
         f"the gallery holds embeddings of model {str(enrolled)[:12]}…, but these are of model "
         f"{asked[:12]}…; serve the gallery's model, or move the gallery with "
-        "`python -m serving re-embed`.",
+        "`vitrine faces re-embed`.",
     )
 
 

@@ -101,7 +101,7 @@ class Access:
                 "this-machine-only",
                 "this server has no API keys, so this address accepts only requests from the "
                 "server's machine to localhost, and none from pages of other sites; set "
-                "VITRINE_API_KEYS (`python -m serving key NAME` makes a key).",
+                "VITRINE_API_KEYS (`vitrine key NAME` makes a key).",
             )
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         key = self._find(given.strip()) if kind.lower() == "bearer" else None
@@ -181,6 +181,6 @@ def _parse_entry(entry: str, place: int) -> ApiKey:
     if match is None or not scopes <= set(SCOPES):
         raise VitrineError(  # the entry is not quoted: it may be a key put there by mistake
             f"entry {place} of VITRINE_API_KEYS is not NAME:SCOPES:SHA256 with scopes read, write "
-            "or read+write; `python -m serving key NAME` makes a valid one."
+            "or read+write; `vitrine key NAME` makes a valid one."
         )
     return ApiKey(match["name"], frozenset(scopes), match["hash"])

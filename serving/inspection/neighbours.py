@@ -27,7 +27,7 @@ def atlas_of(model: ServedModel) -> Atlas:
     if atlas is None:
         raise RequestError(
             "no-atlas",
-            f"{name} has no atlas to compare pictures with; `python -m analysis atlas --model "
+            f"{name} has no atlas to compare pictures with; `vitrine analyse atlas --model "
             f"{name} --dataset NAME:SPLIT` makes one.",
         )
     return atlas

@@ -153,7 +153,7 @@ def no_answers(model: ServedModel, answers: int = 0) -> Drift:
     """Return the drift of a model without a reference, or with too few answers for a distance."""
     reference = model.reference
     few = f"{answers} answers so far; {MIN_ANSWERS} are needed."
-    none = "the artifact has no reference; `python -m training reference NAME` measures it."
+    none = "the artifact has no reference; `vitrine train reference NAME` measures it."
     return Drift(
         model=model.stamp,
         data=None if reference is None else reference.data,

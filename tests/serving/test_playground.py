@@ -109,7 +109,7 @@ def test_a_closed_model_asks_for_the_key_and_one_may_be_without_atlas(page: Page
     expect(page.locator("#classify-problem")).to_contain_text("no-key")
     page.fill("#key", SECRET)
     page.press("#key", "Enter")
-    expect(page.locator("#surroundings")).to_contain_text("python -m analysis atlas --model ladder")
+    expect(page.locator("#surroundings")).to_contain_text("vitrine analyse atlas --model ladder")
     expect(page.locator("#maps canvas")).not_to_have_count(0)
 
 

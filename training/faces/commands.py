@@ -1,4 +1,4 @@
-"""Commands of `python -m training` for faces: import networks and set thresholds."""
+"""Commands of `vitrine train` for faces: import networks and set thresholds."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def import_dlib_command(file: Path) -> None:
 
     artifact = import_dlib(file)
     click.echo(
-        f"{artifact.path}; now set its thresholds: python -m training calibrate-faces "
+        f"{artifact.path}; now set its thresholds: vitrine train calibrate-faces "
         f"{artifact.manifest.name} --dataset faces/COLLECTION:train"
     )
 

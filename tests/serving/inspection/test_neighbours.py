@@ -57,8 +57,8 @@ def test_without_atlas_it_is_said_how_to_make_one(http: httpx.Client, models: Pa
     for method, path in (("GET", "atlas"), ("GET", "atlas/sheet"), ("POST", "neighbours")):
         answer = http.request(method, f"/v1/models/tiny/{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "no-atlas")
-        assert "python -m analysis atlas --model tiny" in answer.json()["detail"]
-    with pytest.raises(RequestError, match="python -m analysis atlas"):
+        assert "vitrine analyse atlas --model tiny" in answer.json()["detail"]
+    with pytest.raises(RequestError, match="vitrine analyse atlas"):
         LocalPredictor(models).neighbours("tiny", [ATLAS_PICTURES[0]])
 
 

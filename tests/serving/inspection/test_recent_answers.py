@@ -106,7 +106,7 @@ def test_a_model_without_reference_says_how_to_get_one(url: str) -> None:
     send(url, "unwatched", TEST[:10])
     answer = drift(url, "unwatched")
     assert (answer["answers"], answer["distances"]) == (0, [])
-    assert "python -m training reference" in answer["missing"]
+    assert "vitrine train reference" in answer["missing"]
     assert httpx.get(f"{url}/v1/models/nobody/drift").status_code == 404
 
 
