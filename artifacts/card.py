@@ -76,6 +76,13 @@ def _terms(manifest: Manifest) -> list[str]:
             f"- Trained on {data.name}: {data.train_samples:,} pictures, and "
             f"{data.validation_samples:,} held out to validate."
         )
+        if data.divided:
+            tested = [m.samples for m in manifest.metrics if (m.split, m.size) == ("test", None)]
+            lines.append(
+                f"- {data.name} has no test split of its own. The figures of the split test are "
+                f"of {max(tested, default=0):,} of its pictures, chosen by a hash of their content "
+                "and held out of training."
+            )
     else:
         lines.append("- What it was trained on, its manifest does not say.")
     splits = [metric.split.partition(":")[0] for metric in manifest.metrics]

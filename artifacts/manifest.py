@@ -74,6 +74,10 @@ class DatasetRecord(Strict):
     """Whether the pictures were generated. The model is then for trials only, and is marked so."""
     train_samples: int
     validation_samples: int
+    divided: bool = Field(default=False, exclude_if=lambda v: not v)
+    """Whether the test pictures were held out of the data set because it has no test split of its
+    own. Left out of the JSON if False, so that manifests written before this field existed keep
+    their bytes."""
 
 
 class RecipeRecord(Strict):

@@ -17,7 +17,7 @@ from artifacts.datasets.registry import load
 from artifacts.provenance import has_gpu
 from training.artifact_commands import halve_command, headline, reference_command
 from training.faces.commands import calibrate_command, import_dlib_command, import_mtcnn_command
-from training.overrides import with_changes
+from training.overrides import parse_changes, with_changes
 from training.recipe import PROFILES, Profile, Recipe, load_recipe, load_recipes
 from training.status import status
 
@@ -40,6 +40,15 @@ profile_option = click.option(
     default=default_profile,
     show_default="full with a GPU, else cpu",
     help="full: the size of the study. cpu: sized for two cores. smoke: seconds, generated data.",
+)
+
+
+set_option = click.option(
+    "--set",
+    "changed",
+    multiple=True,
+    metavar="SETTING=VALUE",
+    help="Change a setting of the recipe, such as seed=1 or augment.cutout=0.",
 )
 
 
@@ -70,10 +79,18 @@ def list_command(profile: Profile, as_json: bool, data: bool) -> None:
 @main.command()
 @click.argument("recipe")
 @profile_option
+@set_option
+@click.option("--name", help="Name of the artifact that `run` would train.")
 @json_option
-def show(recipe: str, profile: Profile, as_json: bool) -> None:
+def show(
+    recipe: str, profile: Profile, changed: tuple[str, ...], name: str | None, as_json: bool
+) -> None:
     """Show the settings, reported figures and numbers of parameters of RECIPE."""
-    settings = load_recipe(recipe, profile)
+    settings = (
+        with_changes(recipe, profile, changed, name)
+        if name
+        else load_recipe(recipe, profile, changes=parse_changes(changed))
+    )
     import torch
 
     from training.networks import build, parameter_counts
@@ -91,14 +108,10 @@ def show(recipe: str, profile: Profile, as_json: bool) -> None:
 @click.argument("recipe")
 @profile_option
 @click.option("--force", is_flag=True, help="Train even if the artifact is up to date.")
+@set_option
 @click.option(
-    "--set",
-    "changed",
-    multiple=True,
-    metavar="SETTING=VALUE",
-    help="Change a setting of the recipe, such as seed=1 or augment.cutout=0; requires --name.",
+    "--name", help="Name of the artifact trained with changed settings; --set requires it."
 )
-@click.option("--name", help="Name of the artifact trained with changed settings; requires --set.")
 def run_one(
     recipe: str, profile: Profile, force: bool, changed: tuple[str, ...], name: str | None
 ) -> None:

@@ -81,13 +81,23 @@ def hold_out(data: Data, seed: int) -> tuple[ImageSet, Tensor]:
     """Choose the validation pictures without decoding any picture.
 
     Returns:
-        The whole training split, and the indices of its validation pictures.
+        The whole training split, and the indices of its validation pictures. If its owner put
+        validation pictures into a folder of their own, they are these, and `data.validation` and
+        `data.validation_choice` do not matter.
 
     Raises:
         DataError: The data is missing, or too small to hold out `data.validation` pictures; or
-            they are fewer than the classes of each of which the first ones are held out.
+            they are fewer than the classes of each of which the first ones are held out; or whole
+            classes are to be held out, and the owner chose other pictures.
     """
     source = load_or_download(data.name, "train")
+    if source.validation:
+        if data.validation_choice == "classes":
+            raise DataError(
+                f"{data.name}: the recipe validates on classes that it does not train on, and the "
+                "folder of validation pictures shows the same classes; move them to train."
+            )
+        return source, torch.arange(len(source) - source.validation, len(source))
     if not 0 < data.validation < len(source):
         raise DataError(
             f"{data.name}: {data.validation} of {len(source)} pictures cannot be held out for "
@@ -121,6 +131,34 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
             )
         return torch.isin(labels, drawn[:enough]).nonzero()[:, 0]
     return torch.randperm(len(labels), generator=generator)[: data.validation]
+
+
+def load_test(name: str, classes: Sequence[str], *, strangers: bool = False) -> ImageSet:
+    """Read the test split.
+
+    Args:
+        name: Name of the data set.
+        classes: Classes of the training split.
+        strangers: Whether no class may be in both splits, as for people; otherwise the classes
+            must be the same.
+
+    Raises:
+        DataError: The data is missing, or its classes are others.
+    """
+    test = load_or_download(name, "test")
+    if strangers:
+        both = sorted({*classes} & {*test.classes})
+        if both:
+            raise DataError(
+                f"{name}: {both[0]} is in the training and in the test split; an embedding is "
+                "measured on people that it was not trained on. Read them as faces/COLLECTION."
+            )
+    elif test.classes != tuple(classes):
+        raise DataError(
+            f"{name}: the training split has {len(classes)} classes and the test split "
+            f"{len(test.classes)}, or in another order; give both the same classes."
+        )
+    return test
 
 
 def load_or_download(name: str, split: str) -> ImageSet:

@@ -1,9 +1,10 @@
 """Recipes with settings changed on the command line, which make models with their own names."""
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import yaml
@@ -30,10 +31,43 @@ def with_changes(recipe: str, profile: Profile, changes: Sequence[str], name: st
         raise RecipeError(
             f"{name}: this is not a valid name; use up to 64 of a-z, 0-9, '.', '_' and '-'."
         )
-    changed = load_recipe(recipe, profile, changes=dict(map(_setting, changes)))
+    changed = load_recipe(recipe, profile, changes=parse_changes(changes))
     command = ["python", "-m", "training", "run", recipe, "--profile", profile]
     command += [word for change in changes for word in ("--set", change)] + ["--name", name]
     return replace(changed, name=name, default=False, command=shlex.join(command))
+
+
+def parent_recipe(recipe: Recipe) -> Recipe | None:
+    """Return the recipe whose head a recipe starts from; None if it starts from no other.
+
+    If `recipe` has other data than that one, the parent is changed to the same data. It then has a
+    name of its own, `NAME-head`, and no route.
+
+    Raises:
+        RecipeError: `head_from` names no recipe, or the name of the changed parent is not valid.
+    """
+    if recipe.head_from is None:
+        return None
+    parent = load_recipe(recipe.head_from, recipe.profile)
+    changes = [
+        f"data.{f.name}={json.dumps(getattr(recipe.data, f.name))}"
+        for f in fields(recipe.data)
+        if getattr(recipe.data, f.name) != getattr(parent.data, f.name)
+    ]
+    if not changes:
+        return parent
+    name = f"{recipe.name}-head"
+    changes += [f"title={json.dumps(f'The head of {recipe.name}')}", "route=null", "study=null"]
+    return with_changes(recipe.head_from, recipe.profile, changes, name)
+
+
+def parse_changes(changes: Sequence[str]) -> dict[str, Any]:
+    """Return changes such as `seed=1`, with values in YAML, by the name of the setting.
+
+    Raises:
+        RecipeError: A change is not written so.
+    """
+    return dict(map(_setting, changes))
 
 
 def _setting(change: str) -> tuple[str, Any]:

@@ -11,7 +11,7 @@ from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord, Task
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
-from training.data import Split, Splits, load_or_download, load_splits
+from training.data import Split, Splits, load_splits, load_test
 from training.drift_reference import check_training_data, held_out_name, recipe_of
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
@@ -71,6 +71,7 @@ def publish(
             synthetic=splits.source.synthetic,
             train_samples=len(splits.train),
             validation_samples=len(splits.validation),
+            divided=splits.source.divided,
         ),
         recipe=RecipeRecord(
             name=recipe.name,
@@ -161,7 +162,7 @@ def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dic
     train = _sample(splits.train, recipe.seed)
     train_logits = run_logits(runtime, train.originals)
     metrics += score(train_logits, train.labels.numpy(), temperature, "train")
-    test = load_or_download(recipe.data.name, "test")
+    test = load_test(recipe.data.name, splits.classes)
     metrics += score(run_logits(runtime, test.images), test.labels, temperature, "test")
     for size in recipe.evaluation.sizes:
         logits = run_logits(runtime, Resized(test.images, size))

@@ -14,10 +14,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from artifacts import InputPolicy, VitrineError
 from training.settings import (
@@ -56,8 +56,11 @@ class Recipe(StrictSettings):
     route: str | None = None
     default: bool = False
     seed: int = 0
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Automatic mixed precision."""
+    precision: Annotated[
+        Literal["no", "bf16", "fp16"],
+        BeforeValidator(lambda value: "no" if value is False else value),
+    ] = "no"
+    """Automatic mixed precision. YAML reads an unquoted `no` as false, which is the same here."""
     native_side: tuple[int, int] | None = None
     """(min, max) side of the pictures that are served unscaled, px; chosen on validation pictures.
     Other pictures are scaled into this range."""

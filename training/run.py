@@ -17,13 +17,15 @@ from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE, artifact_names
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.graph import load_graph
-from training.data import Splits, load_splits
+from training.data import Splits, load_or_download, load_splits, load_test
 from training.half_precision import SUFFIX
 from training.inputs import normalise
 from training.loop import fit
 from training.networks import Classifier, build
+from training.overrides import parent_recipe
 from training.publish import publish
-from training.recipe import Recipe, RecipeError, load_recipe
+from training.recipe import Recipe, RecipeError
+from training.status import status
 from training.svm import KernelResult, fit_svm
 
 RUNS = Path("runs")
@@ -51,6 +53,8 @@ def run(recipe: Recipe) -> Artifact | None:
     folder.mkdir(parents=True, exist_ok=True)
     with _exclusive(folder, recipe) if accelerator.is_main_process else contextlib.nullcontext():
         splits = load_splits(recipe.data, recipe.seed)
+        # publish measures on the test split; say now, rather than after training, if it cannot
+        load_test(recipe.data.name, splits.classes, strangers=recipe.loss.embeds)
         network = initial_network(recipe, splits)
         if head_source is not None:
             copy_head(network, head_source)
@@ -77,17 +81,35 @@ def initial_network(recipe: Recipe, splits: Splits) -> Classifier:
 
 
 def _head_source(recipe: Recipe) -> Artifact | None:
-    """Open the artifact whose head the recipe starts from, after training it if it is missing."""
-    if recipe.head_from is None:
+    """Open the artifact whose head the recipe starts from, after training it if it is missing.
+
+    Raises:
+        RecipeError: The heads differ in shape.
+    """
+    source = parent_recipe(recipe)
+    if source is None:
         return None
-    source = load_recipe(recipe.head_from, recipe.profile)
-    if source.artifact_name not in artifact_names():
+    own_data = source.name != recipe.head_from
+    if source.artifact_name not in artifact_names() or (own_data and not status(source).current):
+        _compare_heads(recipe, source)
         console.print(
             f"{recipe.artifact_name} starts from {source.artifact_name}: training it first"
         )
         run(source)
         PartialState().wait_for_everyone()  # only the first process writes it
     return Artifact.open(source.artifact_name)
+
+
+def _compare_heads(recipe: Recipe, source: Recipe) -> None:
+    """Raise RecipeError if the networks of two recipes have heads of different shapes."""
+    classes = len(load_or_download(recipe.data.name, "train").classes)
+    with torch.device("meta"):  # shapes only
+        ours, theirs = (build(r.network, classes).head.state_dict() for r in (recipe, source))
+    if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
+        raise RecipeError(
+            f"{recipe.name} cannot start from the head of {source.name}, whose shape differs; set "
+            "head_from to a recipe with the same head, or to null."
+        )
 
 
 def copy_head(network: Classifier, artifact: Artifact) -> None:

@@ -22,7 +22,8 @@ class Data(StrictSettings):
     name: str
     """Name for `artifacts.datasets.load`, such as cifar10 or image_folder/FOLDER."""
     validation: int
-    """Number of training pictures held out for validation."""
+    """Number of training pictures held out for validation. It has no effect on an image_folder with
+    a folder of validation pictures, which are used instead."""
     validation_choice: Literal["random", "first-of-class", "last", "classes"] = "random"
     """Which pictures are held out. random: drawn with the recipe's seed. first-of-class: equally
     many of each class, the first in file order. last: the end of the file. classes: all pictures

@@ -1,7 +1,9 @@
 """The common interface of all data sets."""
 
+import functools
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +15,9 @@ from PIL import Image, ImageOps
 from artifacts.errors import DataError
 
 Picture = npt.NDArray[np.uint8]
+RECENT = 10 * 10**9
+"""Age in ns below which a changed file may change again without a later time of modification: file
+systems count in steps of up to two seconds."""
 
 
 def data_root() -> Path:
@@ -35,6 +40,12 @@ class ImageSet:
     """sha256 of the content of the split."""
     synthetic: bool = False
     """Whether the pictures were generated."""
+    validation: int = 0
+    """Number of pictures at the end of a training split that its owner chose to validate on; 0 if
+    the owner chose none."""
+    divided: bool = False
+    """Whether the data set has no test split of its own, so that its pictures were divided into a
+    training and a test split as they were read."""
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -47,8 +58,12 @@ class ImageSet:
         return self.take(spread(len(self), limit))
 
     def take(self, chosen: npt.NDArray[np.int64]) -> "ImageSet":
-        """Return the pictures with the indices `chosen`, in that order; `classes` is unchanged."""
-        return replace(self, images=take(self.images, chosen), labels=self.labels[chosen])
+        """Return the pictures with the indices `chosen`, in that order; `classes` is unchanged.
+
+        The owner's choice of validation pictures, `validation`, is lost.
+        """
+        images = take(self.images, chosen)
+        return replace(self, images=images, labels=self.labels[chosen], validation=0)
 
 
 def take(
@@ -95,10 +110,23 @@ class FileImages(Sequence[Picture]):
             raise DataError(f"{self.paths[index]}: not a readable picture ({error}).") from None
 
 
+def file_digest(path: Path) -> bytes:
+    """Return the sha256 of a file's content, which is remembered until the file changes."""
+    state = path.stat()
+    if time.time_ns() - state.st_mtime_ns < RECENT:
+        return hashlib.sha256(path.read_bytes()).digest()
+    return _file_digest(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1_000_000)
+def _file_digest(path: Path, _size: int, _modified: int) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
 def fingerprint_files(paths: Iterable[Path], root: Path) -> str:
     """Return the sha256 of the names (relative to `root`) and contents of files, in this order."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(file_digest(path))
     return digest.hexdigest()

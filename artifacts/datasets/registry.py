@@ -5,7 +5,8 @@ from pathlib import Path
 
 from artifacts.datasets.arrays import cifar10, mnist
 from artifacts.datasets.base import ImageSet, data_root
-from artifacts.datasets.folders import faces, image_folder, stanford_cars
+from artifacts.datasets.folders import faces, stanford_cars
+from artifacts.datasets.image_folder import image_folder
 from artifacts.datasets.synthetic import KINDS, synthetic
 from artifacts.errors import DataError
 

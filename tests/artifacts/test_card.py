@@ -45,6 +45,16 @@ def test_generated_pictures_are_said_first(tmp_path: Path) -> None:
     assert "None were measured here." in card
 
 
+def test_a_held_out_test_split_is_said_to_be_one(tmp_path: Path) -> None:
+    dataset = dataset_record("image_folder/birds", synthetic=False)
+    own = read(tiny_artifact(tmp_path, dataset=dataset, metrics=FIGURES))
+    assert "no test split of its own" not in own
+    held_out = {**dataset, "divided": True}
+    card = read(tiny_artifact(tmp_path, dataset=held_out, metrics=FIGURES))
+    assert "image_folder/birds has no test split of its own" in card
+    assert "of 900 of its pictures, chosen by a hash of their content and held out" in card
+
+
 def test_integers_are_set_beside_what_they_were_made_of(tmp_path: Path) -> None:
     artifact = tiny_artifact(tmp_path, metrics=FIGURES)
     measured = {"pictures_per_second": {1: 10.0}}

@@ -119,9 +119,9 @@ def test_mnist_with_too_few_labels_is_refused(tmp_path: Path) -> None:
 
 def test_image_folder_takes_a_folder_per_class(tmp_path: Path) -> None:
     for file in ("wren/b.PNG", "wren/deep/a.jpg", "owl/c.bmp"):
-        write_picture(tmp_path / "birds" / file)
-    (tmp_path / "birds" / "wren" / "notes.txt").write_text("not a picture")
-    (tmp_path / "birds" / "empty").mkdir()
+        write_picture(tmp_path / "birds/test" / file)
+    (tmp_path / "birds/test/wren/notes.txt").write_text("not a picture")
+    (tmp_path / "birds/test/empty").mkdir()
     birds = load("image_folder/birds", "test", tmp_path)
     assert birds.classes == ("owl", "wren")
     assert birds.labels.tolist() == [0, 1, 1]
@@ -131,7 +131,7 @@ def test_image_folder_takes_a_folder_per_class(tmp_path: Path) -> None:
 
 def test_image_folder_keeps_splits_apart(tmp_path: Path) -> None:
     write_picture(tmp_path / "birds/train/owl/1.png")
-    write_picture(tmp_path / "birds/test/owl/2.png")
+    write_picture(tmp_path / "birds/test/owl/2.png", colour=(10, 99, 199))
     train, test = (load("image_folder/birds", split, tmp_path) for split in ("train", "test"))
     assert isinstance(train.images, FileImages)
     assert [path.name for path in train.images.paths] == ["1.png"]
@@ -148,7 +148,7 @@ def test_fingerprint_follows_content_and_names(tmp_path: Path) -> None:
     def fingerprint() -> str:
         return load("image_folder/birds", "test", tmp_path).fingerprint
 
-    path = write_picture(tmp_path / "birds/owl/1.png")
+    path = write_picture(tmp_path / "birds/test/owl/1.png")
     first = fingerprint()
     assert fingerprint() == first
     path = path.rename(path.with_name("2.png"))
@@ -158,7 +158,7 @@ def test_fingerprint_follows_content_and_names(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_picture_is_named_when_decoded(tmp_path: Path) -> None:
-    path = write_picture(tmp_path / "birds/owl/1.png")
+    path = write_picture(tmp_path / "birds/test/owl/1.png")
     path.write_bytes(path.read_bytes()[:40])
     birds = load("image_folder/birds", "test", tmp_path)
     with pytest.raises(DataError, match=r"1\.png: not a readable picture"):
@@ -233,7 +233,7 @@ def test_data_root_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_head_is_drawn_evenly(tmp_path: Path) -> None:
     for number in range(9):
-        write_picture(tmp_path / f"birds/{'owl' if number < 3 else 'wren'}/{number}.png")
+        write_picture(tmp_path / f"birds/test/{'owl' if number < 3 else 'wren'}/{number}.png")
     birds = load("image_folder/birds", "test", tmp_path)
     head = birds.head(3)
     assert isinstance(head.images, FileImages)

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from artifacts import DataError
-from artifacts.datasets import ImageSet
-from training.data import as_array, load_splits
+from artifacts.datasets import ImageSet, load
+from training.data import as_array, hold_out, load_splits, load_test
 from training.settings import Data
 
 
@@ -84,3 +85,42 @@ def test_pictures_are_decoded_once_for_all_that_want_them(
     assert pictures.asked == 5
     for array in both:
         assert array[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def write_birds(root: Path, *names: str) -> None:
+    """Write pictures under the folder `birds`, each of another grey."""
+    for number, name in enumerate(names):
+        path = root / "birds" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (number, number, number)).save(path)
+
+
+def test_a_validation_folder_is_what_is_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    names = ["train/owl/0", "train/wren/1", "val/owl/2", "val/wren/3", "test/owl/4"]
+    write_birds(tmp_path, *(f"{name}.png" for name in names))
+    splits = load_splits(Data("image_folder/birds", validation=814, size=(4, 4)), 0)
+    assert splits.train.images[:, 0, 0, 0].tolist() == [0, 1]
+    assert splits.validation.images[:, 0, 0, 0].tolist() == [2, 3]
+    assert splits.validation.labels.tolist() == [0, 1]
+    by_class = Data("image_folder/birds", validation=1, validation_choice="classes")
+    with pytest.raises(DataError, match="move them to train"):
+        hold_out(by_class, 0)
+
+
+def test_the_test_split_has_the_classes_of_the_training_split() -> None:
+    objects = load("synthetic/objects", "train").classes
+    assert load_test("synthetic/objects", objects).classes == objects
+    with pytest.raises(DataError, match="has 9 classes and the test split 10"):
+        load_test("synthetic/objects", objects[:9])
+
+
+def test_people_of_the_test_split_are_strangers() -> None:
+    people = load("synthetic/people", "train").classes
+    assert set(load_test("synthetic/people", people, strangers=True).classes).isdisjoint(people)
+    objects = load("synthetic/objects", "train").classes
+    with pytest.raises(DataError, match="Read them as faces/COLLECTION"):
+        load_test("synthetic/objects", objects, strangers=True)

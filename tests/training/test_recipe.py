@@ -1,3 +1,5 @@
+import itertools
+import shlex
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ import torch
 
 from artifacts.datasets import parse
 from training.networks import build
+from training.overrides import parent_recipe, with_changes
 from training.recipe import PROFILES, Profile, RecipeError, load_recipe, recipe_names
 
 MINIMAL = """
@@ -95,3 +98,25 @@ def test_the_profile_does_not_decide_the_hash(tmp_path: Path) -> None:
     full, cpu, smoke = (load_recipe("x", profile, tmp_path).hash for profile in PROFILES)
     assert full == cpu
     assert smoke != cpu
+
+
+@pytest.mark.parametrize("text", ["no", "false", '"no"'])
+def test_precision_no_is_not_a_boolean(text: str) -> None:
+    changed = with_changes("cars-lite0-frozen", "cpu", [f"precision={text}"], "mine")
+    assert changed.precision == "no"
+
+
+def test_changed_data_reach_the_recipe_of_the_head() -> None:
+    changes = ["data.name=image_folder/birds", "data.size=[64, 64]", "epochs=2", "route=null"]
+    child = with_changes("cars-lite0-finetuned", "cpu", changes, "birds")
+    parent = parent_recipe(child)
+    assert parent is not None
+    assert (parent.name, parent.data) == ("birds-head", child.data)
+    assert (parent.route, parent.study, parent.default) == (None, None, False)
+    words = shlex.split(parent.command)[4:]
+    settings = [word for before, word in itertools.pairwise(words) if before == "--set"]
+    again = with_changes(words[0], "cpu", settings, words[-1])
+    assert again == parent, "the command that its card names makes it again"
+    frozen = load_recipe("cars-lite0-frozen", "cpu")
+    assert parent_recipe(load_recipe("cars-lite0-finetuned", "cpu")) == frozen
+    assert parent_recipe(frozen) is None

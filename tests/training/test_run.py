@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE
@@ -193,6 +194,87 @@ def test_show_counts_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shown = json.loads(done.out)
     assert shown["parameters"] == {"total": 461_150, "trainable": 461_150}
     assert shown["reported"]["accuracy/test"] == 0.84
+
+
+def test_show_takes_changes_as_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    show = partial(within(tmp_path, monkeypatch), "show", "cifar10-gap", "--json", "--set")
+    assert json.loads(show("seed=7").out)["seed"] == 7
+    named = json.loads(show("augment.cutout=3", "--name", "mine").out)
+    assert (named["name"], named["augment"]["cutout"]) == ("mine", 3)
+    refused = show("sede=7")
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+
+
+def write_birds(root: Path, *names: str) -> None:
+    """Write ten pictures, all different, into each folder of `names`."""
+    for place, name in enumerate(names):
+        (root / "birds" / name).mkdir(parents=True)
+        for number in range(10):
+            picture = Image.new("RGB", (64, 64), (place, number, 0))
+            picture.save(root / "birds" / name / f"{number}.png")
+
+
+ON_BIRDS = ["--profile", "smoke", "--set", "data.name=image_folder/birds"]
+ON_BIRDS += ["--set", "data.validation=4", "--set", "data.size=[64, 64]", "--name", "birds"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["train/owl", "train/wren", "test"], "test: no pictures found"),
+        (["train/owl", "train/wren", "test/tit"], "has no pictures of this class"),
+    ],
+)
+def test_unusable_test_pictures_are_told_before_training(
+    folders: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_birds(tmp_path, *folders)
+    train = within(tmp_path, monkeypatch)
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    monkeypatch.setattr("training.run.fit", None)
+    for recipe in ("cifar10-gap", "cars-lite0-finetuned"):
+        done = train("run", recipe, *ON_BIRDS)
+        assert done.status == 1
+        assert message in done.err
+        assert "Traceback" not in done.err
+
+
+def test_a_head_of_another_shape_is_refused_before_it_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_birds(tmp_path, "owl", "wren")
+    train = within(tmp_path, monkeypatch)
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    monkeypatch.setattr("training.run.fit", None)
+    done = train("run", "cars-lite0-finetuned", *ON_BIRDS, "--set", "network.options.hidden=8")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "birds cannot start from the head of birds-head" in done.err
+
+
+def test_own_pictures_without_splits_are_divided_and_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_birds(tmp_path, "owl", "wren", "tit")
+    train = within(tmp_path, monkeypatch)
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    done = train("run", "cars-lite0-finetuned", *ON_BIRDS)
+    assert done.status == 0, done.err
+    for name in ("birds-smoke", "birds-head-smoke"):
+        artifact = Artifact.open(name, tmp_path / "models")
+        manifest = artifact.manifest
+        data = manifest.dataset
+        assert data is not None
+        assert data.divided
+        assert (data.name, manifest.classes) == ("image_folder/birds", ("owl", "tit", "wren"))
+        tested = {m.samples for m in manifest.metrics if m.split == "test"}
+        assert tested == {30 - data.train_samples - data.validation_samples}
+        assert (
+            f"{tested.pop()} of its pictures, chosen by" in (artifact.path / "card.md").read_text()
+        )
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {
+        "birds-smoke",
+        "birds-head-smoke",
+    }
 
 
 @pytest.mark.parametrize(
