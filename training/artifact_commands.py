@@ -40,8 +40,11 @@ def halve_command(name: str) -> None:
 
 
 def headline(manifest: Manifest) -> str:
-    """Return the main figure as text: test accuracy, or the equal error rate on the test people."""
+    """Return the main figure and its pictures: test accuracy, or the error rate on test people."""
     if manifest.task == "classification":
-        return f"test accuracy {manifest.metric('accuracy', 'test'):.4f}"
+        tested = next(m for m in manifest.metrics if (m.name, m.split) == ("accuracy", "test"))
+        data = manifest.dataset
+        origin = f" held out of {data.name}" if data and data.divided else ""
+        return f"test accuracy {tested.value:.4f} on {tested.samples:,} pictures{origin}"
     split = f"{manifest.dataset.name}:test" if manifest.dataset else "test"
     return f"equal error rate {manifest.metric('eer', split):.4f} on {split}"

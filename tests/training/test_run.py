@@ -259,6 +259,7 @@ def test_own_pictures_without_splits_are_divided_and_said_to_be(
     monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
     done = train("run", "cars-lite0-finetuned", *ON_BIRDS)
     assert done.status == 0, done.err
+    assert "pictures held out of image_folder/birds" in done.out
     for name in ("birds-smoke", "birds-head-smoke"):
         artifact = Artifact.open(name, tmp_path / "models")
         manifest = artifact.manifest
