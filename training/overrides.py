@@ -50,14 +50,14 @@ def parent_recipe(recipe: Recipe) -> Recipe | None:
         return None
     parent = load_recipe(recipe.head_from, recipe.profile)
     changes = [
-        f"data.{f.name}={json.dumps(getattr(recipe.data, f.name))}"
+        f"data.{f.name}={json.dumps(getattr(recipe.data, f.name), ensure_ascii=False)}"
         for f in fields(recipe.data)
         if getattr(recipe.data, f.name) != getattr(parent.data, f.name)
     ]
     if not changes:
         return parent
     name = f"{recipe.name}-head"
-    changes += [f"title={json.dumps(f'The head of {recipe.name}')}", "route=null", "study=null"]
+    changes += [f"title=The head of {recipe.name}", "route=null", "study=null"]
     return with_changes(recipe.head_from, recipe.profile, changes, name)
 
 

@@ -107,7 +107,7 @@ def test_precision_no_is_not_a_boolean(text: str) -> None:
 
 
 def test_changed_data_reach_the_recipe_of_the_head() -> None:
-    changes = ["data.name=image_folder/birds", "data.size=[64, 64]", "epochs=2", "route=null"]
+    changes = ["data.name=image_folder/vögel 🐦", "data.size=[64, 64]", "epochs=2", "route=null"]
     child = with_changes("cars-lite0-finetuned", "cpu", changes, "birds")
     parent = parent_recipe(child)
     assert parent is not None
