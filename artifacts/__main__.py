@@ -17,8 +17,9 @@ from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.distribution import artifacts_root, check_writable, install_command
 from artifacts.errors import ArtifactError, VitrineError
-from artifacts.manifest import NAME_PATTERN, ROUTES, Manifest, Quantization
+from artifacts.manifest import NAME_PATTERN, Manifest, Quantization, check_route
 from artifacts.provenance import code_version
+from artifacts.routes import make_default, models_by_route, unclear_defaults
 from artifacts.runtime import Runtime
 from artifacts.sessions import ort_errors
 from artifacts.verification.decision import METRICS
@@ -32,7 +33,7 @@ def main() -> None:
 @main.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """List the artifacts."""
+    """List the artifacts, and for each route the model that answers by default."""
     manifests: dict[str, Manifest] = {}
     broken: dict[str, str] = {}
     for name in artifact_names():
@@ -40,13 +41,23 @@ def list_command(as_json: bool) -> None:
             manifests[name] = Artifact.open(name).manifest
         except ArtifactError as error:
             broken[name] = str(error)
+    names = (*manifests, *broken)
+    routes = models_by_route(manifests, names)
     if as_json:
-        entries = [m.model_dump(mode="json") | {"name": n} for n, m in manifests.items()]
+        defaults = {models[0] for models in routes.values()}
+        entries = [
+            m.model_dump(mode="json") | {"name": n, "answers_for_route": n in defaults}
+            for n, m in manifests.items()
+        ]
         print_json([*entries, *({"name": n, "error": e} for n, e in broken.items())])
     else:
         Console().print(_table(manifests) if manifests else f"no artifacts in {artifacts_root()}")
+        if routes:
+            Console().print(_route_table(routes))
         for name, reason in broken.items():
             click.echo(f"{name}: {reason}", err=True)
+    for sentence in unclear_defaults(manifests, names):
+        click.echo(f"warning: {sentence}", err=True)
     if broken:
         raise click.exceptions.Exit(1)
 
@@ -66,6 +77,13 @@ def _table(manifests: dict[str, Manifest]) -> Table:
             f"{m.parameters.total:,}" if m.parameters else "",
             *("" if score is None else f"{score:.4f}" for score in scores),
         )
+    return table
+
+
+def _route_table(routes: dict[str, tuple[str, ...]]) -> Table:
+    table = Table("route", "default model", Column("models", justify="right"), box=box.SIMPLE)
+    for route, models in routes.items():
+        table.add_row(route, models[0], str(len(models)))
     return table
 
 
@@ -93,6 +111,16 @@ def card(name: str, title: str | None) -> None:
         manifest = artifact.manifest.model_copy(update={"title": title.strip().rstrip(".")})
         artifact = artifact.rewrite(manifest, artifact.contents())
     click.echo(write_card(artifact.manifest), nl=False)
+
+
+@main.command("default")
+@click.argument("name")
+def default_command(name: str) -> None:
+    """Make artifact NAME the default of its route, in place of any other."""
+    chosen = Artifact.open(name)
+    replaced = make_default(chosen.name)
+    instead = f", in place of {', '.join(replaced)}" if replaced else ""
+    click.echo(f"{chosen.name} answers for the route {chosen.manifest.route}{instead}")
 
 
 @main.command()
@@ -132,7 +160,11 @@ def verify(name: str | None, as_json: bool) -> None:
     "--classes", help="Class names separated by commas, or a file with one class name per line."
 )
 @click.option("--name", help="Name of the artifact; by default the name of the file.")
-@click.option("--route", type=click.Choice(ROUTES), help="Also serve the model for this purpose.")
+@click.option(
+    "--route",
+    help="Also serve the model for this purpose, at /v1/ROUTE/classify: 1 to 40 of a-z, 0-9 and "
+    "'-'. Embeddings of faces have the route faces.",
+)
 @click.option(
     "--mean",
     default="0.5,0.5,0.5",
@@ -181,6 +213,10 @@ def import_command(
     becomes the logits or the embedding.
     """
     name = _free_name(name or file.stem.lower(), force=force)
+    try:
+        check_route(route, "embedding" if task == "embedding" else "classification")
+    except ValueError as error:
+        raise click.UsageError(f"--route {route!r}: {error}.") from None
     names = _read_classes(classes)
     if task == "classification" and not names:
         raise click.UsageError("a classifier needs class names; give them with --classes.")

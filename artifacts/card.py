@@ -1,17 +1,17 @@
 """Writes model cards (Mitchell et al. 2019, Model Cards for Model Reporting) from manifests."""
 
-from artifacts.manifest import Manifest
+from artifacts.manifest import FACES, Manifest
 
 CARD_FILE = "card.md"
 RATES = ("fmr", "fnmr")
 SYNTHETIC = "**Trained on generated pictures: for trying things out, not for use.**"
 USES = {
     "cifar10": "pictures that show one thing of its classes, such as those of CIFAR-10",
-    "cars": "photographs of one car, cut to it, of the makes and years among its classes",
-    "digits": "one handwritten digit, light on dark, that fills the picture",
-    "faces": "two faces, or one and the people enrolled, in pictures of people who agreed to it",
+    "stanford_cars": "photographs of one car, cut to it, of the makes and years among its classes",
+    "mnist": "one handwritten digit, light on dark, that fills the picture",
 }
-"""The pictures that a model is meant for, by route."""
+"""The pictures that a classifier is meant for, by the data set it was trained on."""
+USES_OF_FACES = "two faces, or one and the people enrolled, in pictures of people who agreed to it"
 TERMS = {
     "cifar10": "no licence was given; its pictures were gathered from the web, in the data set 80 "
     "Million Tiny Images, which its authors withdrew in 2020",
@@ -38,7 +38,11 @@ def write_card(manifest: Manifest) -> str:
 
 
 def _use(manifest: Manifest) -> list[str]:
-    shown = USES.get(manifest.route or "", "pictures like those it was made for")
+    shown = "pictures like those it was made for"
+    if manifest.route == FACES:
+        shown = USES_OF_FACES
+    elif manifest.dataset:
+        shown = USES.get(manifest.dataset.name, shown)
     if manifest.task == "embedding":
         about = f"Meant to compare {shown}. Not meant to decide about people without a person."
         return [about, f"- Input: {_input(manifest)}"]

@@ -3,19 +3,22 @@
 import hashlib
 import json
 import math
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from artifacts.errors import ArtifactError
 from artifacts.strict import Strict
 from artifacts.verification.decision import Verification
 
 MANIFEST_VERSION = 1
-ROUTES = ("cifar10", "cars", "digits", "faces")
-"""Purposes that have an address of their own on the server, independent of the model behind it."""
+FACES = "faces"
+"""The route of models that embed faces. All other routes are of classifiers."""
+RESERVED_ROUTES = frozenset({"models"})
+"""Names under /v1 of the server that are no routes."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Task = Literal["classification", "embedding"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -25,6 +28,27 @@ def _all_different(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError("two classes have the same name; every class needs a name of its own")
     return names
+
+
+def check_route(route: str | None, task: Task) -> str | None:
+    """Return the route if a model of this task may have it; None is no route.
+
+    Raises:
+        ValueError: it may not; the message says which routes are accepted.
+    """
+    if route is None:
+        return None
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", route) or route in RESERVED_ROUTES:
+        raise ValueError(
+            "a route has 1 to 40 of a-z, 0-9 and '-', the first a letter or a digit, and is not "
+            + " or ".join(map(repr, sorted(RESERVED_ROUTES)))
+        )
+    if (route == FACES) != (task == "embedding"):
+        raise ValueError(
+            f"{FACES!r} is the route of embedding models, and their only one; a classifier needs "
+            "another"
+        )
+    return route
 
 
 class InputPolicy(Strict):
@@ -159,10 +183,10 @@ class Manifest(Strict):
     """Description of the model in one line. Left out of the JSON if empty, so that manifests
     written before this field existed keep their bytes."""
     task: Task
-    route: Literal["cifar10", "cars", "digits", "faces"] | None = None
-    """Purpose, one of `ROUTES`, whose address the model also serves."""
+    route: str | None = None
+    """Purpose whose address the model also serves, independent of its name; see `check_route`."""
     default: bool = False
-    """Whether the model is preferred among the models of its route."""
+    """Whether the model is preferred among the models of its route; see `artifacts.routes`."""
     classes: Annotated[tuple[str, ...], AfterValidator(_all_different)] = ()
     input: InputPolicy = InputPolicy()
     temperature: float = Field(default=1.0, gt=0)
@@ -184,6 +208,11 @@ class Manifest(Strict):
     """sha256 of every other file of the artifact, by file name."""
     digest: str = ""
     """sha256 of this manifest with an empty digest, which reveals any change to it."""
+
+    @field_validator("route")
+    @classmethod
+    def _fits_task(cls, route: str | None, info: ValidationInfo) -> str | None:
+        return check_route(route, info.data["task"]) if "task" in info.data else route
 
     @classmethod
     def build(cls, **fields: Any) -> Self:

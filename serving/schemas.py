@@ -67,7 +67,7 @@ class ModelList(Answer):
     models: tuple[ModelInfo, ...]
     unavailable: tuple[UnavailableModel, ...]
     defaults: dict[str, str] = Field(
-        description="for each route, the model that answers if ?model= is not given"
+        description="for each route that has a model, the one that answers if ?model= is not given"
     )
 
 

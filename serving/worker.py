@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from artifacts import artifacts_root
 from artifacts.artifact import INT8_FILE
+from artifacts.manifest import FACES
 from artifacts.provenance import cores
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
@@ -21,10 +22,10 @@ from serving.http.app import create_app
 from serving.http.fast_path import FastPath
 from serving.http.intake import Answerer
 from serving.http.middleware import Middleware
-from serving.http.pages import SAMPLE
+from serving.http.pages import SAMPLE, SAMPLE_CLASS
 from serving.inference.admission import Budget
 from serving.inference.in_flight import InFlight
-from serving.inference.models import ROUTES, Models
+from serving.inference.models import Models, ServedModel
 from serving.inference.scheduler import Scheduler
 from serving.inspection.recent_answers import RecentAnswers
 from serving.lifecycle import Lifecycle, WorkerGroup
@@ -108,8 +109,11 @@ class Worker:
         _load_gallery(models, self.app.state.gallery)
         self.app.state.models = models
         _freeze_loaded_objects()
-        if self.index == 1 and not known.served:
-            self._announce(models, url)
+        if self.index == 1:
+            if not known.served:
+                self._announce(models, url)
+            for sentence in models.unclear_defaults:
+                log.warning("%s", sentence)
 
     def _announce(self, models: Models, url: str) -> None:
         """Log once which models are served, on what, and what to try first."""
@@ -128,15 +132,30 @@ class Worker:
         if not self.app.state.access.keys:
             log.warning("NO API KEYS: faces answer to this machine only, and to all on it")
         log.info("%d workers x %d runtime threads", self.settings.workers, self.lanes)
-        for route in [route for route in ROUTES if route in listed.defaults][:1]:
-            sample = os.path.relpath(SAMPLE)
-            log.info("try: curl -s -F image=@%s %s/v1/%s/classify", sample, url, route)
+        if path := _first_to_try(models):
+            log.info("try: curl -s -F image=@%s %s%s", os.path.relpath(SAMPLE), url, path)
         log.info("in a browser: %s, described at %s/docs", url, url)
+
+
+def _first_to_try(models: Models) -> str | None:
+    """Return the path of a route or a model that can classify; one that knows the sample, if any.
+
+    None if nothing here classifies.
+    """
+
+    def knows_sample(model: ServedModel) -> bool:
+        return SAMPLE_CLASS in model.manifest.classes
+
+    routes = models.classifiers
+    if routes:
+        return f"/v1/{max(routes, key=lambda route: knows_sample(routes[route]))}/classify"
+    named = [model for model in models.served.values() if model.manifest.classes]
+    return f"/v1/models/{max(named, key=knows_sample).name}/classify" if named else None
 
 
 def _load_gallery(models: Models, gallery: Gallery) -> None:
     """Fill the index before the worker is ready; without a face model, nothing is opened."""
-    if not models.of_route("faces"):
+    if not models.of_route(FACES):
         return
     try:
         model = face_model(models, hash_=gallery.reader.model())

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from artifacts import InputPolicy, VitrineError
+from artifacts.manifest import check_route
 from training.settings import (
     Augment,
     Data,
@@ -54,6 +55,7 @@ class Recipe(StrictSettings):
     """Pictures per batch, over all devices together."""
     study: str | None = None
     route: str | None = None
+    """Purpose whose address the model also serves; see `artifacts.manifest.check_route`."""
     default: bool = False
     seed: int = 0
     precision: Annotated[
@@ -89,7 +91,11 @@ class Recipe(StrictSettings):
     """The command that trains it; empty for `vitrine train run NAME --profile PROFILE`."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that exclude each other."""
+        """Raise ValueError for settings that exclude each other, and for a wrong route."""
+        try:
+            check_route(self.route, "embedding" if self.loss.embeds else "classification")
+        except ValueError as error:
+            raise ValueError(f"route {self.route!r}: {error}") from None
         if not self.loss.embeds:
             return
         if self.cache != "none" or self.svm:

@@ -14,7 +14,9 @@ import httpx
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from artifacts.manifest import check_route
 from serving.client.chunks import Rows, ServerError, Source, encode
+from serving.problems import RequestError
 from serving.schemas import (
     Atlas,
     Classification,
@@ -85,7 +87,15 @@ def classify(name: str, pictures: Sequence[Source], top: int) -> Call[Classifica
 def classify_by_route(
     route: str, pictures: Sequence[Source], top: int, model: str | None
 ) -> Call[Classification]:
-    """The same, from the default model of a route or from another one of that route."""
+    """The same, from the default model of a route or from another one of that route.
+
+    Raises:
+        RequestError: no classifier can have a route of this name.
+    """
+    try:
+        check_route(route, "classification")
+    except ValueError as error:
+        raise RequestError("bad-parameter", f"route = {route!r}: {error}.") from None
     path = f"/v1/{quote(route, safe='')}/classify"
     options = _pictures(pictures, top=top, model=model)
     return Call("POST", path, json_of(Classification), options)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.graph import OUTPUTS
+from artifacts.manifest import FACES
 from artifacts.runtime import Picture
 from artifacts.verification.decision import Threshold, Verification
 from serving.faces.crops import Face, find_face
@@ -57,8 +58,8 @@ def face_model(models: Models, name: str | None = None, hash_: str | None = None
         RequestError: no model serves faces, `name` is not one of them, or the model gives no
             embeddings.
     """
-    of_hash = [m for m in models.of_route("faces") if m.artifact.hash == hash_]
-    model = of_hash[0] if of_hash and name is None else models.choose("faces", name)
+    of_hash = [m for m in models.of_route(FACES) if m.artifact.hash == hash_]
+    model = of_hash[0] if of_hash and name is None else models.choose(FACES, name)
     if model.manifest.task != "embedding":
         raise RequestError(
             "task-not-supported", f"model {model.name!r} gives classes, not embeddings."

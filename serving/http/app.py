@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from artifacts.manifest import FACES
 from serving.faces.names import check_path
 from serving.http.intake import Answerer, models_of, recent_answers_of
 from serving.http.middleware import context_of
@@ -54,7 +55,7 @@ def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
 def _add_metrics(app: FastAPI) -> None:
     @app.get("/metrics", include_in_schema=False)
     def metrics_page(request: Request) -> Response:
-        if models_of(request).of_route("faces"):
+        if models_of(request).of_route(FACES):
             with suppress(RequestError):  # if the database is down, the last count stands
                 metrics.gallery.set(request.app.state.gallery.reader.state()[3])
         drift = recent_answers_of(request).gauges(models_of(request))

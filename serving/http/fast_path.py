@@ -13,12 +13,12 @@ from starlette.types import Receive, Scope, Send
 from serving.http.intake import Answerer
 from serving.http.responses import json_response
 from serving.inference import results
-from serving.inference.models import ROUTES, Models, ServedModel
+from serving.inference.models import Models, ServedModel
 
 TOP = 5
 """Number of classes that are named if the query does not say."""
 BY_NAME = "/v1/models/{name}/classify"
-BY_ROUTE = {route: f"/v1/{route}/classify" for route in ROUTES}
+BY_ROUTE = "/v1/{route}/classify"
 
 
 class FastPath:
@@ -32,32 +32,27 @@ class FastPath:
     def __init__(self, app: FastAPI, answer: Answerer) -> None:
         self._app = app
         self._answer = answer
-        paths = {BY_NAME, *BY_ROUTE.values()}
         routes = [route for route in app.routes if isinstance(route, Route)]
-        self._routes = {route.path: route for route in routes if route.path in paths}
+        self._routes = {route.path: route for route in routes if route.path in {BY_NAME, BY_ROUTE}}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         method = scope["method"] if scope["type"] == "http" else ""
         plain = method == "POST" and not scope["query_string"] and not scope["root_path"]
+        models: Models = self._app.state.models  # read once, because a reload replaces it
         match scope["path"].split("/") if plain else ():
             case "", "v1", "models", name, "classify" if name:
                 scope["route"] = self._routes[BY_NAME]
-                model = self._models.get(name)
-            case "", "v1", route, "classify" if route in BY_ROUTE:
-                scope["route"] = self._routes[BY_ROUTE[route]]
-                model = self._models.choose(route, None)
+                model = models.get(name)
+            case "", "v1", route, "classify" if route in models.classifiers:
+                scope["route"] = self._routes[BY_ROUTE]
+                model = models.classifiers[route]
             case _:
                 await self._app(scope, receive, send)
                 return
         scope["app"] = self._app
         response = await classified(self._answer, Request(scope, receive), model, TOP)
         await response(scope, receive, send)
-
-    @property
-    def _models(self) -> Models:
-        models: Models = self._app.state.models
-        return models
 
 
 async def classified(answer: Answerer, request: Request, model: ServedModel, top: int) -> Response:

@@ -14,6 +14,8 @@ import serving
 
 PLAYGROUND = Path(serving.__file__).parent / "playground"
 SAMPLE = Path(serving.__file__).parent / "sample.jpg"
+SAMPLE_CLASS = "frog"
+"""What the sample shows."""
 # BentoML ships these files for its own page; with them, `/docs` works without internet access.
 SWAGGER_ASSETS = Path(bentoml.__file__).parent / "_internal/server/static_content"
 

@@ -5,6 +5,8 @@ import { surroundings } from "./atlas.js";
 import { classBars, featureMaps, percent, zerosProfile } from "./charts.js";
 import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
 
+const SAMPLE_CLASS = "frog"; // what sample.jpg shows
+
 export function setUpClassify({ models, defaults }) {
   const classifiers = models.filter((model) => model.task === "classification");
   const select = byId("classifier");
@@ -16,9 +18,10 @@ export function setUpClassify({ models, defaults }) {
   let layers = [];
 
   document.querySelector("[data-pictures=image]").append(picture.element);
-  select.append(...groupedOptions(classifiers));
-  const first = Object.values(defaults).find((name) => classifiers.some((model) => model.name === name));
-  if (first) select.value = first;
+  select.append(...groupedOptions(classifiers, defaults));
+  const leading = classifiers.filter(({ name, route }) => defaults[route] === name);
+  const first = leading.find(({ classes }) => classes.includes(SAMPLE_CLASS)) ?? leading[0];
+  if (first) select.value = first.name;
   select.addEventListener("change", () => {
     showCard();
     answer();
@@ -92,15 +95,15 @@ export function setUpClassify({ models, defaults }) {
   return { inputs: [picture], again: answer };
 }
 
-/** Make an option for each model, with its accuracy, grouped by training data. */
-function groupedOptions(models) {
+/** Make an option for each model, with its accuracy, grouped by route; the default of a route is marked. */
+function groupedOptions(models, defaults) {
   const groups = new Map();
   for (const model of models) {
-    const data = model.dataset?.name ?? "imported";
+    const group = model.route ? `route ${model.route}` : "without a route";
     const accuracy = model.metrics.find(({ name, split, size }) => name === "accuracy" && split === "test" && !size);
-    const text = model.name + (accuracy ? ` · ${percent(accuracy.value)} accuracy` : "") + (model.synthetic ? " (synthetic)" : "");
-    if (!groups.has(data)) groups.set(data, make("optgroup", { label: data }));
-    groups.get(data).append(make("option", { value: model.name }, text));
+    const text = model.name + (accuracy ? ` · ${percent(accuracy.value)} accuracy` : "") + (model.synthetic ? " (synthetic)" : "") + (defaults[model.route] === model.name ? " · default" : "");
+    if (!groups.has(group)) groups.set(group, make("optgroup", { label: group }));
+    groups.get(group).append(make("option", { value: model.name }, text));
   }
   return groups.values();
 }

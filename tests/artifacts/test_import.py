@@ -63,6 +63,12 @@ def test_import_as_json_under_a_name_with_classes_from_a_file(
     assert_refused(cli(*command), "not readable as UTF-8 text", 2)
 
 
+def test_import_for_a_route_of_its_own(cli: Cli, onnx_file: Path) -> None:
+    command = ["import", onnx_file, "--task", "classification", "--classes", CLASSES]
+    assert cli(*command, "--route", "my-zoo-2").status == 0
+    assert Artifact.open("foreign").manifest.route == "my-zoo-2"
+
+
 def test_import_of_many_class_names(cli: Cli, tmp_path: Path) -> None:
     names = [f"class number {i}" for i in range(200)]
     onnx.save(tiny_model(classes=200), tmp_path / "wide.onnx")
@@ -150,7 +156,9 @@ def test_import_refuses_what_cannot_be_served(
         ([], "needs class names; give them with --classes", 2),
         (["--classes", "a,b,c,d,a"], "a name of its own", 1),
         (["--classes", CLASSES, "--name", "No Name"], "'No Name' is not a valid name", 2),
-        (["--classes", CLASSES, "--route", "zoo"], "'zoo' is not one of", 2),
+        (["--classes", CLASSES, "--route", "Zoo"], "--route 'Zoo': a route has 1 to 40 of", 2),
+        (["--classes", CLASSES, "--route", "models"], "is not 'models'", 2),
+        (["--classes", CLASSES, "--route", "faces"], "the route of embedding models", 2),
         (["--classes", CLASSES, "--native", "32,16"], "the lower one first", 1),
         (["--classes", CLASSES, "--mean", "1,2"], "3 numbers separated by commas", 2),
         (["--classes", CLASSES, "--std", "0,1,1"], "three numbers above 0", 1),

@@ -52,6 +52,34 @@ def test_list(cli: Cli, root: Path) -> None:
     assert listed[1]["metrics"][0]["value"] == 0.87654
 
 
+def test_list_shows_the_default_of_each_route(cli: Cli, root: Path) -> None:
+    tiny_artifact(root, "apples", route="fruit")
+    tiny_artifact(root, "pears", route="fruit", default=True)
+    tiny_artifact(root, "alone", route="birds")
+    tiny_artifact(root, "named")
+    done = cli("list")
+    assert (done.status, done.err) == (0, "")
+    rows = [line.split() for line in done.out.splitlines()]
+    assert ["birds", "alone", "1"] in rows
+    assert ["fruit", "pears", "2"] in rows
+    listed = json.loads(cli("list", "--json").out)
+    assert [each["name"] for each in listed if each["answers_for_route"]] == ["alone", "pears"]
+
+
+def test_a_default_is_chosen(cli: Cli, root: Path) -> None:
+    for name in ("apples", "pears"):
+        tiny_artifact(root, name, route="fruit", default=True)
+    warned = cli("list")
+    assert warned.status == 0
+    assert warned.err.startswith("warning: route 'fruit': apples, pears all say that they are")
+    assert cli("list", "--json").err == warned.err
+    chosen = cli("default", "pears")
+    assert chosen == Done(0, "pears answers for the route fruit, in place of apples\n", "")
+    assert cli("list").err == ""
+    tiny_artifact(root, "named")
+    assert_refused(cli("default", "named"), "named has no route")
+
+
 def test_show(cli: Cli, root: Path) -> None:
     artifact = tiny_artifact(root)
     shown = json.loads(cli("show", "tiny", "--json").out)

@@ -86,6 +86,8 @@ def test_what_is_not_a_json_object_is_refused(tmp_path: Path, content: bytes) ->
         ({"input": {"native_side": (24.5, 48)}}, r"input\.native_side\.0"),
         ({"files": {"model.onnx": "abc"}}, r"files\.model\.onnx"),
         ({"colour": "blue"}, "colour"),
+        ({"route": "models"}, "route"),
+        ({"route": 7}, "route"),
         ({"verification": {"metric": "manhattan"}}, r"verification\.metric"),
         (
             {"verification": {"thresholds": [{**THRESHOLD, "fmr_interval": (0.2, 0.1)}]}},
@@ -100,6 +102,31 @@ def test_what_is_not_a_json_object_is_refused(tmp_path: Path, content: bytes) ->
 def test_a_wrong_field_is_named(change: dict[str, object], named: str) -> None:
     with pytest.raises(ArtifactError, match=f"^{named} "):
         Manifest.build(**{**FIELDS, **change})
+
+
+@pytest.mark.parametrize("route", ["birds", "7", "my-birds-2", "b" * 40, None])
+def test_a_route_has_any_name_of_the_form(route: str | None) -> None:
+    assert Manifest.build(**FIELDS, route=route).route == route
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["", "Birds", "-birds", "my_birds", "a/b", "a.b", "vögel", "birds\n", "b" * 41, "models"],
+)
+def test_another_route_is_refused_with_what_is_accepted(route: str) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        Manifest.build(**FIELDS, route=route)
+    assert str(caught.value).startswith(f"route {route!r}: ")
+    assert "1 to 40 of a-z, 0-9 and '-'" in str(caught.value)
+    assert "is not 'models'" in str(caught.value)
+
+
+def test_faces_is_the_route_of_embeddings_and_of_nothing_else() -> None:
+    embedding = {**FIELDS, "task": "embedding"}
+    assert Manifest.build(**embedding, route="faces").route == "faces"
+    for fields in ({**FIELDS, "route": "faces"}, {**embedding, "route": "birds"}):
+        with pytest.raises(ArtifactError, match="'faces' is the route of embedding models"):
+            Manifest.build(**fields)
 
 
 def test_a_changed_value_breaks_the_seal(tmp_path: Path) -> None:

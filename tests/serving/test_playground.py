@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 from artifacts import artifacts_root
 from serving.http.access import make_key
 from tests.browser import opened_page, running_browser
+from tests.graphs import tiny_artifact
 from tests.pictures import encoded, photograph, portrait_photograph
 from tests.server import running_server
 
@@ -19,11 +20,14 @@ SECRET, ENTRY = make_key("ada", "read+write")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with keys, on a classifier, a closed one without atlas, and a model of faces."""
+    """A server with keys, on a classifier, a closed one without atlas, a model of faces, and two
+    classifiers of other purposes."""
     root = tmp_path_factory.mktemp("playground")
     (root / "models").mkdir()
     for name in ("cifar10-gap", "faces-dlib", "ladder-a"):
         (root / "models" / name).symlink_to(artifacts_root().resolve() / name)
+    tiny_artifact(root / "models", "sparrows", route="birds")
+    tiny_artifact(root / "models", "alone")
     settings = {"VITRINE_API_KEYS": ENTRY, "VITRINE_CLOSED": "/v1/models/ladder-a"}
     with running_server(root / "models", root / "log", **settings) as address:
         yield address
@@ -93,6 +97,23 @@ def test_a_picture_lies_among_those_that_the_model_knows(page: Page, address: st
     assert there[1] == max(there[:3])
     label = str(page.locator("#atlas").get_attribute("aria-label"))
     assert label.startswith("A map of 400 pictures; yours lies near ")
+
+
+def test_the_models_of_any_route_are_listed_and_answer(page: Page) -> None:
+    groups = page.locator("#classifier optgroup")
+    listed = {
+        str(group.get_attribute("label")): group.locator("option").all_inner_texts()
+        for group in groups.all()
+    }
+    assert listed.keys() == {"route birds", "route cifar10", "without a route"}
+    assert listed["route birds"] == ["sparrows · default"]
+    assert listed["without a route"] == ["alone"]
+    assert [text.endswith("· default") for text in listed["route cifar10"]] == [True, False]
+    expect(page.locator("#classifier")).to_have_value("cifar10-gap")  # it knows the sample
+    page.select_option("#classifier", "sparrows")
+    page.click("#sample")
+    expect(page.locator("#classes-note")).to_contain_text("The model sparrows")
+    expect(page.locator("#classes tr")).to_have_count(3)
 
 
 def test_the_whole_card_opens(page: Page, address: str) -> None:

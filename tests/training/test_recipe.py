@@ -40,6 +40,26 @@ def test_full_keeps_the_study_settings() -> None:
     assert (recipe.data.validation, recipe.augment.flip) == (8000, "none")
 
 
+def test_a_recipe_has_any_route_of_the_form() -> None:
+    changed = load_recipe("cifar10-gap", "full", changes={"route": "my-birds"})
+    assert changed.route == "my-birds"
+    assert changed.hash == load_recipe("cifar10-gap", "full").hash
+
+
+@pytest.mark.parametrize(
+    ("route", "message"),
+    [
+        ("My birds", "route 'My birds': a route has 1 to 40 of a-z"),
+        ("models", "is not 'models'"),
+        ("faces", "the route of embedding models"),
+        (7, "route: Input should be a valid string"),
+    ],
+)
+def test_another_route_is_refused_before_training(route: object, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("cifar10-gap", "full", changes={"route": route})
+
+
 def write(folder: Path, text: str) -> None:
     (folder / "x.yaml").write_text(text, encoding="utf-8")
 

@@ -21,7 +21,7 @@ from artifacts import Artifact, Manifest
 from artifacts.artifact import MODEL_FILE
 from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
-from artifacts.manifest import InputPolicy, Parameters
+from artifacts.manifest import FACES, InputPolicy, Parameters
 from artifacts.provenance import code_version
 from artifacts.verification.decision import Verification
 from training.imports.graph_builder import Builder
@@ -225,7 +225,7 @@ def import_dlib(file: Path, root: Path | None = None) -> Artifact:
         name=NAME,
         title="Network that Davis King published with dlib, under CC0 1.0, converted to ONNX",
         task="embedding",
-        route="faces",
+        route=FACES,
         default=True,
         input=InputPolicy(fixed_size=(SIDE, SIDE)),
         verification=Verification(metric="euclidean"),

@@ -2,23 +2,38 @@
 
 from typing import Annotated
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
+from artifacts.manifest import FACES, RESERVED_ROUTES
 from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
 from serving.http.intake import Answerer, models_of
 from serving.http.responses import NPY, json_response, npy_response
 from serving.inference import results
-from serving.inference.models import ROUTES
 from serving.schemas import Classification, Features
 
 Top = Annotated[int, Query(ge=1, description="number of classes to return")]
+RouteName = Annotated[
+    str, Path(description="a route of a model, as `/v1/models` lists them under `defaults`")
+]
 ModelName = Annotated[
-    str | None, Query(description="name of a model of this route; the best model by default")
+    str | None, Query(description="name of a model of this route; its default model if not given")
 ]
 
 PICTURES = picture_body((PICTURE_FIELD,))
+
+
+class _ByRoute(APIRoute):
+    """The address of all routes, which leaves the addresses below reserved names to others."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        reserved = child_scope.get("path_params", {}).get("route") in {FACES, *RESERVED_ROUTES}
+        return (Match.NONE, {}) if reserved else (match, child_scope)
 
 
 def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
@@ -49,18 +64,18 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
             return npy_response(model, provider, rows)
         return json_response(Features(model=model.stamp, provider=provider, features=rows.tolist()))
 
-    for route in ROUTES:
-        _add_route(app, answer, route)
+    async def classify_route(
+        request: Request, route: RouteName, top: Top = TOP, model: ModelName = None
+    ) -> Response:
+        """Return the most probable classes of each picture, by the default model of the route."""
+        return await classified(answer, request, models_of(request).choose(route, model), top)
 
-
-def _add_route(app: FastAPI, answer: Answerer, route: str) -> None:
-    @app.post(
-        BY_ROUTE[route],
+    app.router.add_api_route(
+        BY_ROUTE,
+        classify_route,
+        methods=["POST"],
         tags=["routes"],
-        name=f"classify_{route}",
         response_model=Classification,
         openapi_extra=PICTURES,
+        route_class_override=_ByRoute,
     )
-    async def classify_route(request: Request, top: Top = TOP, model: ModelName = None) -> Response:
-        """Return the most probable classes of each picture, by the best model of the route."""
-        return await classified(answer, request, models_of(request).choose(route, model), top)

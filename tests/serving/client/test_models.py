@@ -50,7 +50,16 @@ def test_a_route_answers_by_its_default_or_by_another_model(client: Any) -> None
     assert other == client.classify("other", PICTURES)
     with pytest.raises(RequestError) as caught:
         client.classify_by_route("nowhere", PICTURES)
-    assert caught.value.code == "not-found"
+    assert caught.value.code == "no-model-for-route"
+    assert "cifar10" in caught.value.detail
+
+
+@pytest.mark.parametrize("route", ["models", "faces", "No Route", "a/b", "..", ""])
+def test_a_name_that_no_route_has_is_refused_with_what_is_accepted(client: Any, route: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        client.classify_by_route(route, PICTURES)
+    assert caught.value.code == "bad-parameter"
+    assert "route" in caught.value.detail
 
 
 def test_feature_maps_are_those_of_the_local_model(client: Any, models: Path) -> None:

@@ -10,7 +10,6 @@ import httpx
 
 from serving.client import AsyncClient, Client, calls, face_calls
 from serving.client.calls import Call
-from serving.inference.models import ROUTES
 
 PICTURE = b"picture"
 ARGUMENTS: dict[str, Any] = {
@@ -92,8 +91,7 @@ def every_call() -> list[Call[Any]]:
                 parameters = inspect.signature(function).parameters.values()
                 named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
                 made.append(function(**{name: ARGUMENTS[name] for name in named}))
-    routes = [calls.classify_by_route(route, [PICTURE], 1, None) for route in ROUTES]
-    return made + routes
+    return made
 
 
 def test_the_calls_are_all_that_the_server_offers(http: httpx.Client) -> None:

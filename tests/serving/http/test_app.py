@@ -1,5 +1,6 @@
 """The server as it is run, asked over HTTP."""
 
+import re
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -12,6 +13,7 @@ from PIL import Image
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from artifacts.manifest import FACES, RESERVED_ROUTES
 from serving.pictures.limits import MAX_BODY_BYTES
 from serving.problems import KINDS, MEDIA_TYPE
 from serving.schemas import Classification
@@ -100,7 +102,26 @@ def test_a_route_answers_by_its_default_model_or_the_one_asked_for(http: httpx.C
     assert {t["class"] for t in other["pictures"][0]["top"]} == {"left", "right"}
     response = http.post("/v1/cifar10/classify?model=nobody", content=picture)
     assert "tiny" in refused(response, "unknown-model")
-    refused(http.post("/v1/cars/classify", content=picture), "no-model-for-route")
+    for unknown in ("/v1/cars/classify", "/v1/cars/classify?top=1", "/v1/No Route/classify"):
+        detail = refused(http.post(unknown, content=picture), "no-model-for-route")
+        assert "routes that answer with classes: cifar10." in detail
+
+
+def test_no_route_takes_the_address_of_anything_else(http: httpx.Client) -> None:
+    paths = http.get("/openapi.json").json()["paths"]
+    assert [path for path in paths if path.startswith("/v1/{")] == ["/v1/{route}/classify"]
+    names = {re.split("[/:]", path)[2] for path in paths if path.startswith("/v1/")}
+    assert names == {FACES, *RESERVED_ROUTES, "{route}"}
+    for query in ("", "?top=1"):
+        response = http.post(f"/v1/models/classify{query}", content=b"")
+        refused(response, "method-not-allowed")
+        assert response.headers["allow"] == "GET"
+        refused(http.post(f"/v1/faces/classify{query}", content=b""), "not-found")
+    detail = refused(http.get("/v1/models/classify"), "unknown-model")
+    assert "'classify'" in detail
+    response = http.get("/v1/cifar10/classify")
+    refused(response, "method-not-allowed")
+    assert response.headers["allow"] == "POST"
 
 
 def test_models_are_listed_with_those_that_are_broken(http: httpx.Client) -> None:
@@ -212,7 +233,7 @@ def test_the_documentation_needs_no_other_server(http: httpx.Client) -> None:
         assert asset in page
         assert http.get(f"/docs/assets/{asset}").status_code == 200
     paths = http.get("/openapi.json").json()["paths"]
-    assert {"/v1/models", "/v1/models/{name}/classify", "/v1/cifar10/classify"} <= set(paths)
+    assert {"/v1/models", "/v1/models/{name}/classify", "/v1/{route}/classify"} <= set(paths)
 
 
 def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> None:
