@@ -4,10 +4,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
-import numpy as np
 from PIL import Image
 
 from artifacts import Artifact, Runtime
+from artifacts.pictures import upright_rgb
 from artifacts.provenance import cores
 from benchmarks.load import Load, percentile
 from benchmarks.pictures import PICTURES, Pictures
@@ -29,7 +29,7 @@ def _measure(
 
     def answer(first: int) -> None:
         contents = [pictures.contents[(first + j) % PICTURES] for j in range(each)]
-        pixels = [np.asarray(Image.open(BytesIO(c)).convert("RGB")) for c in contents]
+        pixels = [upright_rgb(Image.open(BytesIO(c))) for c in contents]
         runtime.run(pixels, ["logits"])
 
     def loop(place: int) -> list[float]:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from artifacts import Artifact, Runtime, probabilities
+from artifacts.pictures import read_picture, upright_rgb
 from benchmarks.load import post
 
 PICTURES = 64
@@ -51,7 +52,7 @@ def make_pictures(artifact: Artifact, images: Path | None, *, mixed: bool) -> Pi
         _picture(source, (width, height), random).save(file, "JPEG", quality=QUALITY)
         contents.append(file.getvalue())
     runtime = Runtime.open(artifact)
-    pixels = [np.asarray(Image.open(BytesIO(content)).convert("RGB")) for content in contents]
+    pixels = [upright_rgb(Image.open(BytesIO(content))) for content in contents]
     logits = [runtime.run([picture], ["logits"])["logits"][0] for picture in pixels]
     return Pictures(contents, np.stack(logits))
 
@@ -60,8 +61,7 @@ def _picture(
     source: Path | None, size: tuple[int, int], random: np.random.Generator
 ) -> Image.Image:
     if source is not None:
-        with Image.open(source) as image:
-            return image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        return Image.fromarray(read_picture(source)).resize(size, Image.Resampling.BICUBIC)
     coarse = random.integers(0, 256, (5, 5, 3), np.uint8)
     soft = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
     grain = random.normal(0, 10, (*soft.shape[:2], 1))

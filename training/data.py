@@ -178,7 +178,8 @@ def load_or_download(name: str, split: str) -> ImageSet:
 def as_array(source: ImageSet, size: Size | None, *, align: bool = False) -> Pixels:
     """Return all pictures as one array, uint8 N x H x W x 3.
 
-    Resized pictures are cached under `runs/cache`, with one file per content and size.
+    Resized pictures are cached under `runs/cache`, with one file per content and size. Files are
+    decoded again if the decoder's version has changed.
 
     Args:
         source: The pictures.
@@ -197,7 +198,7 @@ def as_array(source: ImageSet, size: Size | None, *, align: bool = False) -> Pix
         raise DataError(
             f"{source.name}: pictures of different sizes need `data.size` in the recipe."
         )
-    name = f"{source.fingerprint[:16]}-{size[0]}x{size[1]}{'-aligned' if align else ''}"
+    name = f"{source.pixels_key[:16]}-{size[0]}x{size[1]}{'-aligned' if align else ''}"
     path = CACHE / f"{name}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):  # one process decodes, the others wait

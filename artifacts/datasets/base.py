@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
-from artifacts.errors import DataError
+from artifacts.pictures import VERSION, read_picture
 
 Picture = npt.NDArray[np.uint8]
 RECENT = 10 * 10**9
@@ -51,6 +50,16 @@ class ImageSet:
         """Number of pictures."""
         return len(self.labels)
 
+    @property
+    def pixels_key(self) -> str:
+        """A key for what is computed from the pixels and cached: sha256, hexadecimal.
+
+        It is the fingerprint, together with the version of the decoder where pictures are files.
+        """
+        if not isinstance(self.images, FileImages):
+            return self.fingerprint
+        return hashlib.sha256(f"{self.fingerprint} decoder {VERSION}".encode()).hexdigest()
+
     def head(self, limit: int | None) -> "ImageSet":
         """Return at most `limit` pictures, evenly spaced so that the classes stay mixed."""
         if limit is None or limit >= len(self):
@@ -87,7 +96,7 @@ class FileImages(Sequence[Picture]):
     """Pictures that are decoded from their files at each access, without caching.
 
     Args:
-        paths: picture files in any format that Pillow reads.
+        paths: picture files in the formats of `artifacts.pictures.FORMATS`.
     """
 
     def __init__(self, paths: list[Path]) -> None:
@@ -98,16 +107,12 @@ class FileImages(Sequence[Picture]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Picture:  # type: ignore[override]
-        """Decode picture `index` to uint8 H x W x 3, turned upright by its EXIF orientation.
+        """Decode picture `index` to uint8 H x W x 3 RGB, exactly as the server does.
 
         Raises:
-            DataError: the file is not a readable picture.
+            DataError: the file is not a readable picture; the message names it.
         """
-        try:
-            with Image.open(self.paths[index]) as image:
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{self.paths[index]}: not a readable picture ({error}).") from None
+        return read_picture(self.paths[index])
 
 
 def file_digest(path: Path) -> bytes:

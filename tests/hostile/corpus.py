@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import numpy as np
 from PIL import Image
 
-from serving.pictures.decode import ORIENTATION
+from artifacts.pictures import ORIENTATION
 from serving.pictures.limits import MAX_BODY_BYTES
 from tests.hostile.bombs import bombs
 from tests.hostile.case import ANSWERED, EITHER, REFUSED, Case

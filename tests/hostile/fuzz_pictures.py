@@ -11,7 +11,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["PIL", "serving.pictures.decode", "serving.pictures.header"]
+    include=["PIL", "artifacts.pictures", "serving.pictures.decode", "serving.pictures.header"]
 ):
     from serving.pictures.decode import read_pictures
 

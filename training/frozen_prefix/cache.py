@@ -143,7 +143,7 @@ def frozen_sources(
     found = []
     for name, split in (("train", splits.train), ("validation", splits.validation)):
         pictures = Pictures(split, recipe, accelerator.device)
-        content = f"{splits.source.name} {splits.source.fingerprint} {name}"
+        content = f"{splits.source.name} {splits.source.pixels_key} {name}"
         mirrors = name == "train" and recipe.augment.flip != "none"
         found.append(
             CachedSource(prefix, pictures, content, mirrors=mirrors, accelerator=accelerator)

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from artifacts import InputPolicy
-from serving.pictures.decode import ORIENTATION, read_pictures
+from artifacts.pictures import ORIENTATION
+from serving.pictures.decode import read_pictures
 from serving.pictures.limits import MAX_SCAN_PIXELS, SCAN
 from serving.problems import RequestError
 from tests.pictures import bomb, encoded, photograph

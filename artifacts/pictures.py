@@ -1,0 +1,102 @@
+"""The decoder of pictures, which training, evaluation, analyses and serving share.
+
+All of them therefore see the same pixels of the same file. The limits on what a request may contain
+are in `serving.pictures`.
+"""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from artifacts.errors import DataError
+from artifacts.runtime import Picture
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
+"""Formats of picture files, by Pillow's names; PPM includes PGM and PBM."""
+VERSION = 2
+"""Version of the decoder, which changes whenever some file is decoded to other pixels than before.
+What is computed from pixels and cached is cached for one version."""
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF orientation (Exif 2.32, 4.6.4 A); 1 is upright."""
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode a picture file, whose format is recognised by its content, as `upright_rgb` does.
+
+    Returns:
+        uint8 H x W x 3 RGB.
+
+    Raises:
+        DataError: the file cannot be read, has another format than `FORMATS`, or is damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check its name and its permissions."
+        ) from None
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            return upright_rgb(image)
+    except UnidentifiedImageError:
+        reason = "its content has none of the formats that are read"
+    except Exception as error:  # noqa: BLE001 - Pillow raises almost anything for damaged data
+        reason = str(error) or type(error).__name__
+    raise DataError(
+        f"{path}: not a readable picture ({reason}); save it again as JPEG, PNG, WebP, BMP, GIF or "
+        "PPM, or remove it."
+    )
+
+
+def upright_rgb(image: Image.Image) -> Picture:
+    """Decode an opened picture.
+
+    The EXIF orientation is applied, and malformed EXIF is ignored. Alpha, transparent palette
+    entries and colour keys are composited over white, 16-bit greys are scaled to 8 bits, and only
+    the first frame of an animation is decoded.
+
+    Returns:
+        uint8 H x W x 3 RGB.
+
+    Raises:
+        Exception: of almost any type, if the picture is truncated or damaged.
+    """
+    image.load()
+    return np.asarray(_rgb(_upright(image)))  # (H, W, 3)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # noqa: BLE001 - malformed EXIF, as some cameras write it, counts as none
+        return image
+    if not isinstance(orientation, int) or orientation not in UPRIGHT:
+        return image
+    info = image.info
+    turned = image.transpose(UPRIGHT[orientation])
+    turned.info = info  # keeps the transparency of palettes and colour keys
+    return turned
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # 16-bit grey, in which 65535 is white
+        grey = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
