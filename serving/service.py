@@ -41,7 +41,7 @@ def worker() -> "Worker":
 
 
 class BypassBentoml:
-    """Sends every request but those of orchestrators past BentoML's own middleware.
+    """Keeps requests away from BentoML's own middleware, except those of orchestrators.
 
     BentoML would answer unknown addresses in a form of its own, and keep a metric for each address
     that is asked for, of which clients can invent any number.

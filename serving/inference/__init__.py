@@ -1,4 +1,5 @@
 """Runs models: loads artifacts, admits and batches pictures, and makes answers.
 
-There is no HTTP in this package.
+`models` are opened with a runtime of `runtimes`; `admission` reserves room for pictures; `scheduler`
+runs them in batches; `results` makes the answer. There is no HTTP in this package.
 """
