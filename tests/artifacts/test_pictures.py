@@ -93,10 +93,10 @@ KINDS: dict[str, Callable[[], tuple[str, bytes]]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_folders_and_the_server_see_the_same_pixels(tmp_path: Path, kind: str) -> None:
     suffix, content = KINDS[kind]()
-    path = tmp_path / "pictures/class" / f"1{suffix}"
+    path = tmp_path / "pictures/test/class" / f"1{suffix}"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    found = load("image_folder/pictures", "train", tmp_path).images[0]
+    found = load("image_folder/pictures", "test", tmp_path).images[0]
     expected = read_pictures([content], POLICY)[0]
     assert found.dtype == expected.dtype == np.uint8
     assert np.array_equal(found, expected)
@@ -183,10 +183,10 @@ def test_the_limits_of_requests_do_not_apply_to_files(tmp_path: Path) -> None:
 def test_caches_of_files_are_keyed_by_the_version_of_the_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "pictures/class/1.png"
+    path = tmp_path / "pictures/test/class/1.png"
     path.parent.mkdir(parents=True)
     path.write_bytes(encoded(GREY_16))
-    files = load("image_folder/pictures", "train", tmp_path)
+    files = load("image_folder/pictures", "test", tmp_path)
     before = files.pixels_key
     monkeypatch.setattr("artifacts.datasets.base.VERSION", "another")
     assert files.pixels_key != before
@@ -196,9 +196,9 @@ def test_caches_of_files_are_keyed_by_the_version_of_the_decoder(
 
 def test_fingerprints_do_not_depend_on_the_decoder(tmp_path: Path) -> None:
     """Manifests record them."""
-    path = tmp_path / "pictures/class/1.png"
+    path = tmp_path / "pictures/test/class/1.png"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"any content")
-    assert load("image_folder/pictures", "train", tmp_path).fingerprint == (
-        "64c97a3ada8d8ce766cc4fa1d5699bdb033ee6eda12cc92ed5fd06f2cbe351d3"
+    assert load("image_folder/pictures", "test", tmp_path).fingerprint == (
+        "9ce7e89bb29ef55ab5ca15c613184add5f30c9a1ba7dec0ffdec127a229e30d1"
     )
