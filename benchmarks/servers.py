@@ -1,10 +1,12 @@
 """Starts and stops the servers that are compared."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -158,3 +160,54 @@ def wait_until_ready(server: Running, log: Path) -> None:
         time.sleep(0.3)
     tail = log.read_text(errors="replace")[-2000:]
     raise VitrineError(f"the server did not start within {START_TIMEOUT} s: {tail}")
+
+
+@contextmanager
+def vitrine(
+    artifact: Artifact,
+    service: str = "serving.service:Vitrine",
+    without: str = "",
+    checkout: Path = ROOT,
+) -> Iterator[int]:
+    """Start this project's server with one model; stops it with all its processes.
+
+    Args:
+        artifact: model to serve.
+        service: what `bentoml serve` is to start.
+        without: optimizations to switch off, for `benchmarks.tricks_service`.
+        checkout: folder of the project's code.
+
+    Returns:
+        The port of the server.
+
+    Raises:
+        VitrineError: the server does not start.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        shutil.copytree(artifact.path, root / "models" / artifact.manifest.name)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        with (root / "log").open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "bentoml", "serve", service, *address],
+                cwd=checkout,
+                env={
+                    **os.environ,
+                    "BENTOML_DO_NOT_TRACK": "True",
+                    "PYTHONPATH": str(checkout),
+                    "BENCHMARK_WITHOUT": without,
+                    "VITRINE_ARTIFACTS": str(root / "models"),
+                    "VITRINE_DATABASE": str(root / "gallery.sqlite3"),
+                },
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_until_ready(Running(port, psutil.Process(process.pid)), root / "log")
+            yield port
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)

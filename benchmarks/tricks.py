@@ -8,20 +8,11 @@ variant, as the median over the rounds: 1.05 means that the optimization is wort
 """
 
 import json
-import os
-import shutil
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from statistics import median
 
 import click
-import psutil
 
 from artifacts import Artifact
 from artifacts.commands import run_command
@@ -29,11 +20,12 @@ from artifacts.provenance import hardware
 from benchmarks.cells import LOADS
 from benchmarks.load import drive
 from benchmarks.pictures import CheckedRequests, make_pictures
-from benchmarks.servers import ROOT, Running, wait_until_ready
+from benchmarks.servers import vitrine
 from benchmarks.tricks_service import TRICKS
 
 ALL = "all of these"
 WHOLE = "nothing"
+SERVICE = "benchmarks.tricks_service:Vitrine"
 
 
 @click.command()
@@ -57,7 +49,7 @@ def _table(artifact: Artifact, loads: list[str], seconds: float, rounds: int) ->
     checked = CheckedRequests(artifact, pictures, path, 1, vitrine=True)
     with ExitStack() as stack:
         ports = {
-            name: stack.enter_context(_server(artifact, without))
+            name: stack.enter_context(vitrine(artifact, SERVICE, without))
             for name, without in variants.items()
         }
         for load in loads:
@@ -90,40 +82,6 @@ def _table(artifact: Artifact, loads: list[str], seconds: float, rounds: int) ->
     whole = [f"{median(rates[WHOLE, load]):,.0f}/s" for load in loads]
     lines.append(f"| {WHOLE}: requests/s | " + " | ".join(whole) + " |")
     return "\n".join(lines) + "\n"
-
-
-@contextmanager
-def _server(artifact: Artifact, without: str) -> Iterator[int]:
-    """Start a variant of the server with one model; gives its port."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        root = Path(folder)
-        shutil.copytree(artifact.path, root / "models" / artifact.manifest.name)
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-        free.close()
-        bentoml = str(Path(sys.executable).with_name("bentoml"))
-        address = ["--host", "127.0.0.1", "--port", str(port)]
-        with (root / "log").open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603
-                [bentoml, "serve", "benchmarks.tricks_service:Vitrine", *address],
-                cwd=ROOT,
-                env={
-                    **os.environ,
-                    "BENTOML_DO_NOT_TRACK": "True",
-                    "PYTHONPATH": str(ROOT),
-                    "BENCHMARK_WITHOUT": without,
-                    "VITRINE_ARTIFACTS": str(root / "models"),
-                    "VITRINE_DATABASE": str(root / "gallery.sqlite3"),
-                },
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            wait_until_ready(Running(port, psutil.Process(process.pid)), root / "log")
-            yield port
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
 
 
 if __name__ == "__main__":
