@@ -9,14 +9,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
-from serving.http import fast_path, intake, patches
+from serving.http import fast_path, intake
 from serving.inference import scheduler
-
-
-def _without_one_write() -> None:
-    patches.WholeAnswer = RequestResponseCycle  # type: ignore[assignment,misc]
 
 
 def _without_fast_path() -> None:
@@ -25,10 +19,6 @@ def _without_fast_path() -> None:
         return app
 
     fast_path.FastPath = whole  # type: ignore[assignment,misc]
-
-
-def _without_joint_delivery() -> None:
-    scheduler.DELIVERY_SECONDS = 0.0
 
 
 def _without_all_core_session() -> None:
@@ -44,9 +34,7 @@ def _without_inline_decoding() -> None:
 
 
 TRICKS: dict[str, Callable[[], None]] = {
-    "one write": _without_one_write,
     "fast path": _without_fast_path,
-    "joint delivery": _without_joint_delivery,
     "all-core session": _without_all_core_session,
     "networks on the event loop": _without_inline_networks,
     "decoding on the event loop": _without_inline_decoding,

@@ -7,22 +7,19 @@ upstream release changes what a patch relies on.
 import asyncio
 import resource
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bentoml
 from starlette.types import ASGIApp
-from uvicorn.protocols.http import auto, httptools_impl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http import auto
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 65_536
 """Bytes of headers that one request may have; h11 and nginx allow about as much."""
 
 
 def patch_uvicorn(seconds: float) -> None:
-    """Have uvicorn use `BoundedProtocol` and `WholeAnswer` when it starts in this process.
+    """Have uvicorn use `BoundedProtocol` when it starts in this process.
 
     Also raises the limit on open files, of which every connection takes one.
 
@@ -34,7 +31,6 @@ def patch_uvicorn(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     BoundedProtocol.seconds = seconds
     auto.AutoHTTPProtocol = BoundedProtocol
-    httptools_impl.RequestResponseCycle = WholeAnswer  # type: ignore[misc]
 
 
 def patch_bentoml(wrap: Callable[[ASGIApp], ASGIApp]) -> None:
@@ -106,64 +102,3 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.header_timer is not None:
             self.header_timer.cancel()
             self.header_timer = None
-
-
-class JoinedWrites(asyncio.Transport):
-    """Collects what is written to a transport, and writes it in one call.
-
-    Args:
-        transport: to write to.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._parts: list[bytes] = []
-        self._closing = False
-
-    def write(self, data: bytes) -> None:  # type: ignore[override]
-        """Keep the data until `flush`."""
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Close the transport after `flush`."""
-        self._closing = True
-
-    def is_closing(self) -> bool:
-        """Whether nothing more will be sent."""
-        return self._closing or self._transport.is_closing()
-
-    def flush(self) -> None:
-        """Write everything, and close the transport if that was asked for."""
-        self._transport.write(b"".join(self._parts))
-        if self._closing:
-            self._transport.close()
-
-
-class WholeAnswer(RequestResponseCycle):
-    """uvicorn's sending of an answer, with headers and the first part of the body in one write.
-
-    uvicorn writes the headers as soon as it has them. On their own they tell a client nothing but
-    wake it up, at the cost of a second system call. No issue asks uvicorn for it; aiohttp joins the
-    two since https://github.com/aio-libs/aiohttp/pull/10991. This patch becomes unnecessary when
-    uvicorn does, too.
-    """
-
-    start: "ASGISendEvent | None" = None
-
-    async def send(self, message: "ASGISendEvent") -> None:
-        """Hold the headers back until the first part of the body follows."""
-        if message["type"] == "http.response.start":
-            self.start = message
-            return
-        if self.start is None:
-            await super().send(message)
-            return
-        start, self.start = self.start, None
-        transport = self.transport
-        joined = self.transport = JoinedWrites(transport)
-        try:
-            await super().send(start)
-            await super().send(message)
-        finally:
-            self.transport = transport
-            joined.flush()

@@ -4,11 +4,8 @@ Nothing waits for a batch to fill. Whenever a lane is free, it takes what is que
 of the picture that has waited longest, so that an idle server answers at once and a busy one
 batches what arrived in the meantime.
 
-A lane is a thread. It delivers answers together, after some milliseconds or when its queue is
-empty: between two runs of a network, the code that answers requests finds the processor's caches
-full of the network, and runs three times as long as for several answers in a row. Handing a picture
-to a lane and its answer back takes about as long as the smallest networks, so with only one lane
-these run on the event loop's own thread.
+A lane is a thread. Handing a picture to a lane and its answer back takes about as long as the
+smallest networks, so with only one lane these run on the event loop's own thread.
 """
 
 import asyncio
@@ -38,8 +35,6 @@ MAX_INLINE_SECONDS = 0.003
 """Longest time that one batch may block the event loop."""
 MIN_SPREAD_SECONDS = 0.001
 """Shortest batch that is spread over all cores when one request has the server to itself."""
-DELIVERY_SECONDS = 0.012
-"""Time after which a lane delivers its answers, once the current batch is done."""
 
 Row = dict[str, npt.NDArray[np.float32]]
 
@@ -181,22 +176,10 @@ class Scheduler:
                     self._changed.wait()
                 if self._closed:
                     return
-            _deliver(self._run_batches())
-
-    def _run_batches(self) -> list[_Finished]:
-        """Run batches, oldest pictures first, until it is time to deliver or the queue is empty."""
-        end = perf_counter() + DELIVERY_SECONDS
-        finished: list[_Finished] = []
-        while True:
-            with self._changed:
-                if not self._groups:
-                    return finished
                 group = next(iter(self._groups))  # the group of the picture that waits longest
                 items = self._take(group)
             _record_start(group, items)
-            finished += self._run(group, items)
-            if perf_counter() > end:
-                return finished
+            _deliver(self._run(group, items))
 
     def _inline_pictures(self, group: _Group, size: int) -> int:
         """How many pictures of `size` bytes the event loop may run in one batch.
