@@ -107,6 +107,16 @@ def test_a_route_answers_by_its_default_model_or_the_one_asked_for(http: httpx.C
         assert "routes that answer with classes: cifar10." in detail
 
 
+@pytest.mark.parametrize(
+    "name", ["%f0%9f%92%a9", "%00", "%ff%fe", "%0a", "Cifar10", "cifar10%20", "b" * 8000]
+)
+@pytest.mark.parametrize("query", ["", "?top=1"])
+def test_a_name_that_no_route_can_have_is_unknown(
+    http: httpx.Client, name: str, query: str
+) -> None:
+    refused(http.post(f"/v1/{name}/classify{query}", content=b"x"), "no-model-for-route")
+
+
 def test_no_route_takes_the_address_of_anything_else(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     assert [path for path in paths if path.startswith("/v1/{")] == ["/v1/{route}/classify"]
