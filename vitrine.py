@@ -16,7 +16,10 @@ COMMANDS = {
     "faces": ("serving.__main__:faces", "Compare, enrol and identify faces."),
     "settings": ("serving.__main__:settings_command", "List every setting of the server."),
     "key": ("serving.__main__:key", "Make an API key."),
-    "import": ("artifacts.__main__:import_command", "Make an artifact of a foreign ONNX file."),
+    "import": (
+        "artifacts.import_command:import_command",
+        "Make an artifact of an ONNX file.",
+    ),
     "models": ("artifacts.__main__:main", "List, show, verify and quantize models."),
     "train": ("training.__main__:main", "Train recipes into artifacts."),
     "analyse": ("analysis.__main__:main", "Look into served models."),
