@@ -10,6 +10,7 @@ import numpy as np
 
 from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact
+from artifacts.commands import json_option, print_json
 from artifacts.distribution import artifacts_root
 from artifacts.errors import ArtifactError
 from artifacts.manifest import NAME_PATTERN, Manifest, check_route
