@@ -9,37 +9,25 @@ that n processes share counts 1/n in each, and resident set size (RSS), in which
 """
 
 import io
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import click
 import httpx
 import numpy as np
-import psutil
 from PIL import Image
 
-from artifacts import Artifact, VitrineError
+from artifacts import Artifact
 from artifacts.commands import run_command
 from artifacts.provenance import hardware
+from benchmarks.servers import ROOT, Running, vitrine
 
-ROOT = Path(__file__).parents[1]
 MODELS = "cars-lite0-finetuned,cifar10-fast,cifar10-lite0,faces-dlib,mnist-relu-cross-entropy-sgd"
-START = 120
-"""Seconds that a server may take to start."""
 ROUNDS = 8
 """Requests of each kind to each model, on new connections, so that every worker gets some."""
 
 
 @click.command()
 @click.option("--models", default=MODELS, show_default=True, help="Models to serve.")
-@click.option("--workers", default=2, show_default=True)
 @click.option(
     "--checkout",
     "checkouts",
@@ -47,60 +35,21 @@ ROUNDS = 8
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Another checkout of the project to measure beside this one.",
 )
-def main(models: str, workers: int, checkouts: tuple[Path, ...]) -> None:
+def main(models: str, checkouts: tuple[Path, ...]) -> None:
     """Print the memory of each process, in MB."""
     names = models.split(",")
-    click.echo(f"{hardware()}; {workers} workers; {', '.join(names)}\n")
+    click.echo(f"{hardware()}; {', '.join(names)}\n")
     click.echo("| checkout | moment | processes | PSS, MB | RSS, MB |")
     click.echo("| --- | --- | --- | --- | --- |")
     for checkout in (*checkouts, ROOT):
-        _measure(checkout.resolve(), names, workers)
+        _measure(checkout.resolve(), names)
 
 
-def _measure(checkout: Path, names: list[str], workers: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for name in names:
-            shutil.copytree(Artifact.open(name).path, root / "models" / name)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        with (root / "log").open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "serving", "run", "--port", str(port)],
-                cwd=checkout,
-                env={
-                    **os.environ,
-                    "BENTOML_DO_NOT_TRACK": "True",
-                    "PYTHONPATH": str(checkout),
-                    "VITRINE_ARTIFACTS": str(root / "models"),
-                    "VITRINE_DATABASE": str(root / "gallery.sqlite3"),
-                    "VITRINE_WORKERS": str(workers),
-                },
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            _wait(port, root / "log", process)
-            _show(checkout, "after the start", process.pid)
-            _ask(port, names)
-            _show(checkout, "after requests", process.pid)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-
-
-def _wait(port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").is_success:
-                time.sleep(3)  # the other workers may still be loading
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise VitrineError(f"the server did not start: {log.read_text(errors='replace')[-2000:]}")
+def _measure(checkout: Path, names: list[str]) -> None:
+    with vitrine([Artifact.open(name) for name in names], checkout=checkout) as server:
+        _show(checkout, "after the start", server)
+        _ask(server.port, names)
+        _show(checkout, "after requests", server)
 
 
 def _ask(port: int, names: list[str]) -> None:
@@ -125,9 +74,8 @@ def _picture(artifact: Artifact) -> bytes:
     return file.getvalue()
 
 
-def _show(checkout: Path, moment: str, pid: int) -> None:
-    leader = psutil.Process(pid)
-    infos = [each.memory_full_info() for each in (leader, *leader.children(recursive=True))]
+def _show(checkout: Path, moment: str, server: Running) -> None:
+    infos = [each.memory_full_info() for each in server.family()]
     pss, rss = sum(i.pss for i in infos) / 1e6, sum(i.rss for i in infos) / 1e6
     each = " + ".join(f"{info.pss / 1e6:.0f}" for info in infos)
     click.echo(f"| {checkout.name} | {moment} | {each} | {pss:.0f} | {rss:.0f} |")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -164,28 +164,26 @@ def wait_until_ready(server: Running, log: Path) -> None:
 
 @contextmanager
 def vitrine(
-    artifact: Artifact,
+    artifacts: Sequence[Artifact],
     service: str = "serving.service:Vitrine",
     without: str = "",
     checkout: Path = ROOT,
-) -> Iterator[int]:
-    """Start this project's server with one model; stops it with all its processes.
+) -> Iterator[Running]:
+    """Start this project's server; it is stopped with all its processes.
 
     Args:
-        artifact: model to serve.
+        artifacts: models to serve.
         service: what `bentoml serve` is to start.
         without: optimizations to switch off, for `benchmarks.tricks_service`.
         checkout: folder of the project's code.
-
-    Returns:
-        The port of the server.
 
     Raises:
         VitrineError: the server does not start.
     """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        shutil.copytree(artifact.path, root / "models" / artifact.manifest.name)
+        for artifact in artifacts:
+            shutil.copytree(artifact.path, root / "models" / artifact.manifest.name)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = int(free.getsockname()[1])
@@ -206,8 +204,9 @@ def vitrine(
                 stderr=log,
             )
         try:
-            wait_until_ready(Running(port, psutil.Process(process.pid)), root / "log")
-            yield port
+            server = Running(port, psutil.Process(process.pid))
+            wait_until_ready(server, root / "log")
+            yield server
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)

@@ -49,7 +49,7 @@ def _table(artifact: Artifact, loads: list[str], seconds: float, rounds: int) ->
     checked = CheckedRequests(artifact, pictures, path, 1, vitrine=True)
     with ExitStack() as stack:
         ports = {
-            name: stack.enter_context(vitrine(artifact, SERVICE, without))
+            name: stack.enter_context(vitrine([artifact], SERVICE, without)).port
             for name, without in variants.items()
         }
         for load in loads:

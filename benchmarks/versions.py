@@ -38,7 +38,7 @@ def main(other: Path, models: str, loads: str, seconds: float, rounds: int) -> N
         artifact = Artifact.open(name)
         with ExitStack() as stack:
             ports = [
-                stack.enter_context(vitrine(artifact, checkout=checkout))
+                stack.enter_context(vitrine([artifact], checkout=checkout)).port
                 for checkout in (other.resolve(), ROOT)
             ]
             for load in loads.split(","):
