@@ -17,7 +17,7 @@ from analysis.inputs import Pictures
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import InputPolicy
-from artifacts.datasets.base import Picture
+from artifacts.pictures import Picture
 from serving.client.predictor import Predictor
 from serving.schemas import ModelInfo
 

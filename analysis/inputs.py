@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from artifacts import DataError, datasets
-from artifacts.datasets.base import FileImages, Picture, spread
+from artifacts.datasets.base import FileImages, spread
 from artifacts.datasets.folders import SUFFIXES, class_folders, other_files, picture_files
+from artifacts.pictures import Picture
 from serving.client.chunks import Source, UnreachableError
 from serving.problems import RequestError
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from artifacts.artifact import MODEL_FILE, Artifact
 from artifacts.errors import ArtifactError
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 
 ATLAS_FILE = "atlas.npz"
 SHEET_FILE = "atlas.jpg"

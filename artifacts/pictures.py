@@ -8,10 +8,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from artifacts.errors import DataError
-from artifacts.runtime import Picture
+
+Picture = npt.NDArray[np.uint8]
+"""H x W x 3, RGB."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM")
 """Formats of picture files, by Pillow's names; PPM includes PGM and PBM."""

@@ -27,8 +27,9 @@ from artifacts.datasets import ImageSet, load
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.graph import INPUT, OUTPUTS, load_graph
 from artifacts.manifest import Measured, Quantization
+from artifacts.pictures import Picture
 from artifacts.provenance import hardware, has_integer_arithmetic
-from artifacts.runtime import Picture, Runtime
+from artifacts.runtime import Runtime
 
 CALIBRATION_SAMPLES = 300
 TOLERANCE = 0.005

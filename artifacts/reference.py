@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError, model_validator
 from artifacts.artifact import Artifact
 from artifacts.errors import ArtifactError
 from artifacts.graph import OUTPUTS
-from artifacts.runtime import Outputs, Picture, Runtime, in_chunks, probabilities
+from artifacts.pictures import Picture
+from artifacts.runtime import Outputs, Runtime, in_chunks, probabilities
 from artifacts.strict import Strict
 
 MIN_SIDE = 8

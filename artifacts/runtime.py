@@ -14,11 +14,10 @@ from PIL import Image
 
 from artifacts.artifact import Artifact
 from artifacts.manifest import InputPolicy
+from artifacts.pictures import Picture
 from artifacts.provenance import cores
 from artifacts.sessions import Engine, OnnxSession, optimize, runs_on_gpu
 
-Picture = npt.NDArray[np.uint8]
-"""H x W x 3, RGB."""
 Outputs = dict[str, npt.NDArray[np.float32]]
 
 # Two pictures of 2048 px fill a batch; it would take eight thousand of 32 px.

@@ -24,8 +24,9 @@ from artifacts import Artifact, ArtifactError, Runtime
 from artifacts.commands import run_command
 from artifacts.datasets.registry import load, parse
 from artifacts.graph import INPUT, OUTPUTS
+from artifacts.pictures import Picture
 from artifacts.provenance import code_version, hardware
-from artifacts.runtime import Picture, in_chunks
+from artifacts.runtime import in_chunks
 from artifacts.sessions import OpenVinoSession
 from benchmarks.turns import in_turns
 from serving.inference.runtimes import answers

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from artifacts import Artifact, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.atlas import ATLAS_FILE, SHEET_FILE, Atlas, draw_sheet
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 
 CLASSES = ("red", "green", "blue")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from artifacts import Artifact, ArtifactError, DataError, Manifest, Runtime
 from artifacts.datasets import ImageSet, load, parse
 from artifacts.datasets.base import take
+from artifacts.pictures import Picture
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
-from artifacts.runtime import Picture
 
 if TYPE_CHECKING:
     from training.recipe import Recipe

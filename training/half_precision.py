@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from artifacts import InputPolicy, Runtime, probabilities
 from artifacts.graph import OUTPUTS
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 
 MIN_SIZES = (1024, 131_072)
 """Minimum numbers of elements of a tensor to store in half precision, in the order in which they

@@ -16,7 +16,7 @@ from PIL import Image
 from analysis.answers import Floats
 from analysis.figures import STYLE_COUNT, new_figure, styles
 from analysis.output import data_url, render_page
-from artifacts.datasets.base import Picture
+from artifacts.pictures import Picture
 
 MAX_LEGEND_CLASSES = 20
 REST_STYLE = ("#dddddd", "o")

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.pictures import VERSION, read_picture
+from artifacts.pictures import VERSION, Picture, read_picture
 
-Picture = npt.NDArray[np.uint8]
 RECENT = 10 * 10**9
 """Age in ns below which a changed file may change again without a later time of modification: file
 systems count in steps of up to two seconds."""

@@ -14,7 +14,7 @@ predictor of 9 MB, and it finds faces down to 20 px, where dlib stops at 40 px.
 
 from artifacts.faces.alignment import align
 from artifacts.faces.detector import Detector, Found
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 
 __all__ = ["Detector", "Found", "align", "largest_face"]
 

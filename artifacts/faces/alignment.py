@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 
 SIDE = 150
 """Width and height of an aligned face in pixels."""

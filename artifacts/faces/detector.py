@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from artifacts.manifest import InputPolicy
-from artifacts.runtime import Outputs, Picture, Runtime
+from artifacts.pictures import Picture
+from artifacts.runtime import Outputs, Runtime
 
 FOLDER = Path(__file__).parent
 NETWORKS = {"pnet": None, "rnet": 24, "onet": 48}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from artifacts import VitrineError
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.pictures.header import open_picture, size_of
 from serving.pictures.limits import MAX_BODY_BYTES, MAX_REQUEST_PIXELS
 from serving.problems import RequestError

@@ -9,7 +9,7 @@ from PIL import Image
 
 from artifacts.faces import Detector, Found, align
 from artifacts.faces.alignment import roll, sharpness
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.faces.schemas import Several
 from serving.problems import RequestError
 

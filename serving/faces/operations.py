@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import FACES
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from artifacts.verification.decision import Threshold, Verification
 from serving.faces.crops import Face, find_face
 from serving.faces.gallery import Gallery

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.requests import Request
 
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.http.body import read_contents
 from serving.http.middleware import context_of
 from serving.inference.models import Models, ServedModel

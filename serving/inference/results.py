@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from artifacts import probabilities
 from artifacts.graph import OUTPUTS
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.inference.models import ServedModel
 from serving.pictures.header import size_of
 from serving.problems import RequestError

@@ -10,7 +10,7 @@ from PIL import Image
 
 from artifacts import Artifact, ArtifactError, Runtime, probabilities
 from artifacts.graph import OUTPUTS
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from artifacts.sessions import OpenVinoSession, check_openvino
 from serving.settings import read_settings
 

@@ -21,7 +21,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.runtime import Outputs, Picture, Runtime
+from artifacts.pictures import Picture
+from artifacts.runtime import Outputs, Runtime
 from serving.inference.in_flight import InFlight
 from serving.observability import metrics, tracing
 

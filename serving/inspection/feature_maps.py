@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 from onnx.inliner import inline_local_functions
 
 from artifacts import Artifact, Runtime
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.inspection.activations import find_activations
 from serving.problems import RequestError
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.inference.models import ServedModel
 from serving.inspection.feature_maps import FeatureMaps
 from serving.inspection.per_model import PerModel

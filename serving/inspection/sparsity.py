@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
 from artifacts import Artifact, ArtifactError, Runtime
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.inspection.activations import Activation, find_activations
 from serving.schemas import Layer
 

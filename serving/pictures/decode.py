@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from artifacts import InputPolicy
-from artifacts.pictures import upright_rgb
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture, upright_rgb
 from serving.observability.tracing import span
 from serving.pictures.cancellation import still_wanted
 from serving.pictures.header import Opened, open_pictures

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from artifacts import InputPolicy
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.pictures.limits import (
     ACCEPTED,
     FORMATS,

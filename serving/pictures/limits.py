@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from artifacts import InputPolicy
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.problems import RequestError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")

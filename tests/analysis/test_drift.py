@@ -11,7 +11,7 @@ from analysis.corruptions import noise
 from analysis.drift import compare_pictures
 from analysis.inputs import Pictures
 from artifacts.datasets import load
-from artifacts.datasets.base import Picture
+from artifacts.pictures import Picture
 from serving.client.in_process import LocalPredictor
 from tests.analysis.conftest import Run
 from tests.graphs import tiny_artifact

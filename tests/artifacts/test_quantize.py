@@ -16,9 +16,9 @@ from artifacts.artifact import INT8_FILE, MODEL_FILE
 from artifacts.datasets import load
 from artifacts.graph import load_graph
 from artifacts.manifest import Measured, Quantization
+from artifacts.pictures import Picture
 from artifacts.provenance import hardware, has_gpu, has_integer_arithmetic
 from artifacts.quantize import int8_graph, is_worthwhile, quantize
-from artifacts.runtime import Picture
 from tests.graphs import face_artifact, tiny_artifact, tiny_model
 
 DATA = load("synthetic/objects", "train")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from artifacts import ArtifactError, InputPolicy, Runtime, probabilities, runtime
-from artifacts.runtime import BATCH_PICTURES, Picture
+from artifacts.pictures import Picture
+from artifacts.runtime import BATCH_PICTURES
 from tests.graphs import tiny_artifact, tiny_model
 
 POLICY = InputPolicy(native_side=(16, 64))

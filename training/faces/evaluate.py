@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from artifacts import DataError, Runtime
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from artifacts.verification.curves import curve
 from artifacts.verification.decision import Verification
 from artifacts.verification.error_rates import MIN_FALSE_MATCHES, choose, report

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from artifacts.verification.curves import Curve
 from artifacts.verification.pairs import Ints, Measured, Vectors
 from training.history import png

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from artifacts import Artifact, DataError, Runtime
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from artifacts.verification.curves import Rate, Summary, curve, summary
 from artifacts.verification.pairs import Ints, Measured, Vectors, all_pairs
 from training.faces.figures import det, distance_plots, nearest_pictures

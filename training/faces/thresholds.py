@@ -13,7 +13,7 @@ from artifacts.datasets.base import FileImages, take
 from artifacts.errors import ArtifactError
 from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from artifacts.verification.decision import Verification
 from artifacts.verification.error_rates import choose, report
 from artifacts.verification.pairs import Ints, Measured, Vectors, all_pairs, distances

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
-from artifacts.runtime import Picture
+from artifacts.pictures import Picture
 from serving.http.body import PICTURE_FIELD, picture_body, read_contents
 from serving.http.intake import admit, models_of, recent_answers_of, run_in
 from serving.http.responses import NPY, json_response, npy_response

@@ -15,8 +15,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from artifacts import InputPolicy, Runtime
+from artifacts.pictures import Picture
 from artifacts.provenance import cores
-from artifacts.runtime import Outputs, Picture
+from artifacts.runtime import Outputs
 from serving.inference.in_flight import InFlight
 from serving.inference.scheduler import CPU_BATCH_BYTES, Scheduler
 from serving.observability import metrics
