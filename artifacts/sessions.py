@@ -101,7 +101,8 @@ def optimize(graph: bytes, folder: Path) -> Path:
     """Write a graph, optimized for this machine's CPU, to a file that sessions can share.
 
     The file is in ONNX Runtime's own format, and holds for this machine and this version of ONNX
-    Runtime only. It is written once for all processes that use the folder.
+    Runtime only. It is written for all processes that use the folder; those that need it at the
+    same moment each write it, with the same content.
 
     Args:
         graph: serialized ONNX model.
@@ -118,9 +119,11 @@ def optimize(graph: bytes, folder: Path) -> Path:
         options.add_session_config_entry("session.save_model_format", "ORT")
         try:
             ort.InferenceSession(graph, options, providers=[CPU])
+            partial.replace(file)
         except ort_errors as error:
             raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
-        partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
     return file
 
 

@@ -10,6 +10,9 @@ from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization
 from artifacts.reference import Moments, Reference
 from artifacts.verification.decision import Verification
 
+NPY = "application/x-npy"
+"""Media type of arrays, as `numpy.save` writes them."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -18,6 +18,7 @@ from artifacts.manifest import check_route
 from serving.client.chunks import Rows, ServerError, Source, encode
 from serving.problems import RequestError
 from serving.schemas import (
+    NPY,
     Atlas,
     Classification,
     Drift,
@@ -33,7 +34,6 @@ FormFields = list[tuple[str, tuple[str, bytes]]]
 """Fields of a multipart form, as httpx takes them."""
 
 MODELS = "/v1/models"
-NPY = "application/x-npy"
 ATTEMPTS = 6
 """Maximum number of times that one request is sent while the server answers that it is busy."""
 

@@ -11,9 +11,8 @@ from pydantic_core import to_json
 from serving.inference.models import ServedModel
 from serving.observability import metrics
 from serving.problems import MEDIA_TYPE, RequestError
-from serving.schemas import ProblemDocument
+from serving.schemas import NPY, ProblemDocument
 
-NPY = "application/x-npy"
 RETRY = ("overloaded", "answer-too-late", "server-starting", "server-stopping")
 """Problems after which the client may send the same request again."""
 

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from artifacts import ArtifactError, InputPolicy, Runtime, probabilities, runtime
 from artifacts.pictures import Picture
 from artifacts.runtime import BATCH_PICTURES
+from artifacts.sessions import optimize, runs_on_gpu
 from tests.graphs import tiny_artifact, tiny_model
 
 POLICY = InputPolicy(native_side=(16, 64))
@@ -109,3 +111,28 @@ def test_probabilities_sum_to_one_and_soften_with_temperature() -> None:
     np.testing.assert_allclose(sharp[0, :2], [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))])
     np.testing.assert_allclose(soft[0, 1] / soft[0, 0], np.exp(-1 / 4))
     np.testing.assert_allclose(sharp[1], 1 / 3)
+
+
+@pytest.mark.skipif(runs_on_gpu(), reason="graphs are shared on the CPU only")
+def test_runtimes_of_one_folder_share_a_file_and_answer_alike(
+    tiny: Runtime, tmp_path: Path
+) -> None:
+    graph = tiny_model().SerializeToString()
+    first, second = (Runtime(graph, POLICY, threads=1, shared=tmp_path) for _ in range(2))
+    (file,) = tmp_path.iterdir()
+    assert file.name == f"{hashlib.sha256(graph).hexdigest()}.ort"
+    batch = pictures((20, 32))[0][None]
+    expected = tiny.run_batch(batch)
+    for shared in (first, second):
+        for spread in (False, True):
+            found = shared.run_batch(batch, spread=spread)
+            for name, rows in expected.items():
+                np.testing.assert_allclose(found[name], rows, atol=1e-5)
+
+
+def test_a_graph_that_is_refused_leaves_no_file(tmp_path: Path) -> None:
+    graph = tiny_model()
+    graph.graph.node[-1].op_type = "NoSuchOperator"
+    with pytest.raises(ArtifactError, match="ONNX Runtime refuses the graph"):
+        optimize(graph.SerializeToString(), tmp_path)
+    assert list(tmp_path.iterdir()) == []

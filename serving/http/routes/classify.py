@@ -12,9 +12,9 @@ from artifacts.manifest import FACES, RESERVED_ROUTES
 from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
 from serving.http.intake import Answerer, models_of
-from serving.http.responses import NPY, json_response, npy_response
+from serving.http.responses import json_response, npy_response
 from serving.inference import results
-from serving.schemas import Classification, Features
+from serving.schemas import NPY, Classification, Features
 
 Top = Annotated[int, Query(ge=1, description="number of classes to return")]
 RouteName = Annotated[

@@ -10,12 +10,12 @@ from fastapi.responses import Response
 from artifacts.pictures import Picture
 from serving.http.body import PICTURE_FIELD, picture_body, read_contents
 from serving.http.intake import admit, models_of, recent_answers_of, run_in
-from serving.http.responses import NPY, json_response, npy_response
+from serving.http.responses import json_response, npy_response
 from serving.inference.models import ServedModel
 from serving.inspection import looks
 from serving.observability.tracing import span
 from serving.pictures.decode import decode_pictures
-from serving.schemas import Drift, Inspection
+from serving.schemas import NPY, Drift, Inspection
 
 LayerName = Annotated[str, Query(description="name of an activation, as `inspect` lists it")]
 WithMoments = Annotated[

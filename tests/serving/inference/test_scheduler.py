@@ -31,7 +31,8 @@ class Recorded(Runtime):
     """A runtime that keeps the shapes of its batches, and begins none while its gate is closed."""
 
     def __init__(self, graph: onnx.ModelProto, *, shared: Path | None = None) -> None:
-        super().__init__(graph.SerializeToString(), InputPolicy(), threads=1, shared=shared)
+        name = graph.graph.name
+        super().__init__(graph.SerializeToString(), InputPolicy(), 1, name, shared=shared)
         self.spread: list[bool] = []
         self.batches: list[tuple[int, ...]] = []
         self.threads: list[str] = []
@@ -226,6 +227,9 @@ def test_a_picture_that_fails_fails_alone(scheduler: Scheduler) -> None:
     assert isinstance(answers.pop(5), Exception)
     found = [answer["logits"].item() for answer in answers]
     assert found == [float(p[0, 0, 0]) for i, p in enumerate(pictures) if i != 5]
+    # counted once, as one batch, though each of its pictures was run again by itself
+    assert b'\nvitrine_batch_pictures_sum{model="poisonable"} 14.0\n' in metrics.text(())
+    assert b'\nvitrine_batch_pictures_count{model="poisonable"} 1.0\n' in metrics.text(())
 
 
 def test_a_cancelled_request_leaves_the_queue(scheduler: Scheduler) -> None:
