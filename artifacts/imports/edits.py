@@ -78,9 +78,10 @@ def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
             node.output[:] = [new if name == old else name for name in node.output]
         for value in (*inner.input, *inner.output, *inner.value_info):
             value.name = new if value.name == old else value.name
-        sparse = [weight.values for weight in inner.sparse_initializer]
-        for tensor in (*inner.initializer, *sparse):
+        for tensor in inner.initializer:
             tensor.name = new if tensor.name == old else tensor.name
+        for sparse in inner.sparse_initializer:
+            sparse.values.name = new if sparse.values.name == old else sparse.values.name
 
 
 def producer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
@@ -120,8 +121,10 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
         for node in inner.node:
             yield from node.input
             yield from node.output
-        for value in (*inner.input, *inner.output, *inner.initializer):
+        for value in (*inner.input, *inner.output):
             yield value.name
+        for tensor in inner.initializer:
+            yield tensor.name
         for sparse in inner.sparse_initializer:
             yield sparse.values.name
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from artifacts.imports.parameters import per_channel, scale, size
 from artifacts.imports.inputs import ForeignInput
+from artifacts.imports.parameters import per_channel, scale, size
 from artifacts.imports.settings import PRESETS, Settings
 
 OTHER = "other"
