@@ -10,11 +10,11 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from artifacts.artifact import Artifact
-from artifacts.manifest import InputPolicy
+from artifacts.input_policy import InputPolicy
 from artifacts.pictures import Picture
+from artifacts.preprocessing import prepare
 from artifacts.provenance import cores
 from artifacts.sessions import Engine, OnnxSession, optimize, runs_on_gpu
 
@@ -89,13 +89,8 @@ class Runtime:
         return self._session.provider
 
     def prepare(self, picture: Picture) -> Picture:
-        """Resize one picture as the input policy says (bicubic); most pass through unchanged."""
-        height, width = picture.shape[:2]
-        target = self.policy.target(width, height)
-        if target == (width, height):
-            return picture
-        image = Image.fromarray(picture).resize(target, Image.Resampling.BICUBIC)
-        return np.asarray(image)  # (target h, target w, 3)
+        """Prepare one picture as the input policy says; see `artifacts.preprocessing.prepare`."""
+        return prepare(picture, self.policy)
 
     def run_batch(
         self, images: Picture, names: Sequence[str] | None = None, *, spread: bool = False

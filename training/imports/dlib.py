@@ -21,7 +21,8 @@ from artifacts import Artifact, Manifest
 from artifacts.artifact import MODEL_FILE
 from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
-from artifacts.manifest import FACES, InputPolicy, Parameters
+from artifacts.input_policy import InputPolicy
+from artifacts.manifest import FACES, Parameters
 from artifacts.provenance import code_version
 from artifacts.verification.decision import Verification
 from training.imports.graph_builder import Builder
