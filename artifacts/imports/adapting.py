@@ -84,9 +84,14 @@ def adapt(
         for name, tensor in zip(names, tensors, strict=True)
     ]
     chosen = choose(model.graph, outputs, task, classes, output)
+    if not np.isfinite(chosen.rows).all():
+        raise ArtifactError(
+            "the output of the model contains NaN or infinity for pictures of one colour or of "
+            "noise; check the weights, and the normalisation."
+        )
     head = _Head(model, chosen, size, [])
     if task == "embedding":
-        tensor = chosen.tensor
+        tensor = head.rows()
     elif task == "multi-label":
         tensor = head.labels(activation)
     elif chosen.width == 1:
@@ -117,7 +122,7 @@ class _Head:
                 "class. Give --task multi-label if a picture can have several classes, or "
                 "--activation none if they are logits."
             )
-        tensor = self._rows()
+        tensor = self.rows()
         if kind == "logits":
             return tensor
         known = self._values(tensor)
@@ -132,13 +137,13 @@ class _Head:
                 f"the values of output {self.output.name!r} are probabilities that sum to 1, so "
                 "the model chooses one class for each picture; give --task classification."
             )
-        tensor = self._rows()
+        tensor = self.rows()
         return tensor if kind == "logits" else self._odds(tensor)
 
     def pair(self, activation: Activation) -> str:
         """Logits of two classes, from one output about the second."""
         kind = self._kind(activation)
-        tensor = self._rows()
+        tensor = self.rows()
         if kind == "sigmoid":
             tensor = self._odds(tensor)
         elif activation != "none":
@@ -151,11 +156,6 @@ class _Head:
 
     def _kind(self, activation: Activation) -> endings.Kind:
         values = self.output.rows
-        if not np.isfinite(values).all():
-            raise ArtifactError(
-                "the output of the model contains NaN or infinity for a picture of one colour or "
-                "of noise; check the weights, and the normalisation."
-            )
         if activation == "none":
             return "logits"
         kind = endings.kind_of(values)
@@ -189,7 +189,8 @@ class _Head:
         )
         return endings.put_logarithm(self.model.graph, tensor)
 
-    def _rows(self, tensor: str | None = None) -> str:
+    def rows(self, tensor: str | None = None) -> str:
+        """The output itself, or a tensor like it, as float32 N x C."""
         values = self.output.values
         return endings.put_rows(
             self.model.graph,
@@ -206,7 +207,7 @@ class _Head:
         ending = endings.find_ending(self.model.graph, self.output.tensor)
         if ending is None or ending.kind != kind:
             return None
-        tensor = self._rows(endings.take_off(self.model.graph, ending))
+        tensor = self.rows(endings.take_off(self.model.graph, ending))
         logits = self._values(tensor)
         if logits.shape != expected.shape:
             return None

@@ -12,20 +12,19 @@ from artifacts.artifact import MODEL_FILE, Artifact
 from artifacts.commands import json_option, print_json
 from artifacts.distribution import artifacts_root
 from artifacts.errors import ArtifactError
-from artifacts.imports.adapting import Adapted, adapt, prepare_graph
+from artifacts.imports.adapting import adapt, prepare_graph
 from artifacts.imports.checking import check
 from artifacts.imports.inputs import Layout, describe
 from artifacts.imports.loading import load_foreign
 from artifacts.imports.options import GroupedCommand, preprocessing_options, settings_of
 from artifacts.imports.parameters import read_classes
-from artifacts.imports.probing import takes_batches
 from artifacts.imports.questions import ask_classes, complete
 from artifacts.imports.readers import Found, find
 from artifacts.input_policy import InputPolicy
 from artifacts.manifest import NAME_PATTERN, Manifest, check_route
+from artifacts.proof import prove
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime
-from artifacts.sessions import OnnxSession
 from artifacts.verification.decision import METRICS
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -130,7 +129,8 @@ def import_command(
         output=output,
         activation=activation,
     )
-    policy, notes = _prove(adapted, policy, task)
+    content = adapted.model.SerializeToString()
+    policy, notes = _prove(content, policy)
     manifest = Manifest.build(
         name=name,
         task=task,
@@ -141,7 +141,6 @@ def import_command(
         code_version=code_version(),
         created=datetime.now(UTC).replace(microsecond=0),
     )
-    content = adapted.model.SerializeToString()
     lines = [f"{_summary(policy)} ({found.source})"] if found else []
     lines += [*adapted.notes, *notes]
     if picture is not None:
@@ -187,16 +186,29 @@ def _classes(given: str | None, found: Found | None, task: str) -> list[str]:
     return read_classes(given if given is not None else ask_classes())
 
 
-def _prove(adapted: Adapted, policy: InputPolicy, task: str) -> tuple[InputPolicy, list[str]]:
-    """Ask the finished graph at the sizes of its policy, one picture and several at a time."""
-    session = OnnxSession(adapted.model.SerializeToString())
-    if takes_batches(session, graph.OUTPUTS[task], policy) or policy.batch == "one":
+def _prove(content: bytes, policy: InputPolicy) -> tuple[InputPolicy, list[str]]:
+    """Ask the finished graph at the sizes of its policy, one picture and several at a time.
+
+    Returns:
+        The policy, in which `batch` is "one" if the graph needs that, and what to tell the user.
+    """
+    alone = policy.model_copy(update={"batch": "one"})
+    try:
+        prove(content, alone)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{error} Options: --size with --resize for one size, --native for a range of sides."
+        ) from None
+    if policy.batch == "one":
         return policy, []
-    note = (
-        "The graph declares that it takes any number of pictures, but does not answer several as "
-        "it answers each of them; it gets one at a time."
-    )
-    return policy.model_copy(update={"batch": "one"}), [note]
+    try:
+        prove(content, policy)
+    except ArtifactError:
+        return alone, [
+            "The graph declares that it takes any number of pictures, but does not answer several "
+            "as it answers each of them; it gets one at a time."
+        ]
+    return policy, []
 
 
 def _summary(policy: InputPolicy) -> str:

@@ -1,4 +1,4 @@
-"""Asks a graph about made-up pictures: what it answers, at which sizes, and how many at a time."""
+"""Asks a graph about made-up pictures."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 
 from artifacts.errors import ArtifactError
-from artifacts.input_policy import InputPolicy
 from artifacts.pictures import Picture
 from artifacts.sessions import OnnxSession, Rows, ort_errors
 
@@ -64,11 +63,19 @@ def ask(
             which size it does not.
     """
     names = list(dict.fromkeys(tensors))
+    if not names:
+        return {}
     outputs = list(model.graph.output)
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
         session = OnnxSession(model.SerializeToString())
+    except ArtifactError as error:
+        if size is None:
+            raise
+        raise ArtifactError(
+            f"the graph does not take pictures of {size[0]}x{size[1]} (height x width): {error}"
+        ) from None
     finally:
         del model.graph.output[:]
         model.graph.output.extend(outputs)
@@ -98,48 +105,3 @@ def _explain_size(session: OnnxSession, names: Sequence[str]) -> None:
             f"and takes {side}x{side}; give its size, such as --size {side}x{side}, and how "
             "pictures get that size with --resize."
         )
-
-
-def takes_batches(session: OnnxSession, output: str, policy: InputPolicy) -> bool:
-    """Whether a graph answers several pictures at a time as it answers each by itself.
-
-    Pictures of several sizes are asked about if the policy has no fixed size.
-
-    Args:
-        session: of the adapted graph.
-        output: name of the output that is compared.
-        policy: of the graph.
-
-    Raises:
-        ArtifactError: the graph fails at a size that the policy allows, or answers with NaN or
-            infinity.
-    """
-    batches = True
-    for width, height in ((64, 64), (97, 61), (80, 240), (1024, 768)):
-        target = policy.target(width, height)
-        size = (target[1], target[0])
-        images = np.stack(pictures(size)[-3:])
-        try:
-            alone = np.concatenate([session.run([output], image[None])[0] for image in images])
-        except ort_errors as error:
-            raise ArtifactError(
-                f"the graph declares that it takes pictures of any size, but it fails at "
-                f"{size[0]}x{size[1]} (height x width); give the one size that it takes with "
-                f"--size, or the range of sides with --native. ONNX Runtime says: {error}"
-            ) from None
-        if not np.isfinite(alone).all():
-            raise ArtifactError("the output of the model contains NaN or infinity.")
-        batches = batches and policy.batch == "any" and _agrees(session, output, images, alone)
-        if policy.fixed_size is not None:
-            break
-    return batches
-
-
-def _agrees(session: OnnxSession, output: str, images: Picture, alone: Rows) -> bool:
-    try:
-        together = session.run([output], images)[0]
-    except ort_errors:
-        return False
-    if together.shape != alone.shape:
-        return False
-    return bool(np.abs(together - alone).max() <= 1e-3 * max(1.0, float(np.abs(alone).max())))
