@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-import timm
+import timm.data
 import torch
 from onnx import TensorProto, helper
 from PIL import Image
@@ -35,6 +36,7 @@ from artifacts.datasets import data_root
 from artifacts.imports.command import import_command
 from artifacts.pictures import read_picture
 
+TIMM: Any = timm.data  # its functions have no types
 CLASSES = 10
 TOLERANCE = 1e-3
 SPREAD = 2.0
@@ -120,9 +122,9 @@ def from_timm(name: str, mode: str) -> Callable[[Path, Sequence[Path]], Case]:
     """A model of timm with its config.json, prepared by `timm.data.create_transform`."""
 
     def make(file: Path, paths: Sequence[Path]) -> Case:
-        network = timm.create_model(name, num_classes=CLASSES).eval()
-        config = timm.data.resolve_model_data_config(network) | {"crop_mode": mode}
-        inputs = prepared(timm.data.create_transform(**config), paths)
+        network: Any = timm.create_model(name, num_classes=CLASSES).eval()
+        config = TIMM.resolve_model_data_config(network) | {"crop_mode": mode}
+        inputs = prepared(TIMM.create_transform(**config), paths)
         widen(network, network.get_classifier(), inputs)
         export(network, inputs[:2], file)
         written = {"architecture": name, "pretrained_cfg": network.pretrained_cfg | config}
@@ -216,17 +218,16 @@ def from_tensorflow(file: Path, paths: Sequence[Path]) -> Case:
         return F.interpolate(floats[None], (160, 200), mode="bilinear", align_corners=False)[0]
 
     shares = keras(Keras().eval(), prepared(prepare, paths), file)
-    options = ("--resize", "squash", "--interpolation", "bilinear", "--no-antialias")
-    options = (*options, "--scale", "-1-1")
+    options = ("--resize", "squash", "--interpolation", "bilinear", "--no-antialias", "--scale")
     source = "options, tf.image.resize (not rounded to integers)"
-    return Case("NHWC, softmax written out", source, options, shares, tolerance=1e-2)
+    return Case("NHWC, softmax written out", source, (*options, "-1-1"), shares, tolerance=1e-2)
 
 
 def half(file: Path, paths: Sequence[Path]) -> Case:
     """MobileNetV3 in float16, run by ONNX Runtime: PyTorch rounds other intermediate results."""
-    network = timm.create_model("mobilenetv3_small_100", num_classes=CLASSES).eval()
-    config = timm.data.resolve_model_data_config(network)
-    inputs = prepared(timm.data.create_transform(**config), paths)
+    network: Any = timm.create_model("mobilenetv3_small_100", num_classes=CLASSES).eval()
+    config = TIMM.resolve_model_data_config(network)
+    inputs = prepared(TIMM.create_transform(**config), paths)
     widen(network, network.get_classifier(), inputs)
     export(network.half(), inputs[:2].half(), file)
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])

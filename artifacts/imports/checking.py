@@ -75,7 +75,7 @@ def _expected(path: Path, count: int, task: str) -> npt.NDArray[np.float64]:
         raise ArtifactError(f"{path}: not readable as a NumPy file of numbers ({error}).") from None
     if rows.shape[1] == 1 and count == 2 and 0 <= rows[0, 0] <= 1:  # noqa: PLR2004
         return np.array([1 - rows[0, 0], rows[0, 0]])  # the probability of the second class
-    if rows.shape[1] != count or values.ndim > 2:  # noqa: PLR2004
+    if values.shape not in {(count,), (1, count)}:
         raise ArtifactError(
             f"{path}: shape {values.shape}; expected ({count},) or (1, {count}), the answer to one "
             "picture."

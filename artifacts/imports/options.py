@@ -38,9 +38,10 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups, one after the other."""
         grouped = {name for names in GROUPS.values() for name in names}
-        general = tuple(p.name for p in self.get_params(ctx) if p.name not in grouped)
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        general = tuple(option.name for option in options if option.name not in grouped)
         for heading, names in {"Options": general, **GROUPS}.items():
-            records = [p.get_help_record(ctx) for p in self.get_params(ctx) if p.name in names]
+            records = [option.get_help_record(ctx) for option in options if option.name in names]
             with formatter.section(heading):
                 formatter.write_dl([record for record in records if record is not None])
 
