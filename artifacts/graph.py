@@ -9,12 +9,18 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from artifacts.errors import ArtifactError
-from artifacts.manifest import Manifest
+from artifacts.manifest import Manifest, Task
 
 INPUT = "images"
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-OUTPUTS = {"classification": "logits", "embedding": "embedding"}
+OUTPUTS: dict[Task, str] = {
+    "classification": "logits",
+    "multi-label": "logits",
+    "embedding": "embedding",
+}
 """Required output of each task. The output `features` (N x D, the head's input) is optional."""
+ACTIVATIONS = {"classification": "Softmax", "multi-label": "Sigmoid"}
+"""Operator that turns logits into probabilities, by task. A served graph ends before it."""
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -83,17 +89,18 @@ def check_graph(path: Path, manifest: Manifest) -> None:
 
 
 def adapt(
-    model: onnx.ModelProto, task: str, mean: tuple[float, ...], std: tuple[float, ...]
+    model: onnx.ModelProto, task: Task, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> onnx.ModelProto:
     """Give a foreign graph the input and the outputs of the contract.
 
     A graph that already takes uint8 N x H x W x 3 keeps its input. In front of a graph that takes
     float N x 3 x H x W, scaling to 0..1, normalisation and transposition are inserted. A softmax
-    at the end of a classifier is removed, because logits are divided by a temperature before it.
+    at the end of a classifier, or a sigmoid at the end of a multi-label model, is removed, because
+    logits are divided by a temperature before it.
 
     Args:
         model: changed in place; its first output becomes the output of the task.
-        task: classification or embedding.
+        task: classification, multi-label or embedding.
         mean: means of R, G and B, of pixel values scaled to 0..1.
         std: standard deviations of R, G and B, of pixel values scaled to 0..1.
 
@@ -126,9 +133,10 @@ def adapt(
             "export the model with one of these."
         )
     head = graph.output[0]
-    if task == "classification":
-        _remove_softmax(graph, head)
-    features = _head_input(graph, head.name) if task == "classification" else None
+    features = None
+    if task != "embedding":
+        _remove_activation(graph, head, ACTIVATIONS[task])
+        features = _head_input(graph, head.name)
     _rename(graph, head.name, OUTPUTS[task])
     del graph.output[1:]
     if features is not None:
@@ -139,9 +147,9 @@ def adapt(
     return model
 
 
-def _remove_softmax(graph: onnx.GraphProto, output: onnx.ValueInfoProto) -> None:
+def _remove_activation(graph: onnx.GraphProto, output: onnx.ValueInfoProto, operator: str) -> None:
     last = next((node for node in graph.node if output.name in node.output), None)
-    if last is not None and last.op_type == "Softmax":
+    if last is not None and last.op_type == operator:
         output.name = last.input[0]
         graph.node.remove(last)
 

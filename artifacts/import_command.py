@@ -13,7 +13,7 @@ from artifacts.artifact import MODEL_FILE, Artifact
 from artifacts.commands import json_option, print_json
 from artifacts.distribution import artifacts_root
 from artifacts.errors import ArtifactError
-from artifacts.manifest import NAME_PATTERN, Manifest, check_route
+from artifacts.manifest import DEFAULT_THRESHOLD, NAME_PATTERN, Manifest, Task, check_route
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime
 from artifacts.sessions import ort_errors
@@ -62,7 +62,7 @@ from artifacts.verification.decision import METRICS
 @json_option
 def import_command(
     file: Path,
-    task: str,
+    task: Task,
     classes: str | None,
     name: str | None,
     route: str | None,
@@ -77,15 +77,15 @@ def import_command(
 
     The graph must take uint8 N x H x W x 3, or float N x 3 x H x W. In the second case,
     normalisation with --mean and --std is inserted in front of it. The first output of the graph
-    becomes the logits or the embedding.
+    becomes the logits or the embedding. Every class of a multi-label model gets the threshold 0.5.
     """
     name = _free_name(name or file.stem.lower(), force=force)
     try:
-        check_route(route, "embedding" if task == "embedding" else "classification")
+        check_route(route, task)
     except ValueError as error:
         raise click.UsageError(f"--route {route!r}: {error}.") from None
     names = _read_classes(classes)
-    if task == "classification" and not names:
+    if task != "embedding" and not names:
         raise click.UsageError("a classifier needs class names; give them with --classes.")
     model = graph.adapt(graph.load_graph(file), task, _numbers(mean, 3), _numbers(std, 3))
     dims = next(i for i in model.graph.input if i.name == graph.INPUT).type.tensor_type.shape.dim
@@ -95,6 +95,7 @@ def import_command(
         task=task,
         route=route,
         classes=names,
+        thresholds=(DEFAULT_THRESHOLD,) * len(names) if task == "multi-label" else (),
         verification={"metric": metric} if task == "embedding" else None,
         input={
             "fixed_size": size if all(size) else None,
@@ -137,7 +138,7 @@ def _check_output(runtime: Runtime, manifest: Manifest) -> None:
         raise ArtifactError(f"the output has shape {output.shape}; N x C or N x D is expected.")
     if not np.isfinite(output).all():
         raise ArtifactError("the output of the model for a black picture contains NaN or infinity.")
-    if manifest.task == "classification" and output.shape[1] != len(manifest.classes):
+    if manifest.task != "embedding" and output.shape[1] != len(manifest.classes):
         raise ArtifactError(
             f"the model gives {output.shape[1]} logits, but --classes has "
             f"{len(manifest.classes)} names; give one name for each logit."
