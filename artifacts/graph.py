@@ -8,11 +8,15 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from artifacts.errors import ArtifactError
-from artifacts.manifest import Manifest
+from artifacts.manifest import Manifest, Task
 
 INPUT = "images"
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-OUTPUTS = {"classification": "logits", "embedding": "embedding"}
+OUTPUTS: dict[Task, str] = {
+    "classification": "logits",
+    "multi-label": "logits",
+    "embedding": "embedding",
+}
 """Required output of each task. The output `features` (N x D, the head's input) is optional."""
 
 

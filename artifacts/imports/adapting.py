@@ -15,6 +15,7 @@ from artifacts.imports.inputs import ForeignInput, put_front
 from artifacts.imports.outputs import Output, choose
 from artifacts.imports.probing import ask
 from artifacts.input_policy import Normalisation
+from artifacts.manifest import Task
 
 Activation = Literal["auto", "none", "softmax", "sigmoid"]
 
@@ -51,7 +52,7 @@ def adapt(
     names: list[str],
     foreign: ForeignInput,
     normalisation: Normalisation,
-    task: str,
+    task: Task,
     *,
     classes: int | None = None,
     size: tuple[int, int] | None = None,
@@ -227,7 +228,7 @@ def softmax(logits: endings.Values) -> endings.Values:
 
 
 def _finish(
-    model: onnx.ModelProto, tensor: str, task: str, width: int, size: tuple[int, int] | None
+    model: onnx.ModelProto, tensor: str, task: Task, width: int, size: tuple[int, int] | None
 ) -> None:
     """Make a tensor the output of the task, and what goes into the last linear layer `features`."""
     graph = model.graph

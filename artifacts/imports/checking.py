@@ -8,7 +8,7 @@ import numpy.typing as npt
 from artifacts.errors import ArtifactError
 from artifacts.graph import OUTPUTS
 from artifacts.imports.endings import kind_of
-from artifacts.manifest import Manifest
+from artifacts.manifest import Manifest, Task
 from artifacts.pictures import read_picture
 from artifacts.runtime import Runtime, probabilities
 
@@ -57,17 +57,14 @@ def check(
     return [*lines, f"  largest difference from {expect.name}: {difference:.2g}"]
 
 
-def _shares(values: npt.NDArray[np.float64], task: str) -> npt.NDArray[np.float64]:
+def _shares(values: npt.NDArray[np.float64], task: Task) -> npt.NDArray[np.float64]:
     """Return probabilities of logits, or the embedding itself (N x C)."""
-    if task == "classification":
-        return probabilities(values.astype(np.float32), 1.0)
     if task == "embedding":
         return values
-    shares: npt.NDArray[np.float64] = 1 / (1 + np.exp(-values))
-    return shares
+    return probabilities(values.astype(np.float32), 1.0, task)
 
 
-def _expected(path: Path, count: int, task: str) -> npt.NDArray[np.float64]:
+def _expected(path: Path, count: int, task: Task) -> npt.NDArray[np.float64]:
     try:
         values = np.load(path, allow_pickle=False)
         rows: npt.NDArray[np.float64] = np.asarray(values, np.float64).reshape(1, -1)

@@ -21,7 +21,7 @@ from artifacts.imports.parameters import read_classes
 from artifacts.imports.questions import ask_classes, complete
 from artifacts.imports.readers import Found, find
 from artifacts.input_policy import InputPolicy
-from artifacts.manifest import NAME_PATTERN, Manifest, check_route
+from artifacts.manifest import DEFAULT_THRESHOLD, NAME_PATTERN, Manifest, Task, check_route
 from artifacts.proof import prove
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime
@@ -80,7 +80,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 def import_command(
     file: Path,
-    task: str,
+    task: Task,
     classes: str | None,
     name: str | None,
     route: str | None,
@@ -102,7 +102,7 @@ def import_command(
     """
     name = _free_name(name or file.stem.lower(), force=force)
     try:
-        check_route(route, "embedding" if task == "embedding" else "classification")
+        check_route(route, task)
     except ValueError as error:
         raise click.UsageError(f"--route {route!r}: {error}.") from None
     if expect is not None and picture is None:
@@ -136,6 +136,7 @@ def import_command(
         task=task,
         route=route,
         classes=class_names,
+        thresholds=(DEFAULT_THRESHOLD,) * len(class_names) if task == "multi-label" else (),
         verification={"metric": metric} if task == "embedding" else None,
         input=policy,
         code_version=code_version(),
@@ -178,7 +179,7 @@ def _find(model: Any, file: Path, config: Path | None) -> tuple[Found | None, Ar
         return None, error
 
 
-def _classes(given: str | None, found: Found | None, task: str) -> list[str]:
+def _classes(given: str | None, found: Found | None, task: Task) -> list[str]:
     if given is None and task == "embedding":
         return []
     if given is None and found is not None and found.classes:

@@ -10,6 +10,7 @@ import onnx
 from artifacts.errors import ArtifactError
 from artifacts.imports.edits import producer
 from artifacts.imports.endings import SHAPE_OPERATORS, find_ending
+from artifacts.manifest import Task
 from artifacts.sessions import Rows
 
 
@@ -56,7 +57,7 @@ class Output:
 def choose(
     graph: onnx.GraphProto,
     outputs: Sequence[Output],
-    task: str,
+    task: Task,
     classes: int | None,
     wanted: str | None,
 ) -> Output:
@@ -99,7 +100,7 @@ def choose(
     raise ArtifactError(f"{reason} {what}: {listed}. Give the one to serve with --output NAME.")
 
 
-def _checked(output: Output, task: str, classes: int | None) -> Output:
+def _checked(output: Output, task: Task, classes: int | None) -> Output:
     if not output.width:
         shape = (1, *output.values.shape[1:])
         kind = "" if output.values.dtype.kind == "f" else f" of {output.values.dtype}"

@@ -194,3 +194,31 @@ def test_import_refuses_other_files(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("import", text, "--task", "embedding"), "notes.json: not readable as ONNX")
     assert_refused(cli("import", tmp_path / "no", "--task", "embedding"), "does not exist", 2)
     assert_refused(cli("import", text, "--task", "segmentation"), "'classification'", 2)
+
+
+def test_import_of_a_multi_label_model_ends_before_the_sigmoid(cli: Cli, tmp_path: Path) -> None:
+    foreign = foreign_model(outputs=("y", "q"))
+    last = foreign.graph.node[-1]
+    last.op_type = "Sigmoid"
+    del foreign.graph.output[0]  # only the probabilities are left
+    path = tmp_path / "labels.onnx"
+    onnx.save(foreign, path)
+    command = ["import", path, "--task", "multi-label", "--classes", CLASSES, *KEPT]
+    assert cli(*command, "--route", "scenes").status == 0
+    artifact = Artifact.open("labels")
+    assert artifact.manifest.task == "multi-label"
+    assert artifact.manifest.thresholds == (0.5,) * 5
+    assert artifact.manifest.route == "scenes"
+    logits = adapted(foreign_model(), "classification", MEAN, STD).SerializeToString()
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    outputs = Runtime.open(artifact).run([picture])
+    expected = Runtime(logits, artifact.manifest.input).run([picture])
+    np.testing.assert_allclose(outputs["logits"], expected["logits"], atol=1e-5)
+    np.testing.assert_allclose(outputs["features"], expected["features"], atol=1e-5)
+
+
+def test_import_of_a_multi_label_model_needs_classes(cli: Cli, onnx_file: Path) -> None:
+    done = cli("import", onnx_file, "--task", "multi-label")
+    assert_refused(done, "a classifier needs class names", 2)
+    done = cli("import", onnx_file, "--task", "multi-label", "--classes", "a,b", *KEPT)
+    assert_refused(done, "5 logits, but --classes has 2 names")

@@ -168,6 +168,50 @@ def test_sigmoids_are_no_softmax(attempt: Refuse, imported: Import) -> None:
     np.testing.assert_allclose(found, own_answer(network(SIGMOID), scaled(photos())), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        (SIGMOID,),
+        (
+            node("Sigmoid", [LOGITS], "q"),
+            constant("low", np.array(0, np.float32)),
+            constant("high", np.array(1, np.float32)),
+            node("Clip", ["q", "low", "high"], "p"),
+        ),
+        (node("Neg", [LOGITS], "n"), node("Sigmoid", ["n"], "q"), node("Identity", ["q"], "p")),
+    ],
+)
+def test_sigmoids_of_labels_are_served_once(imported: Import, end: tuple[NodeProto, ...]) -> None:
+    done, artifact, runtime = imported(network(*end), *KEPT, task="multi-label")
+    expected = own_answer(network(*end), scaled(photos()))
+    found = probabilities(runtime.run(photos())["logits"], 1.0, "multi-label")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert artifact.manifest.thresholds == (0.5,) * CLASSES
+    assert done.out.startswith("imported as net")
+
+
+def test_sigmoids_that_only_values_show_get_log_odds(imported: Import) -> None:
+    end = (node("HardSigmoid", [LOGITS], "p", alpha=0.01),)
+    done, _, runtime = imported(network(*end), *KEPT, task="multi-label")
+    expected = own_answer(network(*end), scaled(photos()))
+    assert 0.1 < expected.min() < expected.max() < 0.9
+    found = probabilities(runtime.run(photos())["logits"], 1.0, "multi-label")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert "their log(p / (1 - p)) is served as logits" in done.out
+
+
+def test_a_softmax_is_no_answer_about_labels(attempt: Refuse) -> None:
+    model = network(node("Softmax", [LOGITS], "p"))
+    refused = attempt(model, *KEPT, task="multi-label")
+    assert_refused(refused, "the model chooses one class for each picture; give --task class")
+
+
+def test_logits_of_labels_are_served_as_they_are(imported: Import) -> None:
+    _, _, runtime = imported(network(), *KEPT, task="multi-label")
+    expected = own_answer(network(), scaled(photos()))
+    np.testing.assert_allclose(runtime.run(photos())["logits"], expected, atol=1e-5)
+
+
 def test_one_sigmoid_for_two_classes_becomes_two_logits(imported: Import) -> None:
     done, _, runtime = imported(network(SIGMOID, classes=1), *KEPT, classes="no,yes")
     expected = own_answer(network(SIGMOID, classes=1), scaled(photos()))
