@@ -231,10 +231,11 @@ def _ultralytics(metadata: Mapping[str, str]) -> Found:
         raise ArtifactError(
             f"the metadata of Ultralytics in the model are damaged ({error}); export it again."
         ) from None
+    square = size[0] == size[1]
     settings = Settings(
-        resize="crop",
+        resize="crop" if square else "squash",  # as in Ultralytics' classify_transforms
         size=size,
-        resize_to=size[0] if size[0] == size[1] else size,
+        resize_to=size[0] if square else None,
         interpolation="bilinear",
         scale="0..1",
         mean=(0.0,),

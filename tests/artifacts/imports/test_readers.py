@@ -276,6 +276,16 @@ def test_ultralytics(imported: Import) -> None:
     assert "Preprocessing: crop to 32x32 from 32, bilinear (the metadata of the model" in done.out
 
 
+def test_ultralytics_with_sides_that_differ(imported: Import) -> None:
+    model = with_metadata(
+        imgsz="[32, 48]", names="{0: 'a', 1: 'b', 2: 'c', 3: 'd'}", task="classify"
+    )
+    del model.graph.input[:]
+    model.graph.input.extend(network().graph.input)
+    policy = imported(model)[1].manifest.input
+    assert shape(policy) == ("squash", (32, 48), None)
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
