@@ -10,7 +10,7 @@ import click
 from artifacts import graph
 from artifacts.artifact import MODEL_FILE, Artifact
 from artifacts.commands import json_option, print_json
-from artifacts.distribution import artifacts_root
+from artifacts.distribution import artifacts_root, check_writable
 from artifacts.errors import ArtifactError
 from artifacts.imports.adapting import adapt, prepare_graph
 from artifacts.imports.checking import check
@@ -162,6 +162,7 @@ def _free_name(name: str, *, force: bool) -> str:
             f"{name!r} is not a valid name; give one with --name: up to 64 of a-z, 0-9, '.', '_' "
             "and '-', the first a letter or a digit."
         )
+    check_writable(artifacts_root())
     if (artifacts_root() / name).exists() and not force:
         raise ArtifactError(
             f"{name} exists already; choose another name with --name, or replace it with --force."
