@@ -24,8 +24,9 @@ def load_foreign(path: Path) -> onnx.ModelProto:
         ArtifactError: see `artifacts.graph.parse`; or a file of weights is missing, too short or
             outside the folder; or the whole is larger than an ONNX file can be.
     """
-    model = parse(path)
     total = path.stat().st_size
+    _check_size(path, total)
+    model = parse(path)
     for tensor in all_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
             continue
@@ -33,11 +34,7 @@ def load_foreign(path: Path) -> onnx.ModelProto:
         file = _beside(path, values.get("location", ""))
         offset, length = _part(path, file, values)
         total += length
-        if total > MAX_BYTES:
-            raise ArtifactError(
-                f"{path}: the weights and the graph have more than 2 GB together, which a single "
-                "ONNX file cannot hold; export the model with weights of float16, or a smaller one."
-            )
+        _check_size(path, total)
         with file.open("rb") as stream:
             stream.seek(offset)
             content = stream.read(length)
@@ -63,6 +60,14 @@ def _supported(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
                 f"{OPSETS[1]}."
             ) from None
     return model
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise ArtifactError(
+            f"{path}: the weights and the graph have more than 2 GB together, which a single "
+            "ONNX file cannot hold; export the model with weights of float16, or a smaller one."
+        )
 
 
 def _beside(path: Path, location: str) -> Path:

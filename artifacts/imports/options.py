@@ -122,6 +122,12 @@ def settings_of(given: dict[str, Any]) -> Settings:
         if values["resize"] not in {None, "none"}:
             raise click.UsageError("--native is for --resize none; leave one of them out.")
         values["resize"] = "none"
+    if values["resize"] == "none" and (values["size"] or values["resize_to"]):
+        raise click.UsageError(
+            "--resize none keeps sizes; leave out --size and --resize-to, or give another rule."
+        )
+    if values["resize_to"] and values["crop_pct"]:
+        raise click.UsageError("--resize-to and --crop-pct say the same; leave one of them out.")
     before = values["resize_to"]
     if before is not None and values["resize"] in {None, "crop"} and before[0] == before[1]:
         values["resize_to"] = before[0]

@@ -143,6 +143,8 @@ def test_options_override_a_preset(imported: Import) -> None:
     ("options", "message", "status"),
     [
         (("--native", "8,64", "--resize", "crop"), "--native is for --resize none", 2),
+        (("--size", "24", "--resize", "none"), "--resize none keeps sizes", 2),
+        (("--resize-to", "24", "--crop-pct", "0.5"), "say the same; leave one of them out", 2),
         (("--size", "0x4x"), "expected HEIGHTxWIDTH in pixels", 2),
         (("--scale", "0-2"), "expected one of 0-1, 0-255, -1-1", 2),
         (("--expect", __file__), "--expect needs the picture", 2),
