@@ -91,15 +91,16 @@ def adapt(
             "noise; check the weights, and the normalisation."
         )
     head = _Head(model, chosen, size, [])
+    pair = task == "classification" and chosen.width == 1 and classes == 2  # noqa: PLR2004
     if task == "embedding":
         tensor = head.rows()
     elif task == "multi-label":
         tensor = head.labels(activation)
-    elif chosen.width == 1:
+    elif pair:
         tensor = head.pair(activation)
     else:
         tensor = head.classes(activation)
-    width = 2 if task == "classification" and chosen.width == 1 else chosen.width
+    width = 2 if pair else chosen.width
     _finish(model, tensor, task, width, size)
     return Adapted(model, width, tuple(head.notes))
 
