@@ -16,10 +16,10 @@ from artifacts.pictures import Picture
 __all__ = ["InputPolicy", "Normalisation", "network_input", "prepare"]
 
 MAX_EXCESS = 16
-"""How many times the pixels of the crop a resized picture may have. Of a longer picture only
-the part that is kept is computed, because a strip of 8x4096 px would otherwise take 130 MB. Its
-pixels equal those of the whole within 2, because Pillow rounds the
-values between its two passes in another order."""
+"""How many times the pixels of the crop a resized picture may have. Of a longer picture only the
+part that is kept is computed, because a strip of 8x4096 px would otherwise take 130 MB. Its pixels
+equal those of the whole within 2, because Pillow rounds between its two passes, and may take the
+passes in another order."""
 
 SCALES = {"0..1": (255.0, 0.0), "0..255": (1.0, 0.0), "-1..1": (127.5, 1.0)}
 """Divisor of pixel values, and what is then subtracted, by `Normalisation.scale`."""
@@ -31,9 +31,9 @@ Box = tuple[int, int, int, int]
 def prepare(picture: Picture, policy: InputPolicy) -> Picture:
     """Resize, crop and pad one picture as the input policy says.
 
-    Resizing equals Pillow's to the pixel, except for strips (see `MAX_EXCESS`). Bilinear without antialiasing equals TensorFlow's
-    `tf.image.resize` rounded to integers, and OpenCV's INTER_LINEAR within 1, because OpenCV
-    computes with fixed-point weights.
+    Resizing equals Pillow's to the pixel, except for strips (see `MAX_EXCESS`). Bilinear without
+    antialiasing is the half-pixel bilinear of `tf.image.resize`, rounded to integers. It equals
+    OpenCV's INTER_LINEAR within 1, because OpenCV computes with fixed-point weights.
 
     Args:
         picture: uint8 H x W x 3, RGB.
