@@ -224,7 +224,11 @@ def from_tensorflow(file: Path, paths: Sequence[Path]) -> Case:
 
 
 def half(file: Path, paths: Sequence[Path]) -> Case:
-    """MobileNetV3 in float16, run by ONNX Runtime: PyTorch rounds other intermediate results."""
+    """MobileNetV3 in float16, run by ONNX Runtime, because PyTorch rounds other values.
+
+    ONNX Runtime computes it in float32 and rounds between operators, but leaves out the roundings
+    beside a conversion, of which the imported graph has others than the original.
+    """
     network: Any = timm.create_model("mobilenetv3_small_100", num_classes=CLASSES).eval()
     config = TIMM.resolve_model_data_config(network)
     inputs = prepared(TIMM.create_transform(**config), paths)
@@ -234,7 +238,7 @@ def half(file: Path, paths: Sequence[Path]) -> Case:
     logits = session.run(None, {"pixel_values": inputs.half().numpy()})[0]
     options = ("--preset", "imagenet", "--size", "224")
     shares = probabilities(logits.astype(np.float32), 1.0)
-    return Case("float16 MobileNetV3", "options", options, shares)
+    return Case("float16 MobileNetV3", "options", options, shares, tolerance=5e-3)
 
 
 def from_sklearn(file: Path, paths: Sequence[Path]) -> Case:
