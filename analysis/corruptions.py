@@ -18,6 +18,7 @@ from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import InputPolicy
 from artifacts.pictures import Picture
+from artifacts.preprocessing import prepare
 from serving.client.predictor import Predictor
 from serving.schemas import ModelInfo
 
@@ -33,8 +34,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 def resize(width: int, height: int, picture: Picture) -> Picture:
     """Resize to a size in pixels (bicubic), without keeping the aspect ratio."""
-    size = (width, height)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    return prepare(picture, InputPolicy(fixed_size=(height, width)))
 
 
 def noise(severity: int, picture: Picture) -> Picture:

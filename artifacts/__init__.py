@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from artifacts.artifact import Artifact, artifact_names
     from artifacts.distribution import artifacts_root
     from artifacts.errors import ArtifactError, DataError, VitrineError
-    from artifacts.manifest import InputPolicy, Manifest
+    from artifacts.input_policy import InputPolicy
+    from artifacts.manifest import Manifest
     from artifacts.runtime import Runtime, probabilities
 
 MODULES = {
     "Artifact": "artifact",
     "ArtifactError": "errors",
     "DataError": "errors",
-    "InputPolicy": "manifest",
+    "InputPolicy": "input_policy",
     "Manifest": "manifest",
     "Runtime": "runtime",
     "VitrineError": "errors",

@@ -1,5 +1,6 @@
 """Writes model cards (Mitchell et al. 2019, Model Cards for Model Reporting) from manifests."""
 
+from artifacts.input_policy import InputPolicy
 from artifacts.manifest import FACES, Manifest
 
 CARD_FILE = "card.md"
@@ -192,16 +193,47 @@ def _limits(manifest: Manifest) -> str:
 def _input(manifest: Manifest) -> str:
     policy = manifest.input
     low, high = policy.accepted_side
-    if policy.fixed_size:
-        height, width = policy.fixed_size
-        return f"pictures of {low} to {high} px a side, squashed to {width}x{height} px."
-    if policy.native_side is None:
-        return f"pictures of {low} to {high} px a side, shown as they are."
-    least, greatest = policy.native_side
+    return f"pictures of {low} to {high} px a side, {_preparation(policy)}{_method(policy)}."
+
+
+def _preparation(policy: InputPolicy) -> str:
+    """Say in words how a picture becomes an input of the graph."""
+    if policy.fixed_size is None:
+        if policy.native_side is None:
+            return "shown as they are"
+        least, greatest = policy.native_side
+        return (
+            f"rescaled with their aspect ratio to the area of a square of {least} to {greatest} px"
+        )
+    size = _pixels(policy.fixed_size)
+    if policy.resize == "crop" and isinstance(policy.resize_to, int):
+        return (
+            f"rescaled to {policy.resize_to} px on the shorter side, cropped to the middle {size}"
+        )
+    box = _pixels(policy.resize_to) if isinstance(policy.resize_to, tuple) else size
+    cropped = f", cropped to the middle {size}" if box != size else ""
+    if policy.resize == "squash":
+        return f"squashed to {box}{cropped}"
+    if policy.resize == "crop":
+        return f"rescaled with their aspect ratio to cover {box}, cropped to the middle {size}"
+    colour = ", ".join(map(str, policy.pad_colour))
     return (
-        f"pictures of {low} to {high} px a side, rescaled with their aspect ratio to the area of "
-        f"a square of {least} to {greatest} px."
+        f"rescaled with their aspect ratio to fit into {box}, centred on {size} of the colour "
+        f"({colour})"
     )
+
+
+def _method(policy: InputPolicy) -> str:
+    """Name the interpolation, unless it is the one that is always used for models trained here."""
+    if policy.interpolation == "bicubic":
+        return ""
+    plain = "" if policy.antialias or policy.interpolation == "nearest" else " without antialiasing"
+    return f" (interpolation: {policy.interpolation}{plain})"
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    """Write a size (height, width) as people do."""
+    return f"{size[1]}x{size[0]} px"
 
 
 def _rate_cell(manifest: Manifest, kind: str, target: float, split: str) -> str:

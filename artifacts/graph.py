@@ -62,10 +62,12 @@ def check_graph(path: Path, manifest: Manifest) -> None:
     dims = tensor.shape.dim
     if tensor.elem_type != TensorProto.UINT8 or len(dims) != 4 or dims[3].dim_value != 3:  # noqa: PLR2004
         raise ArtifactError(f"{path}: {INPUT!r} must be uint8 with shape N x H x W x 3.")
-    if dims[0].dim_value or bool(dims[1].dim_value) != bool(dims[2].dim_value):
+    allowed = {0, 1} if manifest.input.batch == "one" else {0}
+    if dims[0].dim_value not in allowed or bool(dims[1].dim_value) != bool(dims[2].dim_value):
         raise ArtifactError(
-            f"{path}: {INPUT!r} must have a dynamic N, and either both or neither of H and W "
-            "fixed; export the model with dynamic axes."
+            f"{path}: {INPUT!r} must have a dynamic N, or N = 1 if `batch` in the manifest's input "
+            "policy is one, and either both or neither of H and W fixed; export the model with "
+            "dynamic axes."
         )
     outputs = {o.name for o in graph.output}
     needed = OUTPUTS[manifest.task]

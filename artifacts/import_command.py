@@ -14,6 +14,7 @@ from artifacts.commands import json_option, print_json
 from artifacts.distribution import artifacts_root
 from artifacts.errors import ArtifactError
 from artifacts.manifest import NAME_PATTERN, Manifest, check_route
+from artifacts.proof import prove
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime
 from artifacts.sessions import ort_errors
@@ -104,6 +105,7 @@ def import_command(
         created=datetime.now(UTC).replace(microsecond=0),
     )
     content = model.SerializeToString()
+    prove(content, manifest.input)
     _check_output(Runtime(content, manifest.input), manifest)
     artifact = Artifact.save(manifest, {MODEL_FILE: content})
     if as_json:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +10,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from artifacts.errors import ArtifactError
+from artifacts.input_policy import InputPolicy
 from artifacts.strict import Strict
 from artifacts.verification.decision import Verification
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION: Literal[2] = 2
+"""Version that new manifests have. Version 1 had less in its input policy, and is still read."""
+INPUT_OF_VERSION_1 = ("accepted_side", "native_side", "fixed_size")
+"""Fields of the input policy in manifests of version 1."""
 FACES = "faces"
 """The route of models that embed faces. All other routes are of classifiers."""
 RESERVED_ROUTES = frozenset({"models"})
@@ -49,43 +52,6 @@ def check_route(route: str | None, task: Task) -> str | None:
             "another"
         )
     return route
-
-
-class InputPolicy(Strict):
-    """How a picture of any size becomes an input of the graph. All sizes are in pixels.
-
-    The *side* of a picture is the side of the square with the same area, sqrt(width x height): the
-    network sees a 40x10 picture at the scale of a 20x20 one.
-    """
-
-    accepted_side: tuple[int, int] = (8, 4096)
-    """Minimum and maximum of width and height; pictures outside this range are refused."""
-    native_side: tuple[int, int] | None = None
-    """Range of sides that enter the graph unchanged. A picture outside it is rescaled to the nearer
-    end of the range, with its aspect ratio kept. None: no picture is rescaled."""
-    fixed_size: tuple[int, int] | None = None
-    """(height, width) of a graph that takes only one size. Every picture is resized to it, without
-    keeping the aspect ratio."""
-
-    @field_validator("native_side", "accepted_side")
-    @classmethod
-    def _low_first(cls, sides: tuple[int, int] | None) -> tuple[int, int] | None:
-        if sides is not None and not 0 < sides[0] <= sides[1]:
-            raise ValueError("expected two positive sides, the lower one first")
-        return sides
-
-    def target(self, width: int, height: int) -> tuple[int, int]:
-        """Return the size (width, height) at which a picture of the given size enters the graph."""
-        if self.fixed_size is not None:
-            return self.fixed_size[1], self.fixed_size[0]
-        if self.native_side is None:
-            return width, height
-        side = math.sqrt(width * height)
-        scale = min(max(side, self.native_side[0]), self.native_side[1]) / side
-        if scale == 1.0:
-            return width, height
-        minimum = self.accepted_side[0]
-        return max(minimum, round(width * scale)), max(minimum, round(height * scale))
 
 
 class DatasetRecord(Strict):
@@ -177,7 +143,7 @@ class Quantization(Strict):
 class Manifest(Strict):
     """The metadata of an artifact, stored as canonical JSON beside the model."""
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = MANIFEST_VERSION
     name: str = Field(pattern=NAME_PATTERN)
     title: str = Field(default="", exclude_if=lambda v: not v)
     """Description of the model in one line. Left out of the JSON if empty, so that manifests
@@ -244,7 +210,10 @@ class Manifest(Strict):
 
     def canonical(self) -> bytes:
         """Return the canonical JSON of this manifest, the only form that `read` accepts."""
-        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
+        fields = self.model_dump(mode="json")
+        if self.version == 1:
+            fields["input"] = {name: fields["input"][name] for name in INPUT_OF_VERSION_1}
+        return (json.dumps(fields, indent=1) + "\n").encode()
 
     def content_digest(self) -> str:
         """Return the sha256 of the canonical form with an empty digest."""
@@ -260,9 +229,9 @@ class Manifest(Strict):
         """
         raw, fields = _read_json(path)
         version = fields.get("version")
-        if version != MANIFEST_VERSION:
+        if version not in (1, MANIFEST_VERSION):
             raise ArtifactError(
-                f"{path}: manifest version {version!r} is unknown; this code reads version "
+                f"{path}: manifest version {version!r} is unknown; this code reads versions 1 and "
                 f"{MANIFEST_VERSION}. Use the Vitrine release that wrote it, or train again."
             )
         try:

@@ -245,7 +245,7 @@ def measure(runtimes: Sequence[Runtime], test: ImageSet) -> list[Measured]:
         places = range(start, min(start + CHUNK, len(test)))
         prepared = [runtimes[0].prepare(test.images[i]) for i in places]
         for number, runtime in enumerate(runtimes):
-            logits = runtime.run(prepared, [LOGITS])[LOGITS]
+            logits = runtime.run(prepared, [LOGITS], prepared=True)[LOGITS]
             correct[number] += (logits.argmax(1) == test.labels[places]).sum()
     speeds = {batch: _speeds(runtimes, prepared[0], batch) for batch in BATCHES}
     return [

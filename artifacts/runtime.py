@@ -10,11 +10,11 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from artifacts.artifact import Artifact
-from artifacts.manifest import InputPolicy
+from artifacts.input_policy import InputPolicy
 from artifacts.pictures import Picture
+from artifacts.preprocessing import prepare
 from artifacts.provenance import cores
 from artifacts.sessions import Engine, OnnxSession, optimize, runs_on_gpu
 
@@ -89,13 +89,8 @@ class Runtime:
         return self._session.provider
 
     def prepare(self, picture: Picture) -> Picture:
-        """Resize one picture as the input policy says (bicubic); most pass through unchanged."""
-        height, width = picture.shape[:2]
-        target = self.policy.target(width, height)
-        if target == (width, height):
-            return picture
-        image = Image.fromarray(picture).resize(target, Image.Resampling.BICUBIC)
-        return np.asarray(image)  # (target h, target w, 3)
+        """Prepare one picture as the input policy says; see `artifacts.preprocessing.prepare`."""
+        return prepare(picture, self.policy)
 
     def run_batch(
         self, images: Picture, names: Sequence[str] | None = None, *, spread: bool = False
@@ -103,7 +98,8 @@ class Runtime:
         """Run the graph on prepared pictures of one size.
 
         Args:
-            images: uint8 N x H x W x 3.
+            images: uint8 N x H x W x 3. If the policy says that the graph takes one picture at a
+                time, they are run one by one.
             names: of the outputs wanted; all by default.
             spread: use all cores, where the runtime `spreads`.
 
@@ -112,26 +108,46 @@ class Runtime:
         """
         wanted = list(names or self.output_names)
         session = self._spread if spread else self._session
-        return dict(zip(wanted, session.run(wanted, images), strict=True))
+        if self.policy.batch == "any" or len(images) == 1:
+            return dict(zip(wanted, session.run(wanted, images), strict=True))
+        rows = [session.run(wanted, picture[None]) for picture in images]
+        joined = (np.concatenate(outputs) for outputs in zip(*rows, strict=True))
+        return dict(zip(wanted, joined, strict=True))
 
-    def run(self, pictures: Sequence[Picture], names: Sequence[str] | None = None) -> Outputs:
+    def run(
+        self,
+        pictures: Sequence[Picture] | Picture,
+        names: Sequence[str] | None = None,
+        *,
+        prepared: bool = False,
+    ) -> Outputs:
         """Run the graph on pictures of any mix of sizes; rows keep the order of `pictures`.
 
         Pictures of one prepared size share batches, so the answer to each equals the answer it
         gets alone (to rounding).
+
+        Args:
+            pictures: uint8 H x W x 3 each.
+            names: of the outputs wanted; all by default.
+            prepared: whether they were prepared before. Preparing them again would crop them again.
+
+        Returns:
+            Output arrays by name, the first axis N.
         """
         wanted = tuple(names or self.output_names)
         rows: dict[str, list[npt.NDArray[np.float32]]] = {
             name: [np.empty(0, np.float32)] * len(pictures) for name in wanted
         }
-        for indices, batch in self._batches(pictures):
+        for indices, batch in self._batches(pictures, prepared=prepared):
             outputs = self.run_batch(batch, wanted)
             for name in wanted:
                 for index, row in zip(indices, outputs[name], strict=True):
                     rows[name][index] = row
         return {name: np.stack(values) for name, values in rows.items()}
 
-    def _batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[list[int], Picture]]:
+    def _batches(
+        self, pictures: Sequence[Picture] | Picture, *, prepared: bool = False
+    ) -> Iterator[tuple[list[int], Picture]]:
         """Yield (indices, N x H x W x 3), each batch of one size.
 
         BATCH_PIXELS also bounds the pictures that wait for their batch to fill.
@@ -139,16 +155,16 @@ class Runtime:
         waiting: dict[tuple[int, ...], list[tuple[int, Picture]]] = {}
         held = 0
         for index, picture in enumerate(pictures):
-            prepared = self.prepare(picture)
-            pixels = prepared.shape[0] * prepared.shape[1]
+            shown = picture if prepared else self.prepare(picture)
+            pixels = shown.shape[0] * shown.shape[1]
             if held + pixels > BATCH_PIXELS:
                 yield from map(_stack, waiting.values())
                 waiting, held = {}, 0
-            group = waiting.setdefault(prepared.shape, [])
-            group.append((index, prepared))
+            group = waiting.setdefault(shown.shape, [])
+            group.append((index, shown))
             held += pixels
             if len(group) == BATCH_PICTURES:
-                yield _stack(waiting.pop(prepared.shape))
+                yield _stack(waiting.pop(shown.shape))
                 held -= pixels * BATCH_PICTURES
         yield from map(_stack, waiting.values())
 

@@ -95,7 +95,13 @@ class ClassifiedPicture(Answer):
 
     size: Size = Field(description="size as sent, turned upright")
     shown: Size = Field(description="size as the network saw it")
-    treatment: str = Field(examples=["shown as it is", "rescaled 1024x768 -> 74x55"])
+    treatment: str = Field(
+        examples=[
+            "shown as it is",
+            "rescaled 1024x768 -> 74x55",
+            "rescaled 500x375 -> 341x256, cropped to 224x224",
+        ]
+    )
     top: tuple[Prediction, ...] = Field(description="most probable class first")
 
 

@@ -56,6 +56,17 @@ def tiny_model(classes: int = len(CLASSES), seed: int = 0) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
+def one_at_a_time() -> onnx.ModelProto:
+    """Return `tiny_model` as some exporters leave it: it takes exactly one picture."""
+    model = tiny_model()
+    pooled = next(node for node in model.graph.node if node.op_type == "Flatten")
+    pooled.CopyFrom(helper.make_node("Reshape", ["pooled", "one_row"], ["features"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 16]), "one_row"))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return model
+
+
 def dataset_record(name: str, *, synthetic: bool) -> dict[str, Any]:
     """Return a manifest's record of a data set with this name."""
     return {
@@ -68,8 +79,12 @@ def dataset_record(name: str, *, synthetic: bool) -> dict[str, Any]:
 
 
 def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
-    """Save `tiny_model` as an artifact under `root`; `fields` override the manifest's."""
+    """Save `tiny_model`, or `graph`, as an artifact under `root`.
+
+    The other `fields` override the manifest's.
+    """
     classes = fields.setdefault("classes", CLASSES)
+    graph = fields.pop("graph", None) or tiny_model(len(classes))
     manifest = Manifest.build(
         **{
             "name": name,
@@ -81,9 +96,7 @@ def tiny_artifact(root: Path, name: str = "tiny", **fields: Any) -> Artifact:
             **fields,
         }
     )
-    return Artifact.save(
-        manifest, {"model.onnx": tiny_model(len(classes)).SerializeToString()}, root
-    )
+    return Artifact.save(manifest, {"model.onnx": graph.SerializeToString()}, root)
 
 
 def with_atlas(artifact: Artifact, pictures: Sequence[Picture]) -> Artifact:

@@ -44,7 +44,12 @@ def augment(
 
 
 def rescale_as_served(images: Tensor, policy: InputPolicy) -> Tensor:
-    """Rescale a batch N x H x W x 3 by an input policy, as in serving."""
+    """Rescale a batch N x H x W x 3 as `artifacts.preprocessing.prepare` does, within rounding.
+
+    Args:
+        images: uint8 or float32 N x H x W x 3 in 0..255.
+        policy: Of a recipe: none or squash, bicubic and antialiased.
+    """
     height, width = images.shape[1:3]
     return rescale(images, *policy.target(width, height))
 

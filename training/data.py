@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from filelock import FileLock
-from PIL import Image
 from rich.progress import track
 from torch import Tensor
 
-from artifacts import DataError
+from artifacts import DataError, InputPolicy
 from artifacts.datasets import ImageSet, load
 from artifacts.datasets.base import take
 from artifacts.faces import Detector, largest_face
+from artifacts.preprocessing import prepare
 from training.download import download
 from training.settings import Data, Size
 
@@ -214,12 +214,12 @@ def as_array(source: ImageSet, size: Size | None, *, align: bool = False) -> Pix
 def _decode(source: ImageSet, size: Size, path: Path, *, align: bool) -> None:
     """Write all pictures to `path` as one array, uint8 N x H x W x 3."""
     height, width = size
+    policy = InputPolicy(fixed_size=size)
     detector = Detector() if align else None
     shape = (len(source), height, width, 3)
     writable = np.lib.format.open_memmap(path, "w+", dtype=np.uint8, shape=shape)
     for i in track(range(len(source)), f"decoding {source.name}"):
         picture = source.images[i]
         chip = largest_face(detector, picture) if detector else None
-        image = Image.fromarray(picture if chip is None else chip)
-        writable[i] = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+        writable[i] = prepare(picture if chip is None else chip, policy)
     writable.flush()

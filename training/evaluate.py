@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from artifacts import InputPolicy, Runtime
 from artifacts.manifest import Metric
+from artifacts.preprocessing import prepare
 from artifacts.runtime import in_chunks
 from training.augment import parse_size
 
@@ -95,7 +95,11 @@ class Resized(Sequence[Picture]):
 
     def __init__(self, pictures: Sequence[Picture] | Picture, size: str) -> None:
         self.pictures = pictures
-        self.size = size
+        if "x" in size:
+            width, height = parse_size(size)
+            self.policy = InputPolicy(fixed_size=(height, width))
+        else:
+            self.policy = InputPolicy(native_side=(int(size), int(size)))
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -103,10 +107,4 @@ class Resized(Sequence[Picture]):
 
     def __getitem__(self, index: int) -> Picture:  # type: ignore[override]
         """Return picture `index`, uint8 H x W x 3."""
-        image = Image.fromarray(self.pictures[index])
-        if "x" in self.size:
-            target = parse_size(self.size)
-        else:
-            side = int(self.size)
-            target = InputPolicy(native_side=(side, side)).target(*image.size)
-        return np.asarray(image.resize(target, Image.Resampling.BICUBIC))
+        return prepare(self.pictures[index], self.policy)

@@ -9,6 +9,7 @@ import torch
 from artifacts import Artifact, ArtifactError, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord, Task
+from artifacts.proof import prove
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from training.data import Split, Splits, load_splits, load_test
@@ -54,6 +55,7 @@ def publish(
     task: Task = "embedding" if recipe.loss.embeds else "classification"
     graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
     graph = halve_if_accurate(graph, policy, splits.validation.originals)
+    prove(graph, policy)
     runtime = Runtime(graph, policy)
     served = network.trunk if recipe.loss.embeds else network
     total, trainable = parameter_counts(served)

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from artifacts import InputPolicy, VitrineError
+from artifacts.input_policy import Normalisation
 from artifacts.manifest import check_route
 from training.settings import (
     Augment,
@@ -115,7 +116,11 @@ class Recipe(StrictSettings):
     @property
     def policy(self) -> InputPolicy:
         """How pictures of any size are prepared for the network, in training and in serving."""
-        return InputPolicy(native_side=self.native_side, fixed_size=self.fixed_size)
+        return InputPolicy(
+            native_side=self.native_side,
+            fixed_size=self.fixed_size,
+            normalisation=Normalisation(mean=self.data.mean, std=self.data.std),
+        )
 
     @property
     def hash(self) -> str:

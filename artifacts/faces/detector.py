@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from artifacts.manifest import InputPolicy
+from artifacts.input_policy import InputPolicy
 from artifacts.pictures import Picture
 from artifacts.runtime import Outputs, Runtime
 

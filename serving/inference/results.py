@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from artifacts import probabilities
+from artifacts import InputPolicy, probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
 from serving.inference.models import ServedModel
@@ -68,6 +68,18 @@ def classification(
     )
 
 
+def treatment(policy: InputPolicy, width: int, height: int) -> str:
+    """Say in words how a picture of a size in pixels is prepared."""
+    shown, resized = policy.target(width, height), policy.resized(width, height)
+    steps = []
+    if resized != (width, height):
+        steps.append(f"rescaled {width}x{height} -> {resized[0]}x{resized[1]}")
+    if resized != shown:
+        step = "padded" if policy.resize == "pad" else "cropped"
+        steps.append(f"{step} to {shown[0]}x{shown[1]}")
+    return ", ".join(steps) or "shown as it is"
+
+
 def features(model: ServedModel, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
     """What the head sees: the output `features`, or the embedding of an embedding model.
 
@@ -104,13 +116,9 @@ def _classified(
 ) -> ClassifiedPicture:
     width, height = size
     shown = model.manifest.input.target(width, height)
-    if shown == (width, height):
-        treatment = "shown as it is"
-    else:
-        treatment = f"rescaled {width}x{height} -> {shown[0]}x{shown[1]}"
     return ClassifiedPicture(
         size=Size(width=width, height=height),
         shown=Size(width=shown[0], height=shown[1]),
-        treatment=treatment,
+        treatment=treatment(model.manifest.input, width, height),
         top=tuple(Prediction(label=n, probability=p) for n, p in zip(names, shares, strict=True)),
     )

@@ -215,6 +215,8 @@ class Scheduler:
         """Take a batch of a group; the rest of the group goes to the end of the line."""
         waiting = self._groups.pop(group)
         budget = GPU_BATCH_BYTES if _on_gpu(group) else CPU_BATCH_BYTES
+        if group.runtime.policy.batch == "one":
+            budget = 0
         count = min(max(1, budget // waiting[0].picture.nbytes), most or len(waiting), len(waiting))
         items = [waiting.popleft() for _ in range(count)]
         if waiting:

@@ -108,7 +108,8 @@ const FIGURES = { accuracy: "Accuracy", ece: "Calibration error", eer: "Equal er
 export function modelCard(model) {
   const number = (n) => n.toLocaleString("en");
   const policy = model.input;
-  const native = policy.fixed_size ? `resized to ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
+  const verb = { crop: "cropped to the middle", pad: "padded to" }[policy.resize] ?? "resized to";
+  const native = policy.fixed_size ? `${verb} ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
     : policy.native_side ? `rescaled to ${[...new Set(policy.native_side)].join(" to ")} px a side` : "shown as they are";
   const facts = {
     Task: model.task === "classification" ? `names one of ${model.classes.length} classes` : "embeds faces",

@@ -38,6 +38,39 @@ def test_a_card_has_use_terms_figures_and_limits(tmp_path: Path) -> None:
     assert SYNTHETIC not in card
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"fixed_size": (24, 32)}, "a side, squashed to 32x24 px."),
+        (
+            {"fixed_size": (24, 32), "interpolation": "bilinear", "antialias": False},
+            "squashed to 32x24 px (interpolation: bilinear without antialiasing).",
+        ),
+        (
+            {"fixed_size": (24, 24), "resize": "crop", "resize_to": 28, "interpolation": "box"},
+            "rescaled to 28 px on the shorter side, cropped to the middle 24x24 px "
+            "(interpolation: box).",
+        ),
+        (
+            {"fixed_size": (24, 32), "resize": "crop", "resize_to": (30, 40)},
+            "with their aspect ratio to cover 40x30 px, cropped to the middle 32x24 px.",
+        ),
+        (
+            {"fixed_size": (24, 32), "resize": "squash", "resize_to": (30, 40)},
+            "squashed to 40x30 px, cropped to the middle 32x24 px.",
+        ),
+        (
+            {"fixed_size": (24, 32), "resize": "pad", "pad_colour": (114, 114, 114)},
+            "to fit into 32x24 px, centred on 32x24 px of the colour (114, 114, 114).",
+        ),
+    ],
+)
+def test_a_card_says_how_pictures_are_prepared(
+    tmp_path: Path, policy: dict[str, object], words: str
+) -> None:
+    assert words in read(tiny_artifact(tmp_path, input=policy))
+
+
 def test_generated_pictures_are_said_first(tmp_path: Path) -> None:
     dataset = dataset_record("synthetic/objects", synthetic=True)
     card = read(tiny_artifact(tmp_path, dataset=dataset))

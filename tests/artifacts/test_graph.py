@@ -171,6 +171,21 @@ def fix_size(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 48
 
 
+def fix_batch_of_two(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+
+
+def test_one_picture_at_a_time_is_taken_if_the_policy_says_so(tmp_path: Path) -> None:
+    manifest = Manifest.build(**FIELDS, input={"batch": "one"})
+    model = tiny_model()
+    check_graph(stored(tmp_path, model), manifest)
+    fix_batch(model)
+    check_graph(stored(tmp_path, model), manifest)
+    fix_batch_of_two(model)
+    with pytest.raises(ArtifactError, match="or N = 1 if `batch`"):
+        check_graph(stored(tmp_path, model), manifest)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

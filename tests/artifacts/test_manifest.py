@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import artifacts
 from artifacts import ArtifactError, InputPolicy, Manifest
 from artifacts.manifest import Metric
 
@@ -52,16 +53,75 @@ def test_thresholds_are_read_back_and_left_out_where_there_are_none(tmp_path: Pa
     assert again.verification.thresholds[0].fmr_interval == (4e-4, 13e-4)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+COMMITTED = sorted((Path(artifacts.__file__).parent / "models").glob("*/manifest.json"))
+
+
+def test_committed_manifests_of_version_1_keep_their_bytes_and_their_meaning() -> None:
+    old = [path for path in COMMITTED if json.loads(path.read_bytes())["version"] == 1]
+    assert old
+    for path in old:
+        manifest = Manifest.read(path)  # checks the digest
+        assert manifest.version == 1
+        assert manifest.canonical() == path.read_bytes()
+        policy = manifest.input
+        assert policy.resize == ("squash" if policy.fixed_size else "none")
+        assert (policy.interpolation, policy.antialias, policy.batch) == ("bicubic", True, "any")
+        assert (policy.resize_to, policy.normalisation) == (None, None)
+
+
+def test_a_manifest_of_version_1_stays_one_when_it_is_changed(tmp_path: Path) -> None:
+    manifest = Manifest.build(**FIELDS, version=1, input={"fixed_size": (8, 9)})
+    changed = manifest.model_copy(update={"temperature": 1.5}).sealed()
+    path = tmp_path / "manifest.json"
+    path.write_bytes(changed.canonical())
+    assert list(json.loads(path.read_bytes())["input"]) == [
+        "accepted_side",
+        "native_side",
+        "fixed_size",
+    ]
+    assert Manifest.read(path) == changed
+
+
+def test_a_new_manifest_states_the_whole_preparation(tmp_path: Path) -> None:
+    manifest = Manifest.build(
+        **FIELDS,
+        input={
+            "fixed_size": (224, 224),
+            "resize": "crop",
+            "resize_to": 256,
+            "interpolation": "bilinear",
+            "normalisation": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+            "batch": "one",
+        },
+    ).sealed()
+    path = tmp_path / "manifest.json"
+    path.write_bytes(manifest.canonical())
+    fields = json.loads(path.read_bytes())
+    assert fields["version"] == 2
+    assert fields["input"]["normalisation"]["colour_order"] == "rgb"
+    assert fields["input"].keys() == InputPolicy.model_fields.keys()
+    assert Manifest.read(path) == manifest
+
+
+def test_version_1_cannot_say_what_version_2_can(tmp_path: Path) -> None:
+    manifest = Manifest.build(**FIELDS)
+    stated = json.loads(manifest.canonical())["input"]
+    path = write(tmp_path / "manifest.json", manifest, version=1, input={**stated, "batch": "one"})
+    with pytest.raises(ArtifactError, match="changed after it was written"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_unknown_version_is_refused(tmp_path: Path, version: object) -> None:
     path = write(tmp_path / "manifest.json", Manifest.build(**FIELDS), version=version)
-    with pytest.raises(ArtifactError, match=r"manifest version .* is unknown; .* reads version 1"):
+    unknown = r"manifest version .* is unknown; .* reads versions 1 and 2"
+    with pytest.raises(ArtifactError, match=unknown):
         Manifest.read(path)
 
 
 def test_a_newer_version_is_named_before_its_unknown_fields(tmp_path: Path) -> None:
-    path = write(tmp_path / "manifest.json", Manifest.build(**FIELDS), version=2, novelty=[1])
-    with pytest.raises(ArtifactError, match="manifest version 2 is unknown"):
+    path = write(tmp_path / "manifest.json", Manifest.build(**FIELDS), version=3, novelty=[1])
+    with pytest.raises(ArtifactError, match="manifest version 3 is unknown"):
         Manifest.read(path)
 
 

@@ -8,7 +8,7 @@ from artifacts import ArtifactError, InputPolicy, Runtime, probabilities, runtim
 from artifacts.pictures import Picture
 from artifacts.runtime import BATCH_PICTURES
 from artifacts.sessions import optimize, runs_on_gpu
-from tests.graphs import tiny_artifact, tiny_model
+from tests.graphs import one_at_a_time, tiny_artifact, tiny_model
 
 POLICY = InputPolicy(native_side=(16, 64))
 
@@ -77,6 +77,26 @@ def test_pictures_of_a_fixed_size_graph_are_squashed_to_it() -> None:
     fixed = Runtime(tiny_model().SerializeToString(), InputPolicy(fixed_size=(24, 40)), threads=1)
     assert fixed.prepare(pictures((9, 100))[0]).shape == (24, 40, 3)
     assert fixed.run(pictures((9, 100), (200, 11)))["logits"].shape == (2, 3)
+
+
+def test_prepared_pictures_are_not_cropped_again() -> None:
+    policy = InputPolicy(fixed_size=(24, 24), resize="crop", resize_to=32)
+    cropping = Runtime(tiny_model().SerializeToString(), policy, threads=1)
+    given = pictures((60, 50), (24, 24))
+    prepared = [cropping.prepare(picture) for picture in given]
+    expected = cropping.run(given)["logits"]
+    found = cropping.run(prepared, prepared=True)["logits"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(cropping.run(prepared)["logits"], expected, atol=1e-2)
+
+
+def test_a_graph_of_one_picture_is_run_one_by_one() -> None:
+    policy = InputPolicy(batch="one")
+    alone = Runtime(one_at_a_time().SerializeToString(), policy, threads=1)
+    batched = Runtime(tiny_model().SerializeToString(), InputPolicy(), threads=1)
+    given = pictures((20, 32), (20, 32), (40, 30), (20, 32))
+    for name, rows in batched.run(given).items():
+        np.testing.assert_allclose(alone.run(given)[name], rows, atol=1e-4)
 
 
 def test_pictures_in_the_native_range_pass_unchanged(tiny: Runtime) -> None:

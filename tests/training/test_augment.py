@@ -1,10 +1,21 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from training.augment import affine, augment, cutout, flip, jitter, rescale, translate
+from artifacts.preprocessing import prepare
+from training.augment import (
+    affine,
+    augment,
+    cutout,
+    flip,
+    jitter,
+    rescale,
+    rescale_as_served,
+    translate,
+)
 from training.recipe import Recipe
 from training.settings import Augment, Data, Network
 
@@ -78,6 +89,17 @@ def test_rescale_is_pillows_bicubic() -> None:
             assert ours.dtype == pixels.dtype
             # Pillow rounds between its two passes
             assert np.abs(ours[0].numpy().astype(np.float32) - theirs).max() <= 2
+
+
+@pytest.mark.parametrize("policy", [{"native_side": (16, 24)}, {"fixed_size": (20, 33)}, {}])
+def test_training_rescales_as_serving_does(policy: dict[str, tuple[int, int]]) -> None:
+    settings = replace(recipe(Augment()), **policy)
+    for height, width in ((64, 48), (9, 30), (20, 20)):
+        images = rescale(pictures(3, 8), width, height)
+        ours = rescale_as_served(images, settings.policy)
+        theirs = np.stack([prepare(image, settings.policy) for image in images.numpy()])
+        assert ours.shape == theirs.shape
+        assert np.abs(ours.numpy().astype(int) - theirs).max() <= 2  # as above
 
 
 def test_early_epochs_are_small() -> None:

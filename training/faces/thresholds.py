@@ -109,9 +109,8 @@ def embed(
         DataError: No picture shows a face.
     """
     chips, found = (images, np.arange(len(images))) if aligned else detect_faces(images)
-    prepared = [runtime.prepare(chip) for chip in chips]
     output = OUTPUTS["embedding"]
-    return runtime.run(prepared, [output])[output], found
+    return runtime.run(chips, [output])[output], found
 
 
 def detect_faces(images: Sequence[Picture] | Picture) -> tuple[list[Picture], Ints]:

@@ -21,7 +21,8 @@ from artifacts import Artifact, Manifest
 from artifacts.artifact import MODEL_FILE
 from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
-from artifacts.manifest import FACES, InputPolicy, Parameters
+from artifacts.input_policy import InputPolicy, Normalisation
+from artifacts.manifest import FACES, Parameters
 from artifacts.provenance import code_version
 from artifacts.verification.decision import Verification
 from training.imports.graph_builder import Builder
@@ -227,7 +228,10 @@ def import_dlib(file: Path, root: Path | None = None) -> Artifact:
         task="embedding",
         route=FACES,
         default=True,
-        input=InputPolicy(fixed_size=(SIDE, SIDE)),
+        input=InputPolicy(
+            fixed_size=(SIDE, SIDE),
+            normalisation=Normalisation(scale="0..255", mean=MEAN, std=(SCALE,) * 3),
+        ),
         verification=Verification(metric="euclidean"),
         parameters=Parameters(total=total, trainable=0),
         reported={"accuracy/lfw": 0.9938},

@@ -21,7 +21,7 @@ from artifacts.runtime import Outputs
 from serving.inference.in_flight import InFlight
 from serving.inference.scheduler import CPU_BATCH_BYTES, Scheduler
 from serving.observability import metrics
-from tests.graphs import tiny_model
+from tests.graphs import one_at_a_time, tiny_model
 from tests.pictures import encoded, photograph
 
 SIZES = [(32, 32), (32, 20), (20, 32), (97, 131), (48, 48), (24, 24), (300, 200), (8, 8)]
@@ -30,9 +30,15 @@ SIZES = [(32, 32), (32, 20), (20, 32), (97, 131), (48, 48), (24, 24), (300, 200)
 class Recorded(Runtime):
     """A runtime that keeps the shapes of its batches, and begins none while its gate is closed."""
 
-    def __init__(self, graph: onnx.ModelProto, *, shared: Path | None = None) -> None:
+    def __init__(
+        self,
+        graph: onnx.ModelProto,
+        *,
+        shared: Path | None = None,
+        policy: InputPolicy | None = None,
+    ) -> None:
         name = graph.graph.name
-        super().__init__(graph.SerializeToString(), InputPolicy(), 1, name, shared=shared)
+        super().__init__(graph.SerializeToString(), policy or InputPolicy(), 1, name, shared=shared)
         self.spread: list[bool] = []
         self.batches: list[tuple[int, ...]] = []
         self.threads: list[str] = []
@@ -185,6 +191,21 @@ def test_what_queued_up_shares_batches_by_shape(scheduler: Scheduler) -> None:
     for picture, answer in zip(pictures, answers, strict=True):
         expected = runtime.run([picture], ["logits"])["logits"]
         np.testing.assert_allclose(answer["logits"], expected, atol=1e-4)
+
+
+def test_a_graph_of_one_picture_gets_no_batches(scheduler: Scheduler) -> None:
+    runtime = Recorded(one_at_a_time(), policy=InputPolicy(batch="one"))
+    sent = [pixels(16, 24, i) for i in range(5)]
+
+    async def ask() -> Outputs:
+        runtime.gate.set()
+        return await scheduler.run(runtime, sent, ["logits"])
+
+    answers = asyncio.run(ask())
+    assert runtime.batches == [(1, 16, 24, 3)] * 5
+    np.testing.assert_allclose(
+        answers["logits"], runtime.run(sent, ["logits"])["logits"], atol=1e-5
+    )
 
 
 def test_a_batch_has_a_budget_and_no_shape_waits_for_another_to_end(scheduler: Scheduler) -> None:

@@ -1,0 +1,140 @@
+"""Prepares pictures for a graph: the one implementation of `InputPolicy`.
+
+The server, the in-process client, the analyses and the measurements of training all prepare
+pictures with `prepare`. `network_input` computes what the graph then does with them.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from artifacts.input_policy import InputPolicy, Normalisation
+from artifacts.pictures import Picture
+
+__all__ = ["InputPolicy", "Normalisation", "network_input", "prepare"]
+
+MAX_EXCESS = 16
+"""How many times the pixels of the crop a resized picture may have. Of a longer picture only the
+part that is kept is computed, because a strip of 8x4096 px would otherwise take 130 MB. Its pixels
+equal those of the whole within 2, because Pillow rounds between its two passes, and may take the
+passes in another order."""
+
+SCALES = {"0..1": (255.0, 0.0), "0..255": (1.0, 0.0), "-1..1": (127.5, 1.0)}
+"""Divisor of pixel values, and what is then subtracted, by `Normalisation.scale`."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom of a part of a picture, in pixels; the last two are exclusive."""
+
+
+def prepare(picture: Picture, policy: InputPolicy) -> Picture:
+    """Resize, crop and pad one picture as the input policy says.
+
+    Resizing equals Pillow's to the pixel, except for strips (see `MAX_EXCESS`). Bilinear without
+    antialiasing is the half-pixel bilinear of `tf.image.resize`, rounded to integers. It equals
+    OpenCV's INTER_LINEAR within 1, because OpenCV computes with fixed-point weights.
+
+    Args:
+        picture: uint8 H x W x 3, RGB.
+        policy: of the graph.
+
+    Returns:
+        uint8 H' x W' x 3, of the size that `policy.target` gives. It is `picture` itself if nothing
+        changes.
+    """
+    height, width = picture.shape[:2]
+    target = policy.target(width, height)
+    size = policy.resized(width, height)
+    if size == target == (width, height):
+        return picture
+    left, right, before = _kept(size[0], target[0], policy)
+    top, bottom, above = _kept(size[1], target[1], policy)
+    part = _resized(picture, size, (left, top, right, bottom), policy)
+    if part.shape[:2] == (target[1], target[0]):
+        return part
+    padded = np.empty((target[1], target[0], 3), np.uint8)
+    padded[:] = policy.pad_colour
+    padded[above : above + part.shape[0], before : before + part.shape[1]] = part
+    return padded
+
+
+def network_input(images: Picture, normalisation: Normalisation) -> npt.NDArray[Any]:
+    """Compute what the network inside a graph gets.
+
+    Args:
+        images: uint8 N x H x W x 3 RGB, prepared by the input policy.
+        normalisation: as the input policy records it.
+
+    Returns:
+        N x C x H x W or N x H x W x C of the recorded dtype; C is 1 for grey, otherwise 3.
+    """
+    if normalisation.colour_order == "grey":
+        red, green, blue = np.moveaxis(images.astype(np.int64), -1, 0)
+        # Pillow's conversion from RGB to L
+        luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+        channels = luma[..., None].astype(np.float64)  # (N, H, W, 1)
+    else:
+        ordered = images[..., ::-1] if normalisation.colour_order == "bgr" else images
+        channels = ordered.astype(np.float64)
+    divisor, shift = SCALES[normalisation.scale]
+    values = (channels / divisor - shift - normalisation.mean) / normalisation.std
+    if normalisation.layout == "nchw":
+        values = values.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(values.astype(normalisation.dtype))
+
+
+def _kept(side: int, wanted: int, policy: InputPolicy) -> tuple[int, int, int]:
+    """Return the first and the last (exclusive) pixel of a side that are kept, and the padding."""
+    if side <= wanted:
+        return 0, side, (wanted - side) // 2
+    start = policy.crop_start(side, wanted)
+    return start, start + wanted, 0
+
+
+def _resized(picture: Picture, size: tuple[int, int], part: Box, policy: InputPolicy) -> Picture:
+    """Return the part of a picture that was resized to a size (width, height)."""
+    height, width = picture.shape[:2]
+    left, top, right, bottom = part
+    kept = (right - left, bottom - top)
+    if size == (width, height):
+        return np.ascontiguousarray(picture[top:bottom, left:right])
+    if policy.interpolation == "bilinear" and not policy.antialias:
+        return _bilinear(picture, size, part)
+    image = Image.fromarray(picture)
+    method = Image.Resampling[policy.interpolation.upper()]
+    if size[0] * size[1] > MAX_EXCESS * kept[0] * kept[1]:
+        across, down = width / size[0], height / size[1]
+        source = (left * across, top * down, min(right * across, width), min(bottom * down, height))
+        return np.asarray(image.resize(kept, method, box=source))
+    resized = image.resize(size, method)
+    return np.asarray(resized if kept == size else resized.crop(part))
+
+
+def _bilinear(picture: Picture, size: tuple[int, int], part: Box) -> Picture:
+    """Interpolate between the four pixels nearest to each new centre (half-pixel centres)."""
+    left, top, right, bottom = part
+    columns, next_columns, across = _neighbours(picture.shape[1], size[0], left, right)
+    rows, next_rows, down = _neighbours(picture.shape[0], size[1], top, bottom)
+    across, down = across[:, None], down[:, None, None]
+    upper, lower = (
+        picture[y][:, columns] * (1 - across) + picture[y][:, next_columns] * across
+        for y in (rows, next_rows)
+    )  # (h, w, 3) each
+    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+
+
+def _neighbours(
+    side: int, new: int, first: int, last: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return the two pixels of a side between which each new pixel lies, and the second's weight.
+
+    Args:
+        side: length of the side.
+        new: its length after resizing.
+        first: first of the new pixels wanted.
+        last: last of them, exclusive.
+    """
+    places = ((np.arange(first, last) + 0.5) * (side / new) - 0.5).clip(0, side - 1)
+    low = np.floor(places).astype(np.int64)
+    return low, np.minimum(low + 1, side - 1), (places - low).astype(np.float32)
