@@ -17,7 +17,7 @@ COMMANDS = {
     "settings": ("serving.__main__:settings_command", "List every setting of the server."),
     "key": ("serving.__main__:key", "Make an API key."),
     "import": (
-        "artifacts.import_command:import_command",
+        "artifacts.imports.command:import_command",
         "Make an artifact of an ONNX file.",
     ),
     "models": ("artifacts.__main__:main", "List, show, verify and quantize models."),

@@ -10,7 +10,7 @@ from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.distribution import artifacts_root, check_writable, install_command
 from artifacts.errors import ArtifactError, VitrineError
-from artifacts.import_command import import_command
+from artifacts.imports.command import import_command
 from artifacts.manifest import Manifest, Quantization
 from artifacts.routes import make_default, models_by_route, unclear_defaults
 

@@ -44,7 +44,7 @@ class Normalisation(Strict):
     std: tuple[float, ...]
     """Divisor of each channel, in the same order."""
     layout: Literal["nchw", "nhwc"] = "nchw"
-    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    dtype: Literal["float32", "float16", "float64", "uint8"] = "float32"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

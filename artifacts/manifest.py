@@ -23,7 +23,11 @@ FACES = "faces"
 RESERVED_ROUTES = frozenset({"models"})
 """Names under /v1 of the server that are no routes."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-Task = Literal["classification", "embedding"]
+Task = Literal["classification", "multi-label", "embedding"]
+"""What a model answers. classification: exactly one of its classes. multi-label: any number of its
+classes, each of which has a probability of its own. embedding: a vector that is compared."""
+DEFAULT_THRESHOLD = 0.5
+"""Threshold of the classes of a multi-label model for which none was chosen on validation data."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -106,10 +110,13 @@ class Metric(Strict):
     """One figure, measured on the outputs of the exported graph."""
 
     name: str
-    """Such as accuracy (0..1), loss (nats per sample) or ece (15 bins)."""
+    """Such as accuracy (0..1), loss (nats per sample) or ece (15 bins). Of a multi-label model: map
+    (mean average precision), f1-macro and f1-micro, and `precision/CLASS` and `recall/CLASS`."""
     value: float
     split: str
     samples: int
+    """Number of pictures, or of pairs of pictures. For `precision/CLASS`, the pictures in which the
+    model found the class; for `recall/CLASS`, those that have it."""
     size: str | None = None
     """Picture size, `WIDTHxHEIGHT`; None if pictures were used at their original sizes."""
 
@@ -156,7 +163,14 @@ class Manifest(Strict):
     classes: Annotated[tuple[str, ...], AfterValidator(_all_different)] = ()
     input: InputPolicy = InputPolicy()
     temperature: float = Field(default=1.0, gt=0)
-    """Divisor of the logits before the softmax, fitted on validation data (Guo et al. 2017)."""
+    """Divisor of the logits before the softmax (before the sigmoid of a multi-label model), fitted
+    on validation data (Guo et al. 2017)."""
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        default=(), exclude_if=lambda v: not v, validate_default=True
+    )
+    """One probability for each class of a multi-label model: a class is present in a picture if its
+    probability is at least this. Left out of the JSON if empty, so that manifests written before
+    this field existed keep their bytes."""
     verification: Verification | None = Field(default=None, exclude_if=lambda v: v is None)
     """How embeddings are compared. Left out of the JSON if None, so that manifests written before
     this field existed keep their bytes."""
@@ -179,6 +193,20 @@ class Manifest(Strict):
     @classmethod
     def _fits_task(cls, route: str | None, info: ValidationInfo) -> str | None:
         return check_route(route, info.data["task"]) if "task" in info.data else route
+
+    @field_validator("thresholds")
+    @classmethod
+    def _one_per_class(
+        cls, thresholds: tuple[float, ...], info: ValidationInfo
+    ) -> tuple[float, ...]:
+        multi_label = info.data.get("task") == "multi-label"
+        expected = len(info.data.get("classes", ())) if multi_label else 0
+        if len(thresholds) != expected:
+            raise ValueError(
+                f"expected {expected} numbers; a multi-label model has one for each of its "
+                "classes, and other models have none"
+            )
+        return thresholds
 
     @classmethod
     def build(cls, **fields: Any) -> Self:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from artifacts.artifact import Artifact
 from artifacts.errors import ArtifactError
 from artifacts.graph import OUTPUTS
+from artifacts.manifest import Task
 from artifacts.pictures import Picture
 from artifacts.runtime import Outputs, Runtime, in_chunks, probabilities
 from artifacts.strict import Strict
@@ -39,7 +40,8 @@ class Moments(Strict):
     sides: tuple[int, ...] = Field(min_length=SIDE_BINS, max_length=SIDE_BINS)
     """Histogram of the sides, sqrt(width x height), of the pictures as sent; see `SIDE_BINS`."""
     confidences: tuple[int, ...] = ()
-    """Histogram of the probability of the most probable class, in the bins of `Reference.edges`."""
+    """Histogram of the probability of the most probable class, in the bins of `Reference.edges`.
+    Of a multi-label model, that is the largest of its independent probabilities."""
     mean: tuple[float, ...] = ()
     """Mean of each dimension of the features; empty if the graph gives no features."""
     variance: tuple[float, ...] = ()
@@ -133,7 +135,11 @@ def side_bins(sizes: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def measure_reference(
-    runtime: Runtime, pictures: Sequence[Picture] | Picture, temperature: float, data: str
+    runtime: Runtime,
+    pictures: Sequence[Picture] | Picture,
+    temperature: float,
+    data: str,
+    task: Task = "classification",
 ) -> Reference:
     """Measure the reference on pictures that the model was not trained on.
 
@@ -142,6 +148,7 @@ def measure_reference(
         pictures: uint8 H x W x 3 each, of any mix of sizes, as a user would send them.
         temperature: divisor of the logits.
         data: description of the pictures.
+        task: task of the model, which says how logits become probabilities.
     """
     names = answer_outputs(runtime)
     sizes: list[tuple[int, int]] = []
@@ -149,7 +156,8 @@ def measure_reference(
     features: list[Floats | None] = []
     for chunk in in_chunks(pictures):
         sizes += [(picture.shape[1], picture.shape[0]) for picture in chunk]
-        chunk_confidences, chunk_features = read_outputs(runtime.run(chunk, names), temperature)
+        outputs = runtime.run(chunk, names)
+        chunk_confidences, chunk_features = read_outputs(outputs, temperature, task)
         confidences.append(chunk_confidences)
         features.append(chunk_features)
     return reference_of(sizes, _joined(confidences), _joined(features), data)
@@ -186,12 +194,14 @@ def answer_outputs(runtime: Runtime) -> tuple[str, ...]:
     return tuple(name for name in wanted if name in runtime.output_names)
 
 
-def read_outputs(outputs: Outputs, temperature: float) -> tuple[Floats | None, Floats | None]:
+def read_outputs(
+    outputs: Outputs, temperature: float, task: Task = "classification"
+) -> tuple[Floats | None, Floats | None]:
     """Return confidences (N) and features (N x D) from the outputs that `answer_outputs` names."""
     logits = outputs.get(OUTPUTS["classification"])
     features = outputs.get("features", outputs.get(OUTPUTS["embedding"]))
     return (
-        None if logits is None else probabilities(logits, temperature).max(axis=1),
+        None if logits is None else probabilities(logits, temperature, task).max(axis=1),
         None if features is None else features.astype(np.float64),
     )
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from artifacts.artifact import Artifact
 from artifacts.input_policy import InputPolicy
+from artifacts.manifest import Task
 from artifacts.pictures import Picture
 from artifacts.preprocessing import prepare
 from artifacts.provenance import cores
@@ -175,17 +176,26 @@ def in_chunks(pictures: Sequence[Picture] | Picture, size: int = 2048) -> Iterat
         yield [pictures[i] for i in range(start, min(start + size, len(pictures)))]
 
 
-def probabilities(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
-    """Softmax of logits / temperature over the last axis, in float64.
+def probabilities(
+    logits: npt.NDArray[np.float32], temperature: float, task: Task = "classification"
+) -> npt.NDArray[np.float64]:
+    """Return the probabilities of the classes, computed in float64 from logits / temperature.
 
     Args:
         logits: N x C.
         temperature: positive; above 1 softens (Guo et al. 2017, arXiv 1706.04599).
+        task: classification takes the softmax over the last axis, multi-label the sigmoid of each
+            logit.
 
     Returns:
-        N x C, rows summing to 1.
+        N x C. Rows sum to 1, except those of multi-label models, whose classes are independent.
     """
     scaled = logits.astype(np.float64) / temperature
+    if task == "multi-label":
+        # the exponent is never positive, so that it cannot overflow
+        small = np.exp(-np.abs(scaled))
+        sigmoid: npt.NDArray[np.float64] = np.where(scaled >= 0, 1.0, small) / (1.0 + small)
+        return sigmoid
     exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     result: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return result

@@ -199,7 +199,7 @@ def _options(threads: int) -> Any:
     options.intra_op_num_threads = threads or cores()
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # it would keep a memory plan for every shape seen
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, and need not be logged, too
     return options
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
 from artifacts.drift_distances import Distance
-from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization
+from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization, Task
 from artifacts.reference import Moments, Reference
 from artifacts.verification.decision import Verification
 
@@ -34,7 +34,10 @@ class ModelInfo(Answer):
     """Description of a served model."""
 
     name: str
-    task: Literal["classification", "embedding"]
+    task: Task = Field(
+        description="classification: each picture has exactly one of the classes; multi-label: it "
+        "may have several or none; embedding: pictures are compared"
+    )
     hash: str = Field(description="sha256 of the ONNX graph")
     synthetic: bool = Field(description="trained on generated pictures: for trying things out only")
     provider: str = Field(
@@ -44,7 +47,16 @@ class ModelInfo(Answer):
     classes: tuple[str, ...]
     outputs: tuple[str, ...] = Field(description="outputs of the graph")
     input: InputPolicy
-    temperature: float = Field(description="the logits are divided by it before the softmax")
+    temperature: float = Field(
+        description="the logits are divided by it before the softmax, or before the sigmoid of a "
+        "multi-label model"
+    )
+    thresholds: tuple[Share, ...] = Field(
+        default=(),
+        exclude_if=lambda v: not v,
+        description="only of a multi-label model: the probability from which on each class counts "
+        "as present, in the order of `classes`",
+    )
     verification: Verification | None = Field(
         description="of an embedding model: metric, and thresholds by target false-match rate"
     )
@@ -86,7 +98,18 @@ class Prediction(Answer):
 
     label: str = Field(alias="class")
     probability: Share = Field(
-        description="calibrated probability: softmax of logits / temperature"
+        description="calibrated probability: softmax of logits / temperature; of a multi-label "
+        "model, the sigmoid of the logit / temperature"
+    )
+    threshold: Share | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only of a multi-label model: the class is present from this probability on",
+    )
+    present: bool | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only of a multi-label model: whether the probability reaches the threshold",
     )
 
 
@@ -102,12 +125,22 @@ class ClassifiedPicture(Answer):
             "rescaled 500x375 -> 341x256, cropped to 224x224",
         ]
     )
-    top: tuple[Prediction, ...] = Field(description="most probable class first")
+    top: tuple[Prediction, ...] = Field(
+        description="most probable class first; of a multi-label model, the classes asked for by "
+        "`top` and every other class that is present"
+    )
 
 
 class Classification(Answer):
     """Answer to `classify`: one entry for each picture, in the order sent."""
 
+    task: Literal["multi-label"] | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only of a multi-label model: every class has a probability of its own, so "
+        "that the probabilities of a picture do not sum to one, and a picture may have several "
+        "classes or none",
+    )
     model: Stamp
     provider: str
     pictures: tuple[ClassifiedPicture, ...]

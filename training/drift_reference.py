@@ -100,7 +100,9 @@ def add_reference(artifact: Artifact, images: Images, data: str) -> Artifact:
         data: Description of the pictures, which is stored with the reference.
     """
     manifest = artifact.manifest
-    reference = measure_reference(Runtime.open(artifact), images, manifest.temperature, data)
+    reference = measure_reference(
+        Runtime.open(artifact), images, manifest.temperature, data, manifest.task
+    )
     files = artifact.contents()
     files[REFERENCE_FILE] = write_reference(reference)
     return artifact.rewrite(manifest, files)

@@ -148,7 +148,9 @@ def measure(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
 def _reference(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
     held_out = splits.validation
     data = held_out_name(splits.source.name, len(held_out))
-    reference = measure_reference(runtime, held_out.originals, manifest.temperature, data)
+    reference = measure_reference(
+        runtime, held_out.originals, manifest.temperature, data, manifest.task
+    )
     return write_reference(reference)
 
 

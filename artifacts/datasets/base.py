@@ -33,7 +33,7 @@ class ImageSet:
     images: Sequence[Picture] | Picture
     """N pictures, uint8 H x W x 3 RGB; one array N x H x W x 3 if all have the same size."""
     labels: npt.NDArray[np.int64]
-    """N class indices."""
+    """N class indices. Of a multi-label set, N x C: 1 where a picture has the class, else 0."""
     fingerprint: str
     """sha256 of the content of the split."""
     synthetic: bool = False
@@ -48,6 +48,11 @@ class ImageSet:
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have several classes or none, instead of exactly one."""
+        return self.labels.ndim > 1
 
     @property
     def pixels_key(self) -> str:

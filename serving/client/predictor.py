@@ -21,7 +21,10 @@ class Predictor(Protocol):
         """What is known about one model."""
 
     def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
-        """The `top` most probable classes of each picture."""
+        """The `top` most probable classes of each picture.
+
+        Of a multi-label model, the answer also has every other class that is present.
+        """
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:
         """The input of the network's head for each picture: float32 N x D."""

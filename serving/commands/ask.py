@@ -12,7 +12,7 @@ from artifacts.commands import json_option, print_json
 from serving.client import Client, connect
 from serving.client.predictor import Predictor
 from serving.commands.batch import BATCH, Ask, Row, Table, ask_all, find_files
-from serving.schemas import ModelInfo
+from serving.schemas import ModelInfo, Prediction
 from serving.settings import read_settings
 
 SERVER = "http://127.0.0.1:3000"
@@ -62,21 +62,25 @@ def classify(
     top: int,
     out: Path | None,
 ) -> None:
-    """Name the most probable classes of pictures, given as files and folders."""
+    """Name the most probable classes of pictures, given as files and folders.
+
+    Of a multi-label model, the column `labels` names all classes that are present, joined by `|`.
+    """
     predictor = connect(url, key)
     info = _classifier(predictor, model)
     top = min(top, len(info.classes))
     ranks = range(1, top + 1)
     classes = [column for n in ranks for column in (f"class_{n}", f"probability_{n}")]
-    columns = ["path", "width", "height", *classes, "model", "hash", "problem"]
+    labels = ["labels"] if info.task == "multi-label" else []
+    columns = ["path", "width", "height", *labels, *classes, "model", "hash", "problem"]
 
     def ask(contents: Sequence[bytes]) -> list[Row]:
         answer = predictor.classify(info.name, contents, top)
         stamp = {"model": answer.model.name, "hash": answer.model.hash}
         return [
             picture.size.model_dump()
-            | {f"class_{n}": p.label for n, p in enumerate(picture.top, 1)}
-            | {f"probability_{n}": round(p.probability, 6) for n, p in enumerate(picture.top, 1)}
+            | {name: "|".join(p.label for p in picture.top if p.present) for name in labels}
+            | _ranked(picture.top[:top])
             | stamp
             for picture in answer.pictures
         ]
@@ -183,10 +187,16 @@ def verify(
     click.echo(": ".join(parts))
 
 
+def _ranked(top: Sequence[Prediction]) -> Row:
+    """Return the columns of the most probable classes."""
+    row: Row = {f"class_{n}": p.label for n, p in enumerate(top, 1)}
+    return row | {f"probability_{n}": round(p.probability, 6) for n, p in enumerate(top, 1)}
+
+
 def _classifier(predictor: Predictor, name: str | None) -> ModelInfo:
     if name is not None:
         return predictor.model_info(name)
-    found = [model for model in predictor.models() if model.task == "classification"]
+    found = [model for model in predictor.models() if model.task != "embedding"]
     if len(found) == 1:
         return found[0]
     names = ", ".join(model.name for model in found) or "none"

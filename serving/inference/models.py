@@ -71,6 +71,7 @@ class ServedModel:
             outputs=self.runtime.output_names,
             input=manifest.input,
             temperature=manifest.temperature,
+            thresholds=manifest.thresholds,
             verification=manifest.verification,
             dataset=manifest.dataset,
             parameters=manifest.parameters,

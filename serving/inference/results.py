@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from artifacts import InputPolicy, probabilities
+from artifacts import InputPolicy, Manifest, probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
 from serving.inference.models import ServedModel
@@ -20,13 +20,15 @@ from serving.schemas import Classification, ClassifiedPicture, Prediction, Size
 def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Classification:
     """Name the `top` most probable classes of each picture.
 
+    Of a multi-label model, all classes that are present are named, too.
+
     Args:
-        model: a classifier.
+        model: a classifier or a multi-label model.
         pictures: uint8 H x W x 3, of any mix of sizes.
         top: number of classes wanted, at least 1; all if there are fewer.
 
     Raises:
-        RequestError: the model is no classifier.
+        RequestError: the model gives no classes.
     """
     output = logits_output(model)
     logits = model.runtime.run(pictures, [output])[output]
@@ -34,12 +36,12 @@ def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Class
 
 
 def logits_output(model: ServedModel) -> str:
-    """Output that gives a classifier's logits.
+    """Output that gives the logits of a classifier or of a multi-label model.
 
     Raises:
-        RequestError: the model is no classifier.
+        RequestError: the model gives no classes.
     """
-    if model.manifest.task != "classification":
+    if model.manifest.task == "embedding":
         raise RequestError(
             "task-not-supported",
             f"model {model.name!r} gives embeddings, not classes; ask for its features.",
@@ -54,16 +56,30 @@ def classification(
     top: int,
 ) -> Classification:
     """The answer of `classify` to pictures of `sizes` (width, height) with these logits (N x C)."""
-    shares = probabilities(logits, model.manifest.temperature)  # (N, C)
-    best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-    rows = shares[np.arange(len(shares))[:, None], best].tolist()
-    names = model.manifest.classes
+    manifest = model.manifest
+    shares = probabilities(logits, manifest.temperature, manifest.task)  # (N, C)
+    order = np.argsort(-shares, axis=1, kind="stable")
+    if manifest.task == "multi-label":
+        predictions = [
+            _labels(manifest, row, ranks, top) for row, ranks in zip(shares, order, strict=True)
+        ]
+    else:
+        best = order[:, :top]
+        rows = shares[np.arange(len(shares))[:, None], best].tolist()
+        names = manifest.classes
+        predictions = [
+            tuple(
+                Prediction(label=names[i], probability=p) for i, p in zip(indices, row, strict=True)
+            )
+            for indices, row in zip(best.tolist(), rows, strict=True)
+        ]
     return Classification(
+        task="multi-label" if manifest.task == "multi-label" else None,
         model=model.stamp,
         provider=model.runtime.provider,
         pictures=tuple(
-            _classified(model, size, [names[i] for i in indices], row)
-            for size, indices, row in zip(sizes, best.tolist(), rows, strict=True)
+            _classified(model, size, top_classes)
+            for size, top_classes in zip(sizes, predictions, strict=True)
         ),
     )
 
@@ -111,8 +127,32 @@ def features_output(model: ServedModel) -> str:
     )
 
 
+def _labels(
+    manifest: Manifest, shares: npt.NDArray[np.float64], ranks: npt.NDArray[np.int64], top: int
+) -> tuple[Prediction, ...]:
+    """Return the `top` most probable classes and all others that are present, in order.
+
+    Args:
+        manifest: that of a multi-label model.
+        shares: C probabilities of one picture.
+        ranks: C class indices, the most probable first.
+        top: number of classes wanted, whether they are present or not.
+    """
+    present = shares >= np.array(manifest.thresholds)
+    return tuple(
+        Prediction(
+            label=manifest.classes[i],
+            probability=float(shares[i]),
+            threshold=manifest.thresholds[i],
+            present=bool(present[i]),
+        )
+        for rank, i in enumerate(ranks.tolist())
+        if rank < top or present[i]
+    )
+
+
 def _classified(
-    model: ServedModel, size: tuple[int, int], names: list[str], shares: list[float]
+    model: ServedModel, size: tuple[int, int], top: tuple[Prediction, ...]
 ) -> ClassifiedPicture:
     width, height = size
     shown = model.manifest.input.target(width, height)
@@ -120,5 +160,5 @@ def _classified(
         size=Size(width=width, height=height),
         shown=Size(width=shown[0], height=shown[1]),
         treatment=treatment(model.manifest.input, width, height),
-        top=tuple(Prediction(label=n, probability=p) for n, p in zip(names, shares, strict=True)),
+        top=top,
     )

@@ -98,8 +98,9 @@ def difference(artifact: Artifact, first: Runtime, second: Runtime) -> float:
 
 def answers(artifact: Artifact, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Calibrated probabilities from logits (N x C), or embeddings (N x D) scaled to length 1."""
-    if artifact.manifest.task == "classification":
-        return probabilities(rows, artifact.manifest.temperature)
+    manifest = artifact.manifest
+    if manifest.task != "embedding":
+        return probabilities(rows, manifest.temperature, manifest.task)
     unit: npt.NDArray[np.float64] = rows.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     return unit

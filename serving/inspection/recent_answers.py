@@ -39,6 +39,7 @@ class _ModelAnswers:
 
     def __init__(self, model: ServedModel, reference: Reference, file: Path) -> None:
         self._temperature = model.manifest.temperature
+        self._task = model.manifest.task
         self._sums = Sums(reference)
         self._ring = _ring(file, self._sums)
         self._sizes: list[tuple[int, int]] = []
@@ -66,7 +67,7 @@ class _ModelAnswers:
         kept = {name: rows[finite] for name, rows in outputs.items()}
         more = self._sums.of(
             [size for size, well in zip(sizes, finite, strict=True) if well],
-            *read_outputs(kept, self._temperature),
+            *read_outputs(kept, self._temperature, self._task),
         )
         row = self._ring[self._ring[:, 0].argmax()]
         if row[0] == 0 or row[1] >= BLOCK_SIZE:

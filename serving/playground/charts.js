@@ -7,12 +7,18 @@ export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} 
 /** Return the width in px for a chart: at most `most`, so that its text is not scaled. */
 const room = (most) => Math.min(most, document.querySelector("main").clientWidth - 32);
 
-/** Make a table of classes, each with a bar. */
+/** Make a table of classes, each with a bar; those of a multi-label model also have a threshold. */
 export function classBars(top) {
-  const rows = top.map(({ class: name, probability }) => {
+  const rows = top.map(({ class: name, probability, threshold, present }) => {
     const fill = make("i");
     fill.style.width = `${100 * probability}%`;
-    return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, make("div", { className: "bar" }, fill)), make("td", {}, probability < 0.0005 ? "< 0.1 %" : percent(probability)));
+    const bar = make("div", { className: "bar" }, fill);
+    if (threshold !== undefined) {
+      const mark = make("b", { title: `present from ${percent(threshold)} on` });
+      mark.style.left = `${100 * threshold}%`;
+      bar.append(mark);
+    }
+    return make("tr", {}, make("th", { scope: "row" }, present ? `✓ ${name}` : name), make("td", {}, bar), make("td", {}, probability < 0.0005 ? "< 0.1 %" : percent(probability)));
   });
   return make("table", { className: "bars" }, ...rows);
 }

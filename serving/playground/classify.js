@@ -8,7 +8,7 @@ import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
 const SAMPLE_CLASS = "frog"; // what sample.jpg shows
 
 export function setUpClassify({ models, defaults }) {
-  const classifiers = models.filter((model) => model.task === "classification");
+  const classifiers = models.filter((model) => model.task !== "embedding");
   const select = byId("classifier");
   const run = taskRunner(byId("classes"), byId("classify-problem"));
   const runMaps = taskRunner(byId("maps"), byId("classify-problem"));
@@ -53,11 +53,14 @@ export function setUpClassify({ models, defaults }) {
     });
   }
 
-  function showClasses({ model, provider, pictures: [{ size, shown, top }] }) {
+  function showClasses({ task, model, provider, pictures: [{ size, shown, top }] }) {
     byId("classes-bars").replaceChildren(classBars(top));
     byId("classes-note").textContent =
       `The model ${model.name} (${model.hash.slice(0, 8)}) ran on ${provider.replace("ExecutionProvider", "")}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px. ` +
-      `The probabilities are calibrated with temperature ${chosen().temperature.toPrecision(3)}. The model knows only its own classes: it names one of them for any picture.`;
+      `The probabilities are calibrated with temperature ${chosen().temperature.toPrecision(3)}. ` +
+      (task === "multi-label"
+        ? "A picture may have several classes or none. Each class has a probability of its own, so that they do not sum to 100 %; it is present (✓) if its probability reaches its threshold, which the line in its bar marks."
+        : "The model knows only its own classes: it names one of them for any picture.");
     byId("classes").hidden = false;
   }
 
@@ -95,13 +98,14 @@ export function setUpClassify({ models, defaults }) {
   return { inputs: [picture], again: answer };
 }
 
-/** Make an option for each model, with its accuracy, grouped by route; the default of a route is marked. */
+/** Make an option for each model, with its accuracy or mean average precision, grouped by route; the default of a route is marked. */
 function groupedOptions(models, defaults) {
   const groups = new Map();
   for (const model of models) {
     const group = model.route ? `route ${model.route}` : "without a route";
-    const accuracy = model.metrics.find(({ name, split, size }) => name === "accuracy" && split === "test" && !size);
-    const text = model.name + (accuracy ? ` · ${percent(accuracy.value)} accuracy` : "") + (model.synthetic ? " (synthetic)" : "") + (defaults[model.route] === model.name ? " · default" : "");
+    const figure = model.task === "multi-label" ? { name: "map", text: "mAP" } : { name: "accuracy", text: "accuracy" };
+    const tested = model.metrics.find(({ name, split, size }) => name === figure.name && split === "test" && !size);
+    const text = model.name + (tested ? ` · ${percent(tested.value)} ${figure.text}` : "") + (model.synthetic ? " (synthetic)" : "") + (defaults[model.route] === model.name ? " · default" : "");
     if (!groups.has(group)) groups.set(group, make("optgroup", { label: group }));
     groups.get(group).append(make("option", { value: model.name }, text));
   }

@@ -102,7 +102,7 @@ export function pictureInput(name, text, picked = () => {}) {
   return state;
 }
 
-const FIGURES = { accuracy: "Accuracy", ece: "Calibration error", eer: "Equal error rate" };
+const FIGURES = { accuracy: "Accuracy", map: "Mean average precision", "f1-macro": "F1, mean over classes", ece: "Calibration error", eer: "Equal error rate" };
 
 /** Make a card with what is known about a model. */
 export function modelCard(model) {
@@ -111,8 +111,13 @@ export function modelCard(model) {
   const verb = { crop: "cropped to the middle", pad: "padded to" }[policy.resize] ?? "resized to";
   const native = policy.fixed_size ? `${verb} ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
     : policy.native_side ? `rescaled to ${[...new Set(policy.native_side)].join(" to ")} px a side` : "shown as they are";
+  const tasks = {
+    classification: `names one of ${model.classes.length} classes`,
+    "multi-label": `names those of ${model.classes.length} classes that are present`,
+    embedding: "embeds faces",
+  };
   const facts = {
-    Task: model.task === "classification" ? `names one of ${model.classes.length} classes` : "embeds faces",
+    Task: tasks[model.task],
     Pictures: `${policy.accepted_side.join(" to ")} px, ${native}`,
   };
   if (model.dataset) facts.Data = `${model.dataset.name}, ${number(model.dataset.train_samples)} pictures`;

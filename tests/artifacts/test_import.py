@@ -10,10 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from artifacts import Artifact, Runtime
-from artifacts.graph import adapt
 from artifacts.verification.decision import Verification
 from tests.artifacts.conftest import Cli, assert_refused
-from tests.artifacts.test_graph import fix_batch
+from tests.artifacts.test_adapt import adapted
 from tests.commands import Done
 from tests.graphs import MEAN, STD, foreign_model, tiny_artifact, tiny_model
 
@@ -28,6 +27,7 @@ def onnx_file(tmp_path: Path) -> Path:
 
 
 NORMALISATION = ("--mean", ",".join(map(str, MEAN)), "--std", ",".join(map(str, STD)))
+KEPT = (*NORMALISATION, "--resize", "none")
 
 
 def test_import(cli: Cli, root: Path, onnx_file: Path) -> None:
@@ -41,7 +41,7 @@ def test_import(cli: Cli, root: Path, onnx_file: Path) -> None:
     assert cli("verify").status == 0
 
     picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    expected = adapt(foreign_model(), "classification", MEAN, STD).SerializeToString()
+    expected = adapted(foreign_model(), "classification", MEAN, STD).SerializeToString()
     np.testing.assert_allclose(
         Runtime.open(artifact).run([picture])["logits"],
         Runtime(expected, artifact.manifest.input).run([picture])["logits"],
@@ -55,7 +55,7 @@ def test_import_as_json_under_a_name_with_classes_from_a_file(
     names = tmp_path / "names.txt"
     names.write_text("red, deep \ngreen\nblue\ngrey\nwhite\n\n", encoding="utf-8")
     command = ["import", onnx_file, "--task", "classification", "--classes", names]
-    done = cli(*command, "--name", "mine", "--json")
+    done = cli(*command, *KEPT, "--name", "mine", "--json")
     assert (done.status, done.err) == (0, "")
     assert json.loads(done.out) == Artifact.open("mine").manifest.model_dump(mode="json")
     assert Artifact.open("mine").manifest.classes[0] == "red, deep"
@@ -65,26 +65,26 @@ def test_import_as_json_under_a_name_with_classes_from_a_file(
 
 def test_import_for_a_route_of_its_own(cli: Cli, onnx_file: Path) -> None:
     command = ["import", onnx_file, "--task", "classification", "--classes", CLASSES]
-    assert cli(*command, "--route", "my-zoo-2").status == 0
+    assert cli(*command, *KEPT, "--route", "my-zoo-2").status == 0
     assert Artifact.open("foreign").manifest.route == "my-zoo-2"
 
 
 def test_import_of_many_class_names(cli: Cli, tmp_path: Path) -> None:
     names = [f"class number {i}" for i in range(200)]
     onnx.save(tiny_model(classes=200), tmp_path / "wide.onnx")
-    command = ["import", tmp_path / "wide.onnx", "--task", "classification"]
+    command = ["import", tmp_path / "wide.onnx", "--task", "classification", "--resize", "none"]
     assert cli(*command, "--classes", ",".join(names)).status == 0
     assert list(Artifact.open("wide").manifest.classes) == names
 
 
 def test_import_of_an_embedding(cli: Cli, onnx_file: Path) -> None:
-    assert cli("import", onnx_file, "--task", "embedding").status == 0
+    assert cli("import", onnx_file, "--task", "embedding", *KEPT).status == 0
     artifact = Artifact.open("foreign")
     answer = Runtime.open(artifact).run([np.zeros((50, 60, 3), np.uint8)])
     assert {name: rows.shape for name, rows in answer.items()} == {"embedding": (1, 5)}
     assert artifact.manifest.verification == Verification(metric="euclidean")
     command = ["import", onnx_file, "--task", "embedding", "--metric", "cosine", "--name", "angle"]
-    assert cli(*command, "--route", "faces").status == 0
+    assert cli(*command, *KEPT, "--route", "faces").status == 0
     manifest = Artifact.open("angle").manifest
     assert manifest.verification == Verification(metric="cosine")
     assert manifest.route == "faces"
@@ -96,7 +96,8 @@ def test_import_of_a_graph_of_one_size(cli: Cli, tmp_path: Path) -> None:
     dims[2].dim_value, dims[3].dim_value = 24, 32
     onnx.save(model, tmp_path / "fixed.onnx")
     command = ["import", tmp_path / "fixed.onnx", "--task", "classification"]
-    assert cli(*command, "--classes", CLASSES).status == 0
+    command += ["--classes", CLASSES, "--resize", "squash", "--interpolation", "bicubic"]
+    assert cli(*command, *NORMALISATION).status == 0
     artifact = Artifact.open("fixed")
     assert artifact.manifest.input.fixed_size == (24, 32)
     pictures = [np.zeros((9, 200, 3), np.uint8), np.zeros((24, 32, 3), np.uint8)]
@@ -134,7 +135,6 @@ def two_inputs(model: onnx.ModelProto) -> None:
         (flat_output, "the output has shape (1, 6, 64, 64)"),
         (infinite_weights, "NaN or infinity"),
         (fails_when_run, "the model fails on a picture"),
-        (fix_batch, "must have a dynamic N"),
         (two_inputs, "the model has 2 inputs"),
     ],
 )
@@ -145,7 +145,7 @@ def test_import_refuses_what_cannot_be_served(
     change(model)
     onnx.save(model, tmp_path / "bad.onnx")
     command = ["import", tmp_path / "bad.onnx", "--task", "classification", "--classes", CLASSES]
-    assert_refused(cli(*command), message)
+    assert_refused(cli(*command, *KEPT), message)
     assert not list(root.glob("*"))
 
 
@@ -161,20 +161,21 @@ def test_import_refuses_what_cannot_be_served(
         (["--classes", CLASSES, "--route", "faces"], "the route of embedding models", 2),
         (["--classes", CLASSES, "--native", "32,16"], "the lower one first", 1),
         (["--classes", CLASSES, "--mean", "1,2"], "3 numbers separated by commas", 2),
-        (["--classes", CLASSES, "--std", "0,1,1"], "three numbers above 0", 1),
+        (["--classes", CLASSES, "--mean", "0", "--std", "0,1,1"], "three numbers above 0", 1),
         (["--classes", CLASSES, "--native", "small"], "2 numbers separated by commas", 2),
     ],
 )
 def test_import_refuses_wrong_options(
     cli: Cli, onnx_file: Path, options: list[str], message: str, status: int
 ) -> None:
-    assert_refused(cli("import", onnx_file, "--task", "classification", *options), message, status)
+    command = ["import", onnx_file, "--task", "classification", *KEPT, *options]
+    assert_refused(cli(*command), message, status)
 
 
 def test_import_replaces_nothing_unasked(cli: Cli, root: Path, onnx_file: Path) -> None:
     before = tiny_artifact(root, "precious").hash
     command = ["import", onnx_file, "--task", "classification", "--classes", CLASSES]
-    command += ["--name", "precious"]
+    command += ["--name", "precious", *KEPT]
     assert_refused(cli(*command), "exists already")
     assert Artifact.open("precious").hash == before
     assert cli(*command, "--force").status == 0
@@ -182,7 +183,8 @@ def test_import_replaces_nothing_unasked(cli: Cli, root: Path, onnx_file: Path) 
 
 
 def test_import_bounds_what_a_picture_costs(cli: Cli, onnx_file: Path) -> None:
-    assert cli("import", onnx_file, "--task", "classification", "--classes", CLASSES).status == 0
+    command = ["import", onnx_file, "--task", "classification", "--classes", CLASSES]
+    assert cli(*command, *KEPT).status == 0
     assert Artifact.open("foreign").manifest.input.target(4096, 4096) == (512, 512)
 
 
@@ -192,3 +194,31 @@ def test_import_refuses_other_files(cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("import", text, "--task", "embedding"), "notes.json: not readable as ONNX")
     assert_refused(cli("import", tmp_path / "no", "--task", "embedding"), "does not exist", 2)
     assert_refused(cli("import", text, "--task", "segmentation"), "'classification'", 2)
+
+
+def test_import_of_a_multi_label_model_ends_before_the_sigmoid(cli: Cli, tmp_path: Path) -> None:
+    foreign = foreign_model(outputs=("y", "q"))
+    last = foreign.graph.node[-1]
+    last.op_type = "Sigmoid"
+    del foreign.graph.output[0]  # only the probabilities are left
+    path = tmp_path / "labels.onnx"
+    onnx.save(foreign, path)
+    command = ["import", path, "--task", "multi-label", "--classes", CLASSES, *KEPT]
+    assert cli(*command, "--route", "scenes").status == 0
+    artifact = Artifact.open("labels")
+    assert artifact.manifest.task == "multi-label"
+    assert artifact.manifest.thresholds == (0.5,) * 5
+    assert artifact.manifest.route == "scenes"
+    logits = adapted(foreign_model(), "classification", MEAN, STD).SerializeToString()
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    outputs = Runtime.open(artifact).run([picture])
+    expected = Runtime(logits, artifact.manifest.input).run([picture])
+    np.testing.assert_allclose(outputs["logits"], expected["logits"], atol=1e-5)
+    np.testing.assert_allclose(outputs["features"], expected["features"], atol=1e-5)
+
+
+def test_import_of_a_multi_label_model_needs_classes(cli: Cli, onnx_file: Path) -> None:
+    done = cli("import", onnx_file, "--task", "multi-label")
+    assert_refused(done, "a classifier needs class names", 2)
+    done = cli("import", onnx_file, "--task", "multi-label", "--classes", "a,b", *KEPT)
+    assert_refused(done, "5 logits, but --classes has 2 names")

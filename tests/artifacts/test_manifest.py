@@ -245,3 +245,22 @@ def test_policy_rescales_into_its_range_and_leaves_the_rest_alone() -> None:
 )
 def test_policy_targets(size: tuple[int, int], target: tuple[int, int]) -> None:
     assert InputPolicy(native_side=(24, 48)).target(*size) == target
+
+
+def test_a_multi_label_model_has_a_threshold_for_each_class(tmp_path: Path) -> None:
+    labels = {**FIELDS, "task": "multi-label", "classes": ("cat", "dog")}
+    manifest = Manifest.build(**labels, route="pets", thresholds=(0.3, 1 / 3)).sealed()
+    path = tmp_path / "manifest.json"
+    path.write_bytes(manifest.canonical())
+    assert Manifest.read(path) == manifest
+    for wrong in ((), (0.5,), (0.5, 0.5, 0.5), (0.5, 1.5), (0.5, -0.1)):
+        with pytest.raises(ArtifactError, match="thresholds"):
+            Manifest.build(**labels, thresholds=wrong)
+    with pytest.raises(ArtifactError, match="embedding models"):
+        Manifest.build(**labels, thresholds=(0.5, 0.5), route="faces")
+
+
+def test_other_models_have_no_thresholds_of_classes() -> None:
+    assert b"thresholds" not in Manifest.build(**FIELDS, classes=("cat", "dog")).canonical()
+    with pytest.raises(ArtifactError, match="expected 0 numbers"):
+        Manifest.build(**FIELDS, classes=("cat", "dog"), thresholds=(0.5, 0.5))

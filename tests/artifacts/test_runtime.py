@@ -156,3 +156,16 @@ def test_a_graph_that_is_refused_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="ONNX Runtime refuses the graph"):
         optimize(graph.SerializeToString(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_probabilities_of_a_multi_label_model_are_independent() -> None:
+    logits = np.array([[2.0, -1.0, 0.0], [-3.0, 1e4, -1e4]], np.float32)
+    found = probabilities(logits, 2.0, "multi-label")
+    expected = [[1 / (1 + np.exp(-x / 2.0)) for x in row] for row in ([2, -1, 0], [-3])]
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1], [*expected[1], 1.0, 0.0], rtol=1e-12)
+    one_changed = logits.copy()
+    one_changed[:, 0] = 5
+    np.testing.assert_array_equal(
+        probabilities(one_changed, 2.0, "multi-label")[:, 1:], found[:, 1:]
+    )

@@ -20,14 +20,17 @@ SECRET, ENTRY = make_key("ada", "read+write")
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with keys, on a classifier, a closed one without atlas, a model of faces, and two
-    classifiers of other purposes."""
+    """A server with keys, on a classifier, a closed one without atlas, a model of faces, two
+    classifiers of other purposes, and a multi-label model."""
     root = tmp_path_factory.mktemp("playground")
     (root / "models").mkdir()
     for name in ("cifar10-gap", "faces-dlib", "ladder-a"):
         (root / "models" / name).symlink_to(artifacts_root().resolve() / name)
     tiny_artifact(root / "models", "sparrows", route="birds")
     tiny_artifact(root / "models", "alone")
+    tiny_artifact(
+        root / "models", "several", task="multi-label", route="scenes", thresholds=(0.9, 0.0, 0.2)
+    )
     settings = {"VITRINE_API_KEYS": ENTRY, "VITRINE_CLOSED": "/v1/models/ladder-a"}
     with running_server(root / "models", root / "log", **settings) as address:
         yield address
@@ -114,6 +117,25 @@ def test_the_models_of_any_route_are_listed_and_answer(page: Page) -> None:
     page.click("#sample")
     expect(page.locator("#classes-note")).to_contain_text("The model sparrows")
     expect(page.locator("#classes tr")).to_have_count(3)
+
+
+def test_a_multi_label_model_shows_which_classes_are_present(page: Page, address: str) -> None:
+    page.select_option("#classifier", "several")
+    expect(page.locator("#classifier-card")).to_contain_text("those of 3 classes that are present")
+    sent = picture(photograph(64, 40))
+    page.set_input_files("#file-image", sent)
+    answer = httpx.post(f"{address}/v1/models/several/classify", content=sent["buffer"])
+    top = answer.json()["pictures"][0]["top"]
+    expect(page.locator("#classes tr")).to_have_count(len(top))
+    for row, given in zip(page.locator("#classes tr").all(), top, strict=True):
+        mark = "✓ " if given["present"] else ""
+        expect(row.locator("th")).to_have_text(mark + given["class"])
+        line, whole = row.locator(".bar b").bounding_box(), row.locator(".bar").bounding_box()
+        assert line is not None
+        assert whole is not None
+        share = (line["x"] - whole["x"]) / whole["width"]
+        assert share == pytest.approx(given["threshold"], abs=0.01)
+    expect(page.locator("#classes-note")).to_contain_text("do not sum to 100 %")
 
 
 def test_the_whole_card_opens(page: Page, address: str) -> None:

@@ -46,7 +46,10 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
 
     @app.post(BY_NAME, tags=["models"], response_model=Classification, openapi_extra=PICTURES)
     async def classify(request: Request, name: str, top: Top = TOP) -> Response:
-        """Return the most probable classes of each picture."""
+        """Return the most probable classes of each picture.
+
+        A multi-label model also returns every other class whose probability reaches its threshold.
+        """
         return await classified(answer, request, models_of(request).get(name), top)
 
     @app.post(
@@ -67,7 +70,10 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
     async def classify_route(
         request: Request, route: RouteName, top: Top = TOP, model: ModelName = None
     ) -> Response:
-        """Return the most probable classes of each picture, by the default model of the route."""
+        """Return the most probable classes of each picture, by the default model of the route.
+
+        A multi-label model also returns every other class whose probability reaches its threshold.
+        """
         return await classified(answer, request, models_of(request).choose(route, model), top)
 
     app.router.add_api_route(
