@@ -21,6 +21,7 @@ from training.pictures.thumbnails import thumbnail
 
 PAGE_FILE = "index.html"
 EN_DASH = "\N{EN DASH}"
+PERCENT = "\N{NO-BREAK SPACE}%"
 MAX_CARDS = 24
 """Maximum number of pictures that a section shows."""
 MAX_LISTED = 300
@@ -43,8 +44,15 @@ class Card:
     source: str
     """Data URL of the thumbnail; empty if the picture could not be read."""
     name: str
-    lines: tuple[tuple[str, str], ...]
+    lines: tuple[tuple[str, str], ...] = ()
     """Pairs of a caption and a text."""
+    split: str = ""
+    """Split of the picture; empty if the section says it."""
+
+    @property
+    def note(self) -> str:
+        """The last line below the picture."""
+        return f"{self.split}: {self.name}" if self.split else self.name
 
 
 def write_page(folder: Path, results: Results) -> Path:
@@ -78,13 +86,23 @@ def write_page(folder: Path, results: Results) -> Path:
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """Return a share in 0..1 as a percentage; a dash for NaN."""
-    return EN_DASH if math.isnan(value) else f"{100 * value:.{digits}f} %"
+    """Return a share in 0..1 as a percentage; a dash for NaN.
+
+    Only 0 is shown as 0, and only 1 as 100.
+    """
+    if math.isnan(value):
+        return EN_DASH
+    step = 10.0**-digits
+    if 0 < value < step / 200:
+        return f"< {step:.{digits}f}{PERCENT}"
+    if 1 - step / 200 < value < 1:
+        return f"> {100 - step:.{digits}f}{PERCENT}"
+    return f"{100 * value:.{digits}f}{PERCENT}"
 
 
 def interval(estimate: Estimate) -> str:
     """Return the 95 % interval as a range of percentages."""
-    return f"{100 * estimate.low:.1f}{EN_DASH}{100 * estimate.high:.1f} %"
+    return f"{100 * estimate.low:.1f}{EN_DASH}{100 * estimate.high:.1f}{PERCENT}"
 
 
 def duration(seconds: float) -> str:
@@ -139,8 +157,8 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _card(results: Results, path: Path, *lines: tuple[str, str]) -> Card:
-    return Card(thumbnail(results.root / path), shown_name(results, path), lines)
+def _card(results: Results, path: Path, *lines: tuple[str, str], split: str = "") -> Card:
+    return Card(thumbnail(results.root / path), shown_name(results, path), lines, split)
 
 
 def _weakest_first(figures: ClassFigures) -> tuple[bool, float]:
@@ -184,7 +202,7 @@ def _mistakes(results: Results) -> list[Card]:
             _card(
                 results,
                 rows.paths[i],
-                ("true", results.classes[rows.labels[i]]),
+                ("label", results.classes[rows.labels[i]]),
                 (f"model, {percent(rows.probabilities[i, found[i]])}", results.classes[found[i]]),
             )
             for i in worst
@@ -210,7 +228,7 @@ def _suspect_card(results: Results, suspect: Suspect) -> Card:
         suspect.path,
         (f"label, {percent(suspect.label_probability)}", suspect.label),
         (f"model, {percent(suspect.proposed_probability)}", suspect.proposed),
-        ("split", suspect.split),
+        split=suspect.split,
     )
 
 

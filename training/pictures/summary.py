@@ -47,9 +47,10 @@ def summary(
         sentences += _commonest_confusion(results, counts)
     if suspects:
         pictures = len({suspect.path for suspect in suspects})
+        have = "pictures have labels" if pictures > 1 else "picture has a label"
         sentences.append(
-            f"{pictures:,} picture{'s have' if pictures > 1 else ' has'} a label that is probably "
-            "wrong. Look at them before you train again."
+            f"{pictures:,} {have} that may be wrong. Check the first of them before you train "
+            "again."
         )
     return sentences
 
