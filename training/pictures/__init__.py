@@ -1,1 +1,1 @@
-"""Training on pictures of one's own: finding them, inspecting them and dividing them."""
+"""Training a classifier on your own pictures, and the page that describes the result."""
