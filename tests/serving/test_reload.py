@@ -32,7 +32,11 @@ def test_a_reload_is_answered_once_all_workers_have_loaded(tmp_path: Path) -> No
     allowed = threading.Event()
     first = lifecycle(tmp_path, 1, lambda: None)
     loads = iter((threading.Event, allowed.wait))  # the first load of a worker does not wait
-    second = lifecycle(tmp_path, 2, lambda: next(loads)())
+
+    def load() -> None:
+        next(loads)()
+
+    second = lifecycle(tmp_path, 2, load)
     for each in (first, second):
         wait_for(each, 0)
 

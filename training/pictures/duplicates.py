@@ -96,7 +96,7 @@ def _similar(looks: Sequence[Look]) -> list[tuple[int, int]]:
     pairs = []
     for start in range(0, len(looks), CHUNK):
         limits, _, found = index.range_search(hashes[start : start + CHUNK], MAX_BITS + 1)
-        counts: npt.NDArray[np.int64] = np.diff(limits.astype(np.int64))
+        counts = (limits[1:] - limits[:-1]).astype(np.int64)
         ones = np.repeat(np.arange(start, start + len(counts)), counts)
         later = found > ones
         one, other = ones[later], found[later]
