@@ -21,7 +21,7 @@ COMMANDS = {
         "Make an artifact of an ONNX file.",
     ),
     "models": ("artifacts.__main__:main", "List, show, verify and quantize models."),
-    "train": ("training.__main__:main", "Train recipes into artifacts."),
+    "train": ("training.__main__:main", "Train on your own pictures, or by recipes."),
     "analyse": ("analysis.__main__:main", "Look into served models."),
 }
 """Where each command is defined, and what the group's help says about it."""

@@ -222,7 +222,10 @@ def _ask_with_retries(question: Callable[[list[Source]], Answer], images: list[S
 
 
 def _relative(files: Sequence[Path], root: Path) -> list[str]:
-    return [file.relative_to(root).as_posix() for file in files]
+    """Return the names of files, relative to `root` where they lie below it."""
+    return [
+        (file.relative_to(root) if file.is_relative_to(root) else file).as_posix() for file in files
+    ]
 
 
 def _progress() -> Progress:

@@ -1,10 +1,11 @@
 """Helpers that all command lines of the project share."""
 
+import contextlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -35,17 +36,29 @@ def run_command(command: click.Command, program: str) -> None:
     except VitrineError as error:
         _fail(str(error), 1)
     except ModuleNotFoundError as error:
-        extra = _extra_of(error)
-        if extra is None:
-            raise
-        missing = (error.name or "").partition(".")[0]
-        _fail(f"{missing} is not installed; install it: {install_command(extra)}", 1)
+        _fail_without_extra(error)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextlib.contextmanager
+def missing_extras_in_one_line(module: str) -> Iterator[None]:
+    """Report a package of an extra that is not installed in one line, around a program's imports.
+
+    Args:
+        module: Name of the module that imports; only `__main__` is a program. Others raise
+            ModuleNotFoundError, which `run_command` reports.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if module != "__main__":
+            raise
+        _fail_without_extra(error)
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,6 +71,15 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def print_json(value: object) -> None:
     """Print a JSON value on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _fail_without_extra(error: ModuleNotFoundError) -> None:
+    """Name the missing package and how to install it; raise the error if it is of no extra."""
+    extra = _extra_of(error)
+    if extra is None:
+        raise error
+    missing = (error.name or "").partition(".")[0]
+    _fail(f"{missing} is not installed; install it: {install_command(extra)}", 1)
 
 
 def _extra_of(error: ModuleNotFoundError) -> str | None:

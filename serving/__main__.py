@@ -9,14 +9,21 @@ from rich.console import Console
 from rich.table import Table
 
 from artifacts import Artifact
-from artifacts.commands import json_option, print_json, run_command
-from serving.commands import ask
-from serving.faces.gallery import Gallery
-from serving.faces.migrate import plan, re_embed
-from serving.http.access import Access, is_loopback, make_key
-from serving.inference.models import ServedModel
-from serving.inference.runtimes import chosen_runtime
-from serving.settings import list_settings, read_settings
+from artifacts.commands import (
+    json_option,
+    missing_extras_in_one_line,
+    print_json,
+    run_command,
+)
+
+with missing_extras_in_one_line(__name__):
+    from serving.commands import ask
+    from serving.faces.gallery import Gallery
+    from serving.faces.migrate import plan, re_embed
+    from serving.http.access import Access, is_loopback, make_key
+    from serving.inference.models import ServedModel
+    from serving.inference.runtimes import chosen_runtime
+    from serving.settings import list_settings, read_settings
 
 
 @click.group()

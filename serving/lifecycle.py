@@ -1,8 +1,10 @@
 """How the workers of a server start, load new artifacts, and stop.
 
 The workers coordinate through small files in the server's folder. Worker 1 creates `started` once
-its models are loaded; `generation` holds the time at which a reload was last requested; and each
-worker writes the generation that it has loaded to `worker-INDEX`.
+its models are loaded. A request to load the artifacts again starts a new generation of them, whose
+number is the count of these requests at all workers: each worker counts its own in
+`requests-INDEX`. It writes the generation that it has loaded to `worker-INDEX`, and the generation
+that it failed to load to `failed-INDEX`. No clock is compared, so that none has to be right.
 """
 
 import asyncio
@@ -17,16 +19,24 @@ from pathlib import Path
 from types import FrameType
 
 from serving.http.middleware import Middleware
+from serving.inference.watch import FolderWatch
 from serving.problems import RequestError
 
 POLL_SECONDS = 0.2
 """Time between two checks of these files, in seconds."""
+WATCH_SECONDS = 1.0
+"""Time between two checks of the folder of the artifacts, in seconds."""
 MAX_RETRY_SECONDS = 30.0
 """Maximum time until a failed load is retried, in seconds; it doubles with each failure."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a worker to stop."""
 STOPPING = RequestError(
     "server-stopping", "the server is stopping; try again once it has restarted."
+)
+RELOAD_FAILED = RequestError(
+    "reload-failed",
+    "a worker could not load the artifacts, and tries again; the models that were loaded before "
+    "answer meanwhile. The server's log gives the reason.",
 )
 
 log = logging.getLogger("bentoml.vitrine")
@@ -44,7 +54,8 @@ class WorkerGroup:
     def __init__(self, folder: Path, index: int, workers: int) -> None:
         self._folder = folder
         self._index = index
-        self._workers = workers
+        self._numbers = range(1, workers + 1)
+        self._requesting = threading.Lock()
 
     @property
     def first(self) -> bool:
@@ -65,20 +76,36 @@ class WorkerGroup:
         if self._index == 1:
             self._started.touch()
 
+    def report_failed(self, generation: int) -> None:
+        """Record that this worker could not load the artifacts of a generation."""
+        _write(self._folder / f"failed-{self._index}", generation)
+
     def requested_generation(self) -> int:
         """Return the generation that was requested last; 0 if there was no request."""
-        return _read(self._folder / "generation")
+        return sum(self._counts("requests", 0))
 
     def request_generation(self) -> int:
         """Request that all workers load the present artifacts, and return the generation."""
-        generation = time.time_ns()
-        _write(self._folder / "generation", generation)
-        return generation
+        with self._requesting:
+            own = self._folder / f"requests-{self._index}"
+            _write(own, _read(own, 0) + 1)
+        return self.requested_generation()
 
     def all_have(self, generation: int) -> bool:
         """Whether every worker has loaded this generation or a later one."""
-        numbers = range(1, self._workers + 1)
-        return all(_read(self._folder / f"worker-{i}") >= generation for i in numbers)
+        return min(self._counts("worker", -1)) >= generation
+
+    def any_failed(self, generation: int) -> bool:
+        """Whether a worker failed to load this generation or a later one, and has not since."""
+        return any(
+            generation <= failed > loaded
+            for failed, loaded in zip(
+                self._counts("failed", -1), self._counts("worker", -1), strict=True
+            )
+        )
+
+    def _counts(self, kind: str, missing: int) -> list[int]:
+        return [_read(self._folder / f"{kind}-{number}", missing) for number in self._numbers]
 
     @property
     def _started(self) -> Path:
@@ -92,18 +119,28 @@ class Lifecycle:
         workers: the workers of the server.
         middleware: refuses requests until the models are loaded, and once the worker is stopping.
         load: loads the artifacts, warms them up and starts to serve them; called in any thread.
+        watch: notices that the artifacts have changed; None if no one watches, or another worker.
     """
 
     def __init__(
-        self, workers: WorkerGroup, middleware: Middleware, load: Callable[[], None]
+        self,
+        workers: WorkerGroup,
+        middleware: Middleware,
+        load: Callable[[], None],
+        watch: FolderWatch | None = None,
     ) -> None:
         self.workers = workers
         self._middleware = middleware
         self._load = load
+        self._watch = watch
         self._loaded_generation = -1
+        self._failed_generation = -1
+        self._failure = ""
+        self._pause = 0.0
+        """Time until a failed load is retried, in seconds."""
 
     def start(self) -> None:
-        """Load the artifacts, and from then on reload them when that is requested.
+        """Load the artifacts, and from then on reload them when they change or on request.
 
         The first worker of a server answers that the server is starting while it loads. The others
         accept connections only once they have loaded.
@@ -118,33 +155,70 @@ class Lifecycle:
         ).start()
 
     async def reload(self) -> None:
-        """Have all workers load the present artifacts; returns once all of them have."""
+        """Have all workers load the present artifacts; returns once all of them have.
+
+        Raises:
+            RequestError: a worker could not load them.
+        """
         generation = self.workers.request_generation()
-        while not self.workers.all_have(generation):  # noqa: ASYNC110 - the workers are processes
+        while not self.workers.all_have(generation):
+            if self.workers.any_failed(generation):
+                raise RELOAD_FAILED
             await asyncio.sleep(POLL_SECONDS)
 
     def _keep_up_to_date(self) -> None:
-        pause = POLL_SECONDS
+        next_load = next_check = 0.0
         while True:
-            try:
-                self._load_if_requested()
-                pause = POLL_SECONDS
-            except Exception:
-                pause = min(2 * pause, MAX_RETRY_SECONDS)
-                log.exception("the artifacts could not be loaded")
-                if self._loaded_generation < 0:
-                    os.kill(os.getpid(), signal.SIGTERM)
+            now = time.monotonic()
+            if now >= next_load or self.workers.requested_generation() != self._failed_generation:
+                if not self._try_to_load():
                     return
-            time.sleep(pause)
+                next_load = time.monotonic() + self._pause
+            if self._watch is not None and now >= next_check:
+                self._look_for_changes(self._watch)
+                next_check = now + WATCH_SECONDS
+            time.sleep(POLL_SECONDS)
+
+    def _look_for_changes(self, watch: FolderWatch) -> None:
+        try:
+            if watch.changed():
+                self.workers.request_generation()
+        except OSError as error:
+            self._log_once(error, "the folder of the models cannot be watched")
+
+    def _try_to_load(self) -> bool:
+        """Load the artifacts if that was requested; returns False if the worker ends instead."""
+        generation = self.workers.requested_generation()
+        try:
+            self._load_if_requested()
+            self._pause = 0.0
+        except Exception as error:  # noqa: BLE001 - whatever it is, the models that are loaded answer
+            self._pause = min(max(2 * self._pause, 2 * POLL_SECONDS), MAX_RETRY_SECONDS)
+            self._failed_generation = generation
+            self.workers.report_failed(generation)
+            self._log_once(error, "the artifacts could not be loaded")
+            if self._loaded_generation < 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return False
+        return True
+
+    def _log_once(self, error: Exception, what: str) -> None:
+        """Log an error unless it is the one that was logged last: retries would repeat it."""
+        failure = f"{what}: {error!r}"
+        if failure != self._failure:
+            log.error("%s", what, exc_info=error)
+        self._failure = failure
 
     def _load_if_requested(self) -> None:
         generation = self.workers.requested_generation()
         if generation == self._loaded_generation:
             return
+        if self._watch is not None:
+            self._watch.remember(unless_known=self._loaded_generation < 0)
         self._load()
         if self._loaded_generation < 0 and self._middleware.closed is not STOPPING:
             self._middleware.closed = None
-        self._loaded_generation = generation
+        self._loaded_generation, self._failure = generation, ""
         self.workers.report_loaded(generation)
 
 
@@ -180,11 +254,11 @@ def _drain_on_stop_signals(middleware: Middleware) -> None:
         signal.signal(number, stop)
 
 
-def _read(file: Path) -> int:
+def _read(file: Path, missing: int) -> int:
     try:
         return int(file.read_text())
     except (FileNotFoundError, ValueError):
-        return 0 if file.name == "generation" else -1
+        return missing
 
 
 def _write(file: Path, number: int) -> None:

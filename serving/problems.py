@@ -47,6 +47,7 @@ KINDS = {
     "bad-gallery-file": Kind(422, "The file cannot be imported into the gallery"),
     "gallery-unavailable": Kind(503, "The gallery's database does not answer"),
     "model-unavailable": Kind(503, "The model could not be loaded"),
+    "reload-failed": Kind(503, "The artifacts could not be loaded"),
     "overloaded": Kind(429, "The server is overloaded"),
     "request-too-slow": Kind(408, "The request did not arrive in time"),
     "answer-too-late": Kind(503, "The answer was not ready in time"),

@@ -82,6 +82,11 @@ class Settings(BaseSettings):
         description="1 logs every request, 0 only those that fail",
         json_schema_extra=SWITCH,
     )
+    watch: Literal["0", "1"] = Field(
+        "1",
+        description="1 loads models that are added, replaced or removed while the server runs",
+        json_schema_extra=SWITCH,
+    )
     api_keys: Words = Field(
         (),
         description="the API keys that are accepted: entries NAME:SCOPES:SHA256, separated by "

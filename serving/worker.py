@@ -27,6 +27,7 @@ from serving.inference.admission import Budget
 from serving.inference.in_flight import InFlight
 from serving.inference.models import Models, ServedModel
 from serving.inference.scheduler import Scheduler
+from serving.inference.watch import FolderWatch
 from serving.inspection.recent_answers import RecentAnswers
 from serving.lifecycle import Lifecycle, WorkerGroup
 from serving.observability import metrics, tracing
@@ -94,7 +95,9 @@ class Worker:
         state = self.app.state
         state.access = access
         state.gallery = Gallery.from_settings(self.settings, threads=THREADS)
-        state.lifecycle = Lifecycle(workers, self.middleware, lambda: self._load(url))
+        watches = self.index == 1 and self.settings.watch == "1"
+        watch = FolderWatch(artifacts_root(), metrics.FOLDER / "watched") if watches else None
+        state.lifecycle = Lifecycle(workers, self.middleware, lambda: self._load(url), watch)
         state.lifecycle.start()
 
     def end(self) -> None:
@@ -110,7 +113,9 @@ class Worker:
         self.app.state.models = models
         _freeze_loaded_objects()
         if self.index == 1:
-            if not known.served:
+            if known.served:
+                _log_changes(known, models)
+            else:
                 self._announce(models, url)
             for sentence in models.unclear_defaults:
                 log.warning("%s", sentence)
@@ -135,6 +140,20 @@ class Worker:
         if path := _first_to_try(models):
             log.info("try: curl -s -F image=@%s %s%s", os.path.relpath(SAMPLE), url, path)
         log.info("in a browser: %s, described at %s/docs", url, url)
+
+
+def _log_changes(before: Models, now: Models) -> None:
+    """Log which models are new, replaced or gone, and which artifacts are newly broken."""
+    for name, model in now.served.items():
+        if name not in before.served:
+            log.info("model %s is new, on %s", name, model.runtime.provider)
+        elif model is not before.served[name]:
+            log.info("model %s was replaced", name)
+    for name in before.served.keys() - now.served.keys() - now.unavailable.keys():
+        log.info("model %s was removed", name)
+    for name, reason in now.unavailable.items():
+        if reason != before.unavailable.get(name):
+            log.error("model %s COULD NOT BE LOADED: %s", name, reason)
 
 
 def _first_to_try(models: Models) -> str | None:

@@ -16,7 +16,7 @@ from tests.test_imports import ROOMS, names_in
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OPTIONAL = {"openvino", "postgresql", "quantize", "tracing"}
+OPTIONAL = {"openvino", "parquet", "postgresql", "quantize", "tracing"}
 """Extras that are imported only where a user asks for what they do."""
 
 

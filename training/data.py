@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from filelock import FileLock
-from rich.progress import track
 from torch import Tensor
 
 from artifacts import DataError, InputPolicy
@@ -17,6 +16,7 @@ from artifacts.datasets.base import take
 from artifacts.faces import Detector, largest_face
 from artifacts.preprocessing import prepare
 from training.download import download
+from training.progress import track
 from training.settings import Data, Size
 
 CACHE = Path("runs/cache")

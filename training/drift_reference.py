@@ -1,16 +1,14 @@
 """Measures the drift reference of an existing artifact again."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from artifacts import Artifact, ArtifactError, DataError, Manifest, Runtime
 from artifacts.datasets import ImageSet, load, parse
 from artifacts.datasets.base import take
 from artifacts.pictures import Picture
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
-
-if TYPE_CHECKING:
-    from training.recipe import Recipe
+from training.recipe import RECIPE_FILE, Recipe, load_recipe, load_stored, recipe_names
 
 Images = Sequence[Picture] | Picture
 
@@ -26,8 +24,12 @@ def of_dataset(text: str) -> tuple[Images, str]:
     return chosen.images, f"{name}:{split}, {len(chosen):,} pictures"
 
 
-def held_out(manifest: Manifest) -> tuple[Images, str]:
+def held_out(manifest: Manifest, folder: Path | None = None) -> tuple[Images, str]:
     """Return the validation pictures of an artifact's recipe and a description of them.
+
+    Args:
+        manifest: Manifest of the artifact.
+        folder: Folder of the artifact; see `recipe_of`.
 
     Raises:
         ArtifactError: The artifact was not made by a recipe.
@@ -35,31 +37,39 @@ def held_out(manifest: Manifest) -> tuple[Images, str]:
     """
     from training.data import hold_out  # noqa: PLC0415 - imports torch, which data sets do not need
 
-    recipe = recipe_of(manifest, "give the pictures to compare with by --dataset")
+    recipe = recipe_of(manifest, "give the pictures to compare with by --dataset", folder)
     source, places = hold_out(recipe.data, recipe.seed)
     check_training_data(manifest, recipe, source, len(places), ", or give pictures by --dataset")
     return take(source.images, places.numpy()), held_out_name(source.name, len(places))
 
 
-def recipe_of(manifest: Manifest, instead: str) -> "Recipe":
-    """Return the recipe that made an artifact.
+def recipe_of(manifest: Manifest, instead: str, folder: Path | None = None) -> Recipe:
+    """Return the recipe that made an artifact, from the artifact or from the project's recipes.
 
     Args:
         manifest: Manifest of the artifact.
         instead: End of the error message: what to do, or what is impossible, without a recipe.
+        folder: Folder of the artifact, which may hold its recipe.
 
     Raises:
-        ArtifactError: The artifact was not made by a recipe.
+        ArtifactError: The artifact was not made by a recipe, or its recipe is not at hand.
     """
-    from training.recipe import load_recipe  # noqa: PLC0415 - imports torch
-
     if manifest.recipe is None or manifest.dataset is None:
         raise ArtifactError(f"{manifest.name} was not made by a recipe; {instead}.")
-    return load_recipe(manifest.recipe.name, manifest.recipe.profile)
+    name, profile = manifest.recipe.name, manifest.recipe.profile
+    stored = folder / RECIPE_FILE if folder else None
+    if stored is not None and stored.exists():
+        return load_stored(stored, profile)
+    if name not in recipe_names():
+        raise ArtifactError(
+            f"{manifest.name} was trained by a recipe {name!r} that does not come with the project "
+            f"and is not stored as {RECIPE_FILE} in the artifact; {instead}."
+        )
+    return load_recipe(name, profile)
 
 
 def check_training_data(
-    manifest: Manifest, recipe: "Recipe", source: ImageSet, validation: int, instead: str = ""
+    manifest: Manifest, recipe: Recipe, source: ImageSet, validation: int, instead: str = ""
 ) -> None:
     """Check that data is what an artifact was trained on.
 

@@ -19,7 +19,7 @@ from training.networks import Classifier
 from training.same_padding import OPERATOR_SET, same_padding_as_attribute
 
 TOLERANCE = 1e-4
-"""Maximum difference of logits or embeddings, relative to the largest value if that exceeds 1."""
+"""Maximum difference of an output, relative to its largest value if that exceeds 1."""
 
 
 class ExportError(VitrineError):
@@ -146,10 +146,10 @@ def _module_of(node: onnx.NodeProto) -> str:
 
 @torch.inference_mode()
 def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
-    """Compare the first output of network and graph on random pictures.
+    """Compare every output of network and graph on random pictures.
 
     Returns:
-        The maximum difference, as `TOLERANCE` defines it.
+        The maximum difference of all outputs, as `TOLERANCE` defines it.
 
     Raises:
         ExportError: It exceeds `TOLERANCE`, or an output is NaN or infinite.
@@ -157,20 +157,23 @@ def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
     runtime = Runtime(graph, policy)
     random = np.random.default_rng(0)
     sizes = [policy.fixed_size] if policy.fixed_size else [(32, 32), (20, 32), (45, 31), (64, 64)]
-    worst = 0.0
+    worst, where = 0.0, served.names[0]
     for height, width in sizes:
         pixels = random.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
-        expected = served(torch.from_numpy(pixels))[0].numpy()
-        actual = runtime.run_batch(pixels)[served.names[0]]
-        if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
-            raise ExportError(
-                "the network returns NaN or infinity: its training diverged. Nothing was written; "
-                "lower the learning rate or choose another loss."
-            )
-        worst = max(worst, float(np.abs(actual - expected).max() / max(1, np.abs(expected).max())))
+        actual = runtime.run_batch(pixels)
+        for name, output in zip(served.names, served(torch.from_numpy(pixels)), strict=True):
+            expected = output.numpy()
+            if not (np.isfinite(expected).all() and np.isfinite(actual[name]).all()):
+                raise ExportError(
+                    f"the network returns NaN or infinity as {name}: its training diverged. "
+                    "Nothing was written; lower the learning rate or choose another loss."
+                )
+            difference = np.abs(actual[name] - expected).max() / max(1, np.abs(expected).max())
+            if difference > worst:
+                worst, where = float(difference), name
     if not worst <= TOLERANCE:
         raise ExportError(
-            f"graph and network differ by {worst:.2e}; at most {TOLERANCE} is allowed. Nothing was "
-            "written."
+            f"graph and network differ by {worst:.2e} in {where}; at most {TOLERANCE} is allowed. "
+            "Nothing was written."
         )
     return worst

@@ -1,20 +1,26 @@
-"""The training loop. It saves a checkpoint each epoch; resuming does not change the result."""
+"""The training loop. It saves checkpoints, and resuming from one does not change the result."""
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
+from training.checkpoint import (
+    Checkpoints,
+    Partway,
+    State,
+    random_states,
+    restore_random_states,
+    restore_sums,
+    sums_of,
+)
 from training.data import Splits
 from training.depthwise import FastDepthwise
 from training.faces.evaluate import pair_accuracy, validate
@@ -26,55 +32,14 @@ from training.inputs import Pictures, Source
 from training.losses import objective
 from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
+from training.progress import Progress
 from training.recipe import Recipe
 from training.status import code_hash
 
-
-@dataclass
-class State:
-    """Everything that changes during training, which is what a checkpoint holds."""
-
-    model: Classifier
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel | None
-    scaler: torch.amp.GradScaler | None = None
-    """Scales the loss in fp16; otherwise None."""
-    history: list[Epoch] = field(default_factory=list)
-
-    @property
-    def result(self) -> Classifier:
-        """The network to validate and export: with averaged weights if the recipe averages them."""
-        return cast("Classifier", self.average.module) if self.average else self.model
-
-    def save(self, path: Path, key: str) -> None:
-        """Write a checkpoint atomically; `key` identifies the run that may continue from it."""
-        content = {
-            "key": key,
-            "model": _trainable_state(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            "average": _trainable_state(self.average) if self.average is not None else None,
-            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
-            "history": [asdict(epoch) for epoch in self.history],
-        }
-        partial = path.with_suffix(".partial")
-        torch.save(content, partial)
-        partial.replace(path)
-
-    def load(self, path: Path, key: str) -> bool:
-        """Load a checkpoint; returns False if there is none with the same `key`."""
-        if not path.exists():
-            return False
-        content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        if content["key"] != key:
-            return False
-        self.model.load_state_dict(content["model"], strict=False)
-        self.optimizer.load_state_dict(content["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(content["average"], strict=False)
-        if self.scaler is not None:
-            self.scaler.load_state_dict(content["scaler"])
-        self.history = [Epoch(**row) for row in content["history"]]
-        return True
+CHECKPOINT = "checkpoint.pt"
+"""File of the checkpoint in the folder of a run."""
+SAY_SECONDS = 1.0
+"""Minimum time between two updates of the progress."""
 
 
 def fit(
@@ -103,29 +68,25 @@ def fit(
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe.optimizer)
     state = State(model, optimizer, _average(model, recipe), accelerator.scaler)
-    checkpoint = folder / "checkpoint.pt"
     key = f"{recipe.hash} {code_hash(recipe.network)} {splits.source.fingerprint}"
-    resumed = state.load(checkpoint, key)
+    first, alone = accelerator.is_main_process, accelerator.num_processes == 1
+    path = folder / CHECKPOINT
+    checkpoints = Checkpoints(path, key, state, writes=first, within=alone)
+    report = Progress(recipe.artifact_name, shown=first)
+    if state.load(path, key, report):
+        report.log(f"{recipe.artifact_name}: continuing after {_place(state)}")
+    report.start = len(state.history) / recipe.epochs
     feed = _feed(state, splits, recipe, accelerator)
     wrapped, state.optimizer = accelerator.prepare(feed.model, optimizer)
-    with Progress(transient=True, disable=not accelerator.is_main_process) as progress:
-        if resumed:
-            done = len(state.history)
-            progress.console.print(f"{recipe.artifact_name}: continuing after epoch {done}")
-        task = progress.add_task(recipe.artifact_name, total=recipe.epochs)
+    with report:
         for epoch in range(len(state.history), recipe.epochs):
-
-            def report_progress(share: float, epoch: int = epoch) -> None:
-                progress.update(task, completed=epoch + share)
-
-            row = _epoch(wrapped, state, feed, recipe, epoch, accelerator, report_progress)
+            row = _epoch(wrapped, state, feed, recipe, epoch, accelerator, checkpoints, report)
             if not math.isfinite(row.train_loss + row.validation_loss):
                 total, _ = parameter_counts(model)
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
-            if accelerator.is_main_process:
-                state.save(checkpoint, key)
-            progress.console.print(_log_line(row, recipe), highlight=False, soft_wrap=True)
+            checkpoints.save()
+            report.log(_log_line(row, recipe))
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history
 
@@ -165,13 +126,15 @@ def _epoch(
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
-    report_progress: Callable[[float], None],
+    checkpoints: Checkpoints,
+    report: Progress,
 ) -> Epoch:
-    start = time.perf_counter()
-    train_loss, train_accuracy = _train(
-        model, state, feed.train, recipe, epoch, accelerator, report_progress
-    )
+    with checkpoints.deferring_signals():
+        train_loss, train_accuracy, seconds = _train(
+            model, state, feed.train, recipe, epoch, accelerator, checkpoints, report
+        )
     middle = time.perf_counter()
+    report.update((epoch + 1) / recipe.epochs, f"epoch {epoch + 1}/{recipe.epochs}, validating")
     if recipe.loss.embeds:
         loss, accuracy = validate(feed.result, feed.validation, recipe, accelerator)
     else:
@@ -183,7 +146,7 @@ def _epoch(
         train_accuracy=train_accuracy,
         validation_loss=loss,
         validation_accuracy=accuracy,
-        train_seconds=middle - start,
+        train_seconds=seconds,
         validation_seconds=time.perf_counter() - middle,
     )
 
@@ -195,12 +158,15 @@ def _train(
     recipe: Recipe,
     epoch: int,
     accelerator: Accelerator,
-    report_progress: Callable[[float], None],
-) -> tuple[float, float]:
-    """Train for one epoch; random numbers depend on (seed, epoch, process) only.
+    checkpoints: Checkpoints,
+    report: Progress,
+) -> tuple[float, float, float]:
+    """Train for one epoch, or for the rest of it that `state.partway` leaves.
+
+    Random numbers depend on (seed, epoch, process) only.
 
     Returns:
-        Mean loss and accuracy on the augmented batches.
+        Mean loss and accuracy on the augmented batches, and the time in seconds.
     """
     settings = recipe.optimizer
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -216,11 +182,19 @@ def _train(
         rank=rank,
         world=world,
     )
-    loss_mean, accuracy_mean = _means(accelerator)
+    means = loss_mean, accuracy_mean = _means(accelerator)
+    start, first = time.perf_counter(), 0
+    if state.partway is not None:
+        first, start = state.partway.batches, start - state.partway.seconds
+        report.start = (epoch + first / len(batches)) / recipe.epochs
+        generator.set_state(state.partway.augmentation)
+        restore_random_states(state.partway.random)
+        restore_sums(means, state.partway.sums)
+        state.partway = None
     model.train()
-    for step, indices in enumerate(batches):
+    said = -math.inf
+    for step, indices in enumerate(batches[first:], first):
         done = (step + 1) / len(batches)
-        report_progress(done)
         factor = rate_factor(settings, epoch + done, recipe.epochs)
         set_rate(state.optimizer, settings.lr * factor)
         inputs, targets = source.training(indices, generator, epoch)
@@ -236,7 +210,33 @@ def _train(
         pairwise = recipe.loss.name in ("contrastive", "triplet")
         score = pair_accuracy if pairwise else _correct
         accuracy_mean.update(score(outputs.detach(), source.labels[indices]))
-    return float(loss_mean.compute()), float(accuracy_mean.compute())
+        if time.monotonic() - said > SAY_SECONDS:  # reading the loss makes a GPU wait
+            said = time.monotonic()
+            report.update((epoch + done) / recipe.epochs, _note(epoch, recipe, loss_mean))
+        if step + 1 < len(batches) and checkpoints.due:
+            state.partway = Partway(
+                batches=step + 1,
+                seconds=time.perf_counter() - start,
+                augmentation=generator.get_state(),
+                random=random_states(),
+                sums=sums_of(means),
+            )
+            checkpoints.save()
+            state.partway = None
+    seconds = time.perf_counter() - start
+    return float(loss_mean.compute()), float(accuracy_mean.compute()), seconds
+
+
+def _note(epoch: int, recipe: Recipe, loss: MeanMetric) -> str:
+    """Describe the state within an epoch, with the mean loss of its batches in this process."""
+    mean = float(loss.mean_value) / float(loss.weight)
+    return f"epoch {epoch + 1}/{recipe.epochs}, loss {mean:.4f}"
+
+
+def _place(state: State) -> str:
+    """Describe where a checkpoint was written."""
+    place = f"epoch {len(state.history)}"
+    return f"{place} and {state.partway.batches} batches of the next" if state.partway else place
 
 
 @torch.inference_mode()
@@ -259,12 +259,6 @@ def _correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Return float N: 1 where the top class is right, else 0; K heads (N x K x C) are averaged."""
     scores = logits.mean(1) if logits.ndim == 3 else logits  # noqa: PLR2004
     return (scores.argmax(1) == labels.to(scores.device)).float()
-
-
-def _trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return trainable weights and buffers; frozen weights are loaded again before resuming."""
-    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
-    return {key: value for key, value in model.state_dict().items() if key not in frozen}
 
 
 def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:

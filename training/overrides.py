@@ -11,13 +11,14 @@ import yaml
 
 from artifacts.manifest import NAME_PATTERN
 from training.recipe import Profile, Recipe, RecipeError, load_recipe, recipe_names
+from training.recipe_paths import Reference
 
 
 def with_changes(recipe: str, profile: Profile, changes: Sequence[str], name: str) -> Recipe:
     """Return a recipe with changed settings and another name; it is never a route's default.
 
     Args:
-        recipe: Name of the recipe to change.
+        recipe: Name of the recipe to change, or path of its file.
         profile: Profile whose settings are applied first.
         changes: Changes such as `seed=1` or `augment.cutout=0`, with values in YAML.
         name: Name of the new recipe and of its artifact.
@@ -48,7 +49,9 @@ def parent_recipe(recipe: Recipe) -> Recipe | None:
     """
     if recipe.head_from is None:
         return None
-    parent = load_recipe(recipe.head_from, recipe.profile)
+    own = Reference.parse(recipe.file)
+    source = str((own and own.head(own.read(), recipe.head_from)) or recipe.head_from)
+    parent = load_recipe(source, recipe.profile)
     changes = [
         f"data.{f.name}={json.dumps(getattr(recipe.data, f.name), ensure_ascii=False)}"
         for f in fields(recipe.data)
@@ -58,7 +61,7 @@ def parent_recipe(recipe: Recipe) -> Recipe | None:
         return parent
     name = f"{recipe.name}-head"
     changes += [f"title=The head of {recipe.name}", "route=null", "study=null"]
-    return with_changes(recipe.head_from, recipe.profile, changes, name)
+    return with_changes(source, recipe.profile, changes, name)
 
 
 def parse_changes(changes: Sequence[str]) -> dict[str, Any]:

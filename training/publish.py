@@ -20,7 +20,8 @@ from training.faces.evaluate import measure_embedding
 from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
 from training.networks import Classifier, parameter_counts
-from training.recipe import Recipe
+from training.progress import Progress
+from training.recipe import RECIPE_FILE, Recipe
 from training.status import code_hash
 from training.svm import KernelResult, kernels_csv, kernels_plot
 
@@ -34,6 +35,7 @@ def publish(
     splits: Splits,
     history: Sequence[Epoch],
     kernels: Sequence[KernelResult] = (),
+    report: Progress | None = None,
 ) -> Artifact:
     """Export a network and write its artifact atomically.
 
@@ -46,17 +48,22 @@ def publish(
         splits: Training and validation pictures.
         history: A row per epoch; empty for a support-vector machine.
         kernels: Results of the kernels of a support-vector machine; empty otherwise.
+        report: Where to report which step is being done.
 
     Raises:
         ExportError: Graph and network differ.
         DataError: The test split is missing.
     """
+    report = report or Progress(recipe.artifact_name, shown=False)
     policy = recipe.policy
+    report.update(None, "exporting the network")
     task: Task = "embedding" if recipe.loss.embeds else "classification"
     graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
+    report.update(None, "comparing the answers in half precision")
     graph = halve_if_accurate(graph, policy, splits.validation.originals)
     prove(graph, policy)
     runtime = Runtime(graph, policy)
+    report.update(None, "measuring the graph")
     served = network.trunk if recipe.loss.embeds else network
     total, trainable = parameter_counts(served)
     manifest = Manifest.build(
@@ -104,6 +111,7 @@ def publish(
         MODEL_FILE: graph,
         REFERENCE_FILE: _reference(manifest, splits, runtime),
         HISTORY_FILE: history_csv(history),
+        RECIPE_FILE: recipe.as_text().encode(),
     }
     if history:
         files["history.png"] = history_plot(history, _title(manifest))
@@ -122,7 +130,7 @@ def halve_artifact(artifact: Artifact) -> Artifact:
         DataError: The data is missing or is not what the artifact was trained on.
     """
     manifest, files = artifact.manifest, artifact.contents()
-    recipe = recipe_of(manifest, "its figures cannot be measured again")
+    recipe = recipe_of(manifest, "its figures cannot be measured again", artifact.path)
     if artifact.model_file != MODEL_FILE:
         raise ArtifactError(f"{artifact.name} is quantized to integers, which are smaller still.")
     splits = load_splits(recipe.data, recipe.seed)

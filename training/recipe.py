@@ -3,155 +3,108 @@
 A file defines one recipe of the same name, or one recipe `FILE-VARIANT` for each of its variants.
 `variants` overrides settings of the file by variant name. `grid` lists values of settings, and
 every combination of them becomes a variant. The settings of a profile are applied last.
+
+The project's own recipes are known by their names, and recipes elsewhere by the paths of their
+files; see `training.recipe_paths.Reference`.
 """
 
-import copy
-import difflib
 import functools
-import hashlib
-import itertools
-import json
+import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from artifacts import InputPolicy, VitrineError
-from artifacts.input_policy import Normalisation
-from artifacts.manifest import check_route
-from training.settings import (
-    Augment,
-    Data,
-    Evaluation,
-    Loss,
-    Network,
-    Optimizer,
-    Size,
-    StrictSettings,
-    Svm,
-)
+from artifacts.manifest import NAME_PATTERN
+from training.network_options import find_mistake
+from training.recipe_errors import NOT_IN_FILES, explain
+from training.recipe_file import Key, RecipeError, RecipeFile, nearest, nested, overlay
+from training.recipe_paths import Reference, resolve
+from training.recipe_settings import PROFILES, Profile, Recipe
+
+__all__ = [
+    "PROFILES",
+    "RECIPE_FILE",
+    "Profile",
+    "Recipe",
+    "RecipeError",
+    "load_recipe",
+    "load_recipes",
+    "load_recipes_of",
+    "load_stored",
+    "recipe_names",
+]
 
 RECIPES = Path(__file__).parent / "recipes"
-Profile = Literal["full", "cpu", "smoke"]
-PROFILES: tuple[Profile, ...] = ("full", "cpu", "smoke")
-
-
-class RecipeError(VitrineError):
-    """A recipe is unknown or malformed."""
+RECIPE_FILE = "recipe.yaml"
+"""File in an artifact with the settings that it was trained with; see `Recipe.as_text`."""
+_ADAPTER = TypeAdapter(Recipe)
 
 
 @dataclass(frozen=True)
-class Recipe(StrictSettings):
-    """All settings of a training run."""
+class _Draft:
+    """A recipe of a file before a profile is applied."""
 
+    file: RecipeFile
+    variant: str | None
     name: str
-    title: str
-    data: Data
-    network: Network
-    epochs: int
-    batch_size: int
-    """Pictures per batch, over all devices together."""
-    study: str | None = None
-    route: str | None = None
-    """Purpose whose address the model also serves; see `artifacts.manifest.check_route`."""
-    default: bool = False
-    seed: int = 0
-    precision: Annotated[
-        Literal["no", "bf16", "fp16"],
-        BeforeValidator(lambda value: "no" if value is False else value),
-    ] = "no"
-    """Automatic mixed precision. YAML reads an unquoted `no` as false, which is the same here."""
-    native_side: tuple[int, int] | None = None
-    """(min, max) side of the pictures that are served unscaled, px; chosen on validation pictures.
-    Other pictures are scaled into this range."""
-    fixed_size: Size | None = None
-    """(height, width) in px of a network that takes a single size only."""
-    cache: Literal["none", "fp32", "bf16", "fp16"] = "none"
-    """Precision in which the outputs of the frozen layers are cached on disk. They are computed
-    once, so that epochs only run the layers behind them. Flips are the only augmentation that
-    this allows."""
-    head_from: str | None = None
-    """Name of the recipe whose trained head is the initial head; it is trained first if missing."""
-    svm: Svm | None = None
-    """Fit a support-vector machine instead of training; the trunk is frozen and `epochs` unused."""
-    augment: Augment = field(default_factory=Augment)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    loss: Loss = field(default_factory=Loss)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    reported: dict[str, float] = field(default_factory=dict)
-    """Figures that the source study reported; the keys are metric/split, as in artifacts."""
-    search: dict[str, list[float]] = field(default_factory=dict)
-    """Values that a search draws from, by the dotted name of the setting, such as optimizer.lr."""
-    remark: str = ""
-    """A result that the study stated in words, or the reason for a difference from the study."""
-    profile: Profile = "full"
-    command: str = ""
-    """The command that trains it; empty for `vitrine train run NAME --profile PROFILE`."""
 
-    def __post_init__(self) -> None:
-        """Raise ValueError for settings that exclude each other, and for a wrong route."""
-        try:
-            check_route(self.route, "embedding" if self.loss.embeds else "classification")
-        except ValueError as error:
-            raise ValueError(f"route {self.route!r}: {error}") from None
-        if not self.loss.embeds:
-            return
-        if self.cache != "none" or self.svm:
-            raise ValueError("a loss of embeddings allows neither cache nor svm; remove them")
-        if self.data.validation_choice != "classes":
-            raise ValueError("a loss of embeddings needs data.validation_choice: classes")
-        if (self.loss.name == "arcface") != (self.network.options.get("head") == "cosine"):
-            raise ValueError(
-                "the loss arcface needs network.options.head: cosine; no other loss takes it"
-            )
+    def build(self, profile: Profile, changes: Mapping[str, Any] | None = None) -> Recipe:
+        """Apply the settings of a profile and then `changes`, and validate the result.
 
-    @property
-    def artifact_name(self) -> str:
-        """Name of the artifact. A smoke run has a name of its own and never replaces the model."""
-        return f"{self.name}-smoke" if self.profile == "smoke" else self.name
-
-    @property
-    def policy(self) -> InputPolicy:
-        """How pictures of any size are prepared for the network, in training and in serving."""
-        return InputPolicy(
-            native_side=self.native_side,
-            fixed_size=self.fixed_size,
-            normalisation=Normalisation(mean=self.data.mean, std=self.data.std),
-        )
-
-    @property
-    def hash(self) -> str:
-        """sha256 of the settings that influence the result of training.
-
-        It leaves out texts, reported figures and the name of the profile, whose settings are
-        applied already. Settings with their default value are left out too, so that adding a
-        setting does not put every artifact out of date.
+        Raises:
+            RecipeError: A setting is invalid; the message names the first.
         """
-        settings = _non_default(self)
-        for key in (
-            "title",
-            "study",
-            "reported",
-            "remark",
-            "route",
-            "default",
-            "profile",
-            "command",
-            "search",
-        ):
-            settings.pop(key, None)
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        settings = self.file.of_variant(self.variant)
+        profiles = settings.pop("profiles", None) or {}
+        unknown = [each for each in profiles if each not in PROFILES]
+        if unknown:
+            allowed = ", ".join(PROFILES)
+            message = f"this profile is unknown; use {allowed}."
+            raise self.error(("profiles", unknown[0]), message, profile)
+        settings = overlay(settings, profiles.get(profile) or {})
+        for key in NOT_IN_FILES:
+            if key in settings:
+                guess = nearest(key, ["profiles"])
+                raise self.error((key,), f"there is no such setting; {guess}".strip(), profile)
+        if settings.get("name") != self.file.settings.get("name"):
+            message = "a variant or profile has no name of its own; set it at the top of the file."
+            raise self.error(("name",), message, profile)
+        settings = overlay(settings, nested(changes or {}))
+        try:
+            recipe = _ADAPTER.validate_python({**settings, "name": self.name, "profile": profile})
+        except ValidationError as error:
+            path, message = explain(error.errors(), Recipe)
+            raise self.error(path, message, profile, changes) from None
+        mistake = find_mistake(recipe.network)
+        if mistake is not None:
+            raise self.error(("network", *mistake[0]), mistake[1], profile, changes)
+        return recipe
 
-
-_ADAPTER = TypeAdapter(Recipe)
+    def error(
+        self,
+        path: tuple[Key, ...],
+        message: str,
+        profile: Profile,
+        changes: Mapping[str, Any] | None = None,
+    ) -> RecipeError:
+        """Return an error that names the line of a setting, or none if it is one of `changes`."""
+        dotted = ".".join(map(str, path))
+        if any(f"{dotted}.".startswith(f"{change}.") for change in changes or {}):
+            return RecipeError(f"{self.name}: {dotted}: {message}")
+        layers: list[tuple[str, ...]] = [("profiles", profile), ()]
+        if self.variant:
+            within = ("variants", self.variant)
+            layers = [(*within, "profiles", profile), ("profiles", profile), within, ()]
+        return self.file.error(path, message, layers)
 
 
 def recipe_names(folder: Path = RECIPES) -> list[str]:
     """Return the names of all recipes, in the order of their files and variants."""
-    return list(_all_settings(folder))
+    return list(_drafts(folder))
 
 
 def load_recipes(profile: Profile = "full", folder: Path = RECIPES) -> list[Recipe]:
@@ -160,7 +113,7 @@ def load_recipes(profile: Profile = "full", folder: Path = RECIPES) -> list[Reci
     Raises:
         RecipeError: A setting is invalid; the message names the first.
     """
-    return [_checked(name, settings, profile) for name, settings in _all_settings(folder).items()]
+    return [draft.build(profile) for draft in _drafts(folder).values()]
 
 
 def load_recipe(
@@ -172,115 +125,107 @@ def load_recipe(
     """Read a recipe and apply the settings of a profile.
 
     Args:
-        name: Name of the recipe.
+        name: Name of the recipe, or path of its file; see `Reference`.
         profile: Profile whose settings override those of the recipe.
-        folder: Folder of the recipe files.
+        folder: Folder of the recipe files, for recipes known by their names.
         changes: Settings by dotted name, such as optimizer.lr, that override both.
 
     Raises:
         RecipeError: The name is unknown, or a setting is invalid; the message names the first.
     """
-    known = _all_settings(folder)
+    reference = Reference.parse(name)
+    if reference is not None:
+        return _load_file(reference, name, profile, changes)
+    known = _drafts(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, cutoff=0.3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = nearest(name, known, 0.3)
         raise RecipeError(f"no recipe called {name!r}; {hint}`vitrine train list` shows all names.")
-    return _checked(name, known[name], profile, changes)
+    return known[name].build(profile, changes)
 
 
-def _checked(
-    name: str,
-    shared: Mapping[str, Any],
-    profile: Profile,
-    changes: Mapping[str, Any] | None = None,
+def load_recipes_of(file: str, profile: Profile = "full") -> list[Recipe]:
+    """Read all recipes of a file, or the one of the variant that `FILE.yaml:VARIANT` names.
+
+    Raises:
+        RecipeError: There is no such file, or a setting is invalid.
+    """
+    reference = Reference.parse(file)
+    if reference is None:
+        raise RecipeError(f"{file}: give the path of a recipe file, such as ./{file}.yaml.")
+    variants = [reference.variant] if reference.variant else list(reference.read().variants)
+    every = [replace(reference, variant=variant) for variant in variants] or [reference]
+    return [_load_file(each, str(each), profile) for each in every]
+
+
+def load_stored(path: Path, profile: Profile) -> Recipe:
+    """Read the recipe that is stored in an artifact, with its profile applied already.
+
+    Raises:
+        RecipeError: The file cannot be read or is malformed.
+    """
+    file = Reference(path).read()
+    return _Draft(file, None, str(file.settings.get("name", path.stem))).build(profile)
+
+
+def _load_file(
+    reference: Reference, typed: str, profile: Profile, changes: Mapping[str, Any] | None = None
 ) -> Recipe:
-    """Build a recipe of settings, overridden by those of the profile and then by `changes`.
+    """Read a recipe from a file; `typed` is how the user named it."""
+    file = reference.read()
+    variant = reference.checked_variant(file)
+    name = str(file.settings.get("name", reference.path.stem)) + (f"-{variant}" if variant else "")
+    if not re.fullmatch(NAME_PATTERN, name) or name in recipe_names():
+        why = "is a recipe of the project" if name in recipe_names() else "is not a valid name"
+        raise file.error(
+            ("name",),
+            f"{name!r} {why}; rename the file or set `name` to one of your own, of up to 64 of "
+            "a-z, 0-9, '.', '_' and '-'.",
+        )
+    draft = _Draft(file, variant, name)
+    recipe = draft.build(profile, changes)
+    _check_head(recipe, draft, reference, changes)
+    command = ["python", "-m", "training", "run", typed, "--profile", profile]
+    folder = reference.path.absolute().parent
+    return replace(
+        resolve(recipe, folder),
+        command=shlex.join(command),
+        file=str(replace(reference, path=reference.path.absolute())),
+    )
 
-    `shared` belongs to the parsed files, and is not changed.
-    """
-    settings = copy.deepcopy(dict(shared))
-    profiles = settings.pop("profiles", {})
-    unknown = set(profiles) - set(PROFILES)
-    if unknown:
-        raise RecipeError(f"{name}: profiles {sorted(unknown)} are unknown; use {PROFILES}.")
-    settings = _overlay(settings, profiles.get(profile) or {})
-    settings = _overlay(settings, _nested(changes or {}))
-    try:
-        return _ADAPTER.validate_python({**settings, "name": name, "profile": profile})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RecipeError(": ".join(filter(None, [name, where, first["msg"]]))) from None
+
+def _check_head(
+    recipe: Recipe, draft: _Draft, reference: Reference, changes: Mapping[str, Any] | None
+) -> None:
+    """Raise RecipeError if `head_from` names no other recipe."""
+    if recipe.head_from is None:
+        return
+    source = reference.head(draft.file, recipe.head_from)
+    if source == reference:
+        message = "a recipe cannot start from its own head; name another one, or remove this."
+    elif source is None and recipe.head_from not in recipe_names():
+        known = [*draft.file.variants, *recipe_names()]
+        message = (
+            f"{recipe.head_from!r} is neither a variant of this file nor a recipe of the project; "
+            f"{nearest(recipe.head_from, known)}`vitrine train list` shows those of the project."
+        )
+    else:
+        return
+    raise draft.error(("head_from",), message, recipe.profile, changes)
 
 
-def _all_settings(folder: Path) -> Mapping[str, dict[str, Any]]:
-    """Return the settings of every recipe by name, before profiles are applied.
-
-    They are shared between callers and must not be changed.
-    """
+def _drafts(folder: Path) -> Mapping[str, _Draft]:
+    """Return every recipe of a folder by its name, before profiles are applied."""
     paths = sorted(folder.glob("*.yaml"))
-    return _settings_of(tuple((path.stem, path.read_text(encoding="utf-8")) for path in paths))
+    return _drafts_of(tuple((path.stem, path.read_text(encoding="utf-8")) for path in paths))
 
 
 @functools.lru_cache(maxsize=1)  # parsing takes long, and commands load one recipe after another
-def _settings_of(files: tuple[tuple[str, str], ...]) -> Mapping[str, dict[str, Any]]:
-    """Return the settings of the recipes in files, each given by its stem and its text."""
-    recipes: dict[str, dict[str, Any]] = {}
+def _drafts_of(files: tuple[tuple[str, str], ...]) -> Mapping[str, _Draft]:
+    """Return the recipes in files, each given by its stem and its text."""
+    drafts: dict[str, _Draft] = {}
     for stem, text in files:
-        try:
-            settings = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{stem}.yaml: the file is not YAML: {error}") from None
-        if not isinstance(settings, dict):
-            raise RecipeError(f"{stem}.yaml: the file must be a YAML mapping of settings.")
-        variants = _variants(settings.pop("grid", None), settings.pop("variants", {}))
-        if not variants:
-            recipes[stem] = settings
-        for name, changes in variants.items():
-            recipes[f"{stem}-{name}"] = _overlay(settings, changes)
-    return recipes
-
-
-def _variants(
-    grid: dict[str, list[str]] | None, named: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Return the overrides of each variant: combinations of the grid, then those given by name."""
-    variants: dict[str, dict[str, Any]] = {}
-    for values in itertools.product(*grid.values()) if grid else ():
-        variants["-".join(values)] = _nested(dict(zip(grid or (), values, strict=True)))
-    return {
-        name: _overlay(variants.get(name, {}), named.get(name, {}))
-        for name in dict.fromkeys([*variants, *named])
-    }
-
-
-def _nested(dotted: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn settings with dotted names into nested dictionaries, as in a file."""
-    tree: dict[str, Any] = {}
-    for key, value in dotted.items():
-        *path, last = key.split(".")
-        branch = tree
-        for part in path:
-            branch = branch.setdefault(part, {})
-        branch[last] = value
-    return tree
-
-
-def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` overridden by `changes`, nested mappings key by key."""
-    result = copy.deepcopy(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _overlay(result[key], value) if both else value
-    return result
-
-
-def _non_default(settings: Any) -> dict[str, Any]:
-    """Return the fields that differ from their defaults; nested dataclasses become dictionaries."""
-    result: dict[str, Any] = {}
-    for f in fields(settings):
-        value = getattr(settings, f.name)
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
-        if value != default:
-            result[f.name] = _non_default(value) if is_dataclass(value) else value
-    return result
+        file = RecipeFile.parse(text, f"{stem}.yaml")
+        for variant in file.variants or [None]:
+            name = f"{stem}-{variant}" if variant else stem
+            drafts[name] = _Draft(file, variant, name)
+    return drafts

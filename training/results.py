@@ -99,7 +99,15 @@ def _line(recipe: Recipe, row: dict[str, str]) -> str:
 def _not_run(recipe: Recipe) -> str:
     figures = [v for key, v in recipe.reported.items() if key.startswith("accuracy/")]
     reported = f"{figures[-1]:.4f}" if figures else ""
-    weights = recipe.network.options.get("weights")
-    reason = "its ImageNet weights could not be downloaded" if weights == "imagenet" else ""
-    remark = "; ".join(filter(None, [reason, recipe.remark]))
+    remark = "; ".join(filter(None, [_needs(recipe), recipe.remark]))
     return f"| {recipe.name} | {reported} | not run | | | | | | {remark} |"
+
+
+def _needs(recipe: Recipe) -> str:
+    """Name what a recipe needs that does not come with the project; empty if that is nothing.
+
+    Why a recipe was not run is not recorded, so the page says only what running it takes.
+    """
+    if recipe.network.options.get("weights") == "imagenet":
+        return "it needs ImageNet weights, which training downloads if they are missing"
+    return ""

@@ -20,9 +20,10 @@ from artifacts.graph import load_graph
 from training.data import Splits, load_or_download, load_splits, load_test
 from training.half_precision import SUFFIX
 from training.inputs import normalise
-from training.loop import fit
+from training.loop import CHECKPOINT, fit
 from training.networks import Classifier, build
 from training.overrides import parent_recipe
+from training.progress import Progress
 from training.publish import publish
 from training.recipe import Recipe, RecipeError
 from training.status import status
@@ -51,7 +52,11 @@ def run(recipe: Recipe) -> Artifact | None:
     accelerator = make_accelerator(recipe)
     folder = RUNS / recipe.artifact_name
     folder.mkdir(parents=True, exist_ok=True)
-    with _exclusive(folder, recipe) if accelerator.is_main_process else contextlib.nullcontext():
+    first = accelerator.is_main_process
+    with (
+        _exclusive(folder, recipe) if first else contextlib.nullcontext(),
+        _saying_how_to_continue(folder, recipe) if first else contextlib.nullcontext(),
+    ):
         splits = load_splits(recipe.data, recipe.seed)
         # publish measures on the test split; say now, rather than after training, if it cannot
         load_test(recipe.data.name, splits.classes, strangers=recipe.loss.embeds)
@@ -64,10 +69,10 @@ def run(recipe: Recipe) -> Artifact | None:
         else:
             trained, kernels = fit_svm(network, splits, recipe, accelerator)
             history = []
-        if not accelerator.is_main_process:
+        if not first:
             return None
-        console.print(f"{recipe.artifact_name}: exporting the network and measuring the graph")
-        artifact = publish(recipe, trained, splits, history, kernels)
+        with Progress(recipe.artifact_name, console=console) as report:
+            artifact = publish(recipe, trained, splits, history, kernels, report)
     shutil.rmtree(folder)  # the artifact replaces the checkpoint
     return artifact
 
@@ -158,6 +163,21 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def _saying_how_to_continue(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Say that an interrupted run can be continued, if it has a checkpoint."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if (folder / CHECKPOINT).exists():
+            console.print(
+                f"{recipe.artifact_name}: stopped; the same command continues from the checkpoint "
+                f"in {folder}.",
+                soft_wrap=True,
+            )
+        raise
 
 
 @contextlib.contextmanager

@@ -89,8 +89,8 @@ class Optimizer(StrictSettings):
     lr_rest: float = 1.0
     """Learning rate of all weights except convolutions; muon only."""
     trunk_share: float = 1.0
-    """Factor on lr for all weights except the head, so that pre-trained ones change less. It has no
-    effect on muon."""
+    """Factor on lr for all weights except the head, so that pre-trained ones change less. muon does
+    not allow it."""
     momentum: float = 0.9
     """Nesterov momentum; sgd and muon only."""
     weight_decay: float = 0.0

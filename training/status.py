@@ -21,6 +21,11 @@ class Status:
     current: bool
     reason: str
 
+    @property
+    def short(self) -> str:
+        """The reason in few words, for a narrow table."""
+        return self.reason.partition(" (")[0].partition(": ")[0]
+
 
 def status(recipe: Recipe, *, compare_data: bool = True) -> Status:
     """Compare the artifact on disk with its recipe, its network's code and its data.
@@ -50,6 +55,10 @@ def status(recipe: Recipe, *, compare_data: bool = True) -> Status:
 
 def code_hash(network: Network) -> str:
     """Return the sha256 of a network's source file; a change in it puts artifacts out of date.
+
+    It covers the module of the network's builder alone. A change in a module that this one imports,
+    such as `backbone.py` for `embedder.py`, is not noticed, nor is another version of a library:
+    train with `--force` after such a change.
 
     Raises:
         RecipeError: no network has this name.

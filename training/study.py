@@ -254,8 +254,11 @@ def _plot(rows: Sequence[Row], title: str) -> bytes:
     figure = Figure(figsize=(8, 0.8 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     positions = range(len(rows))
-    ours = [(row.test if row.reported_on == "test" else row.validation) or 0.0 for row in rows]
-    axes.barh(positions, ours, color="#56B4E9", label="rebuilt")
+    ours = [row.test if row.reported_on == "test" else row.validation for row in rows]
+    there = [(place, value) for place, value in enumerate(ours) if value is not None]
+    axes.barh([p for p, _ in there], [v for _, v in there], color="#56B4E9", label="rebuilt")
+    for place in (place for place, value in enumerate(ours) if value is None):
+        axes.text(0.01, place, "not measured", va="center", color="#666666", style="italic")
     reported = [
         (position, row.reported) for position, row in enumerate(rows) if row.reported is not None
     ]

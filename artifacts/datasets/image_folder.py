@@ -6,12 +6,9 @@ import numpy as np
 
 from artifacts.datasets.base import FileImages, ImageSet, file_digest, fingerprint_files
 from artifacts.datasets.folders import class_subfolders, no_pictures, read_classes
+from artifacts.datasets.splits import LIKE_SPLITS, SPLITS, VALIDATION, check_disjoint
 from artifacts.errors import DataError
 
-SPLITS = ("train", "test")
-VALIDATION = ("validation", "val", "valid")
-"""Names of the folder of validation pictures, of which a data set may have one."""
-LIKE_SPLITS = {"training", "testing", *SPLITS, *VALIDATION}
 TEST_SHARE = 5
 """One picture in this many is held out to test."""
 Labelled = list[tuple[Path, str]]
@@ -46,7 +43,7 @@ def image_folder(root: Path, split: str, name: str = "image_folder") -> ImageSet
     folders = _split_folders(root)
     parts = {part: _pictures(folder) for part, folder in folders.items()}
     classes = _common_classes(parts, folders)
-    _check_disjoint(parts)
+    check_disjoint({part: [path for path, _ in own] for part, own in parts.items()})
     divided = "test" not in parts
     if divided:
         parts["train"], parts["test"] = _divide(parts["train"], folders["train"])
@@ -105,21 +102,6 @@ def _common_classes(parts: dict[str, Labelled], folders: dict[str, Path]) -> tup
                 "so that a model cannot learn it; add some, or remove this folder."
             )
     return tuple(classes)
-
-
-def _check_disjoint(parts: dict[str, Labelled]) -> None:
-    """Raise DataError if two splits share a picture, byte by byte."""
-    if len(parts) == 1:
-        return
-    seen: dict[bytes, tuple[str, Path]] = {}
-    for part, pictures in parts.items():
-        for path, _ in pictures:
-            other, first = seen.setdefault(file_digest(path), (part, path))
-            if other != part:
-                raise DataError(
-                    f"{path} is the same picture as {first}; figures on pictures that a model was "
-                    f"trained on say nothing, so remove one of them."
-                )
 
 
 def _divide(pictures: Labelled, base: Path) -> tuple[Labelled, Labelled]:

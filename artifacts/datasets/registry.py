@@ -8,6 +8,7 @@ from artifacts.datasets.base import ImageSet, data_root
 from artifacts.datasets.folders import faces, stanford_cars
 from artifacts.datasets.image_folder import image_folder
 from artifacts.datasets.synthetic import KINDS, synthetic
+from artifacts.datasets.table import table
 from artifacts.errors import DataError
 
 READERS: dict[str, Callable[[Path, str], ImageSet]] = {
@@ -15,12 +16,12 @@ READERS: dict[str, Callable[[Path, str], ImageSet]] = {
     "mnist": mnist,
     "stanford_cars": stanford_cars,
 }
-FOLDERS = ("faces", "image_folder")
-"""Data sets whose name is followed by `/` and the name of a folder."""
-NAMES = (*READERS, *FOLDERS, "synthetic")
+FILES = ("faces", "image_folder", "table")
+"""Data sets whose name is followed by `/` and the path of a folder or, for `table`, a file."""
+NAMES = (*READERS, *FILES, "synthetic")
 HELP = (
     "cifar10:test, mnist:train, stanford_cars:test, faces/celeba:test, image_folder/NAME:train, "
-    + ", ".join(f"synthetic/{kind}:test" for kind in KINDS)
+    "table/FILE.csv:test, " + ", ".join(f"synthetic/{kind}:test" for kind in KINDS)
 )
 
 
@@ -30,11 +31,15 @@ def parse(text: str) -> tuple[str, str]:
     Raises:
         DataError: the name is unknown, or a part after `/` is missing or superfluous.
     """
-    name, _, split = text.partition(":")
-    base, _, rest = name.partition("/")
-    if base not in NAMES or (base in READERS and rest) or (base in FOLDERS and not rest):
-        raise DataError(f"data set {name!r} is unknown; there are: {HELP}.")
+    name, _, split = text.rpartition(":") if ":" in text else (text, "", "")
+    _check_name(name)
     return name, split or "test"
+
+
+def _check_name(name: str) -> None:
+    base, _, rest = name.partition("/")
+    if base not in NAMES or (base in READERS and rest) or (base in FILES and not rest):
+        raise DataError(f"data set {name!r} is unknown; there are: {HELP}.")
 
 
 def load(name: str, split: str, root: Path | None = None) -> ImageSet:
@@ -42,7 +47,7 @@ def load(name: str, split: str, root: Path | None = None) -> ImageSet:
 
     Args:
         name: one of `NAMES`. Some take a part after `/`: `faces/COLLECTION`,
-            `image_folder/FOLDER`, `synthetic/KIND`.
+            `image_folder/FOLDER`, `table/FILE`, `synthetic/KIND`.
         split: train or test.
         root: folder that contains the data sets; `data_root()` by default.
 
@@ -51,13 +56,16 @@ def load(name: str, split: str, root: Path | None = None) -> ImageSet:
             which files are expected.
     """
     root = root or data_root()
-    base, _, rest = parse(name)[0].partition("/")
+    _check_name(name)
+    base, _, rest = name.partition("/")
     if split not in ("train", "test"):
         raise DataError(f"split {split!r} of {name} is unknown; there are: train, test.")
     if base == "faces":
         return faces(root, split, rest)
     if base == "image_folder":
         return image_folder(root / rest, split, name)
+    if base == "table":
+        return table(root, split, rest, name)
     if base == "synthetic":
         return synthetic(rest or "objects", split)
     return READERS[base](root, split)

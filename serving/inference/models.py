@@ -94,10 +94,12 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Models:
-    """All models of a server, and the artifacts that could not be opened, with the reason."""
+    """All models of a server, and the artifacts that could not be opened."""
 
     served: dict[str, ServedModel]
     unavailable: dict[str, str]
+    """Why each of these artifacts could not be opened. A model that was loaded before from the same
+    folder is in `served` all the same."""
 
     @classmethod
     def load(
@@ -112,20 +114,25 @@ class Models:
 
         A broken artifact is left out, with the reason, and does not stop the others. A model in
         `keep` whose manifest, and with it the hashes of all its files, is unchanged is kept as it
-        is. The other arguments are those of `ServedModel`.
+        is. A model in `keep` whose artifact is broken now is kept, too, but also listed as
+        unavailable with the reason. The other arguments are those of `ServedModel`.
         """
         root = root or artifacts_root()
         served: dict[str, ServedModel] = {}
         unavailable: dict[str, str] = {}
         for name in artifact_names(root):
+            old = keep.served.get(name) if keep else None
             try:
                 artifact = Artifact.open(name, root)
-                old = keep.served.get(name) if keep else None
                 if old is None or old.manifest != artifact.manifest:
-                    old = ServedModel(artifact, threads, calls, shared)
-                served[name] = old
+                    served[name] = ServedModel(artifact, threads, calls, shared)
+                else:
+                    served[name] = old
             except ArtifactError as error:
                 unavailable[name] = str(error).replace(f"{root}/", "")  # answers reveal no paths
+                if old is not None:
+                    served[name] = old
+                    unavailable[name] += " The model that was loaded before answers."
         return cls(served, unavailable)
 
     def get(self, name: str) -> ServedModel:
@@ -196,7 +203,7 @@ class Models:
 
     @property
     def _names(self) -> tuple[str, ...]:
-        return (*self.served, *self.unavailable)
+        return tuple(dict.fromkeys((*self.served, *self.unavailable)))
 
     def _version(self, name: str) -> str:
         return default_version(name, self._names)

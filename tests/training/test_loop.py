@@ -9,8 +9,9 @@ from accelerate import Accelerator
 from torch import nn
 
 from training import loop
+from training.checkpoint import State
 from training.data import Splits, load_splits
-from training.loop import State, fit
+from training.loop import fit
 from training.networks import Classifier
 from training.recipe import load_recipe
 from training.run import initial_network

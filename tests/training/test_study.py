@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from artifacts import Artifact
-from training.__main__ import train
+from training.commands.studies import train
 from training.figures import write_study_figures
 from training.history import DivergedError
 from training.recipe import Recipe, RecipeError, load_recipe

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
@@ -17,6 +16,7 @@ from artifacts.pictures import Picture
 from artifacts.verification.decision import Verification
 from artifacts.verification.error_rates import choose, report
 from artifacts.verification.pairs import Ints, Measured, Vectors, all_pairs, distances
+from training.progress import track
 
 TARGETS = (1e-2, 1e-3, 1e-4)
 

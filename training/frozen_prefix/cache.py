@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from filelock import FileLock
-from rich.progress import track
 from torch import Tensor, fx
 
 from artifacts import DataError
 from training.augment import flip_mask
 from training.data import CACHE, Splits
 from training.inputs import Inputs, Pictures
+from training.progress import track
 from training.recipe import Recipe, RecipeError
 from training.settings import Augment
 
@@ -107,9 +107,7 @@ class CachedSource:
         count = len(self.labels)
         name = f"{self.recipe.artifact_name}: computing the outputs of the frozen layers"
         for block, view in enumerate(self.views):
-            for rows in track(
-                torch.split(torch.arange(count), self.batch_size), name, transient=True
-            ):
+            for rows in track(torch.split(torch.arange(count), self.batch_size), name):
                 boundary = self._run(view(rows))
                 flat = torch.cat([_channels_last(tensor).flatten(1) for tensor in boundary], 1)
                 table[rows + block * count] = flat.to("cpu", table.dtype)

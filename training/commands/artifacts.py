@@ -18,7 +18,7 @@ def reference_command(name: str, dataset: str | None) -> None:
     from training.drift_reference import add_reference, held_out, of_dataset
 
     artifact = Artifact.open(name)
-    images, data = of_dataset(dataset) if dataset else held_out(artifact.manifest)
+    images, data = of_dataset(dataset) if dataset else held_out(artifact.manifest, artifact.path)
     done = add_reference(artifact, images, data)
     click.echo(f"{done.path}: reference of {data}")
 

@@ -1,0 +1,142 @@
+"""Commands that train or compare several recipes: all, study and results."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+from artifacts import Artifact, VitrineError, artifact_names
+from training.commands.artifacts import headline
+from training.commands.options import profile_option
+from training.recipe import Profile, Recipe, load_recipes
+from training.status import status
+
+if TYPE_CHECKING:
+    from training.history import DivergedError
+
+REPORTS = Path("reports/studies")
+
+
+@click.command("all")
+@profile_option
+def all_command(profile: Profile) -> None:
+    """Train every recipe whose artifact is out of date. A failure does not stop the others."""
+    failed, _ = train(load_recipes(profile))
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("study")
+@click.argument("study")
+@profile_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the comparison; under reports/studies by default.",
+)
+@click.option(
+    "--train/--no-train",
+    "training",
+    default=True,
+    help="Train missing systems first, or only compare those that exist.",
+)
+def study_command(study: str, profile: Profile, out: Path | None, training: bool) -> None:
+    """Train the systems of STUDY (such as ladder) and compare them with its reported figures."""
+    from training.figures import write_study_figures
+    from training.study import compare, origin, study_recipes, write_comparison
+
+    recipes = study_recipes(study, profile)
+    failed, diverged = train(recipes) if training else (_missing(recipes), {})
+    made = [recipe for recipe in recipes if recipe.name not in failed]
+    if not made:
+        raise VitrineError(
+            f"study {study}: there is no artifact to compare. Train one first, with --train or "
+            "`vitrine train run`."
+        )
+    name = f"{study}-smoke" if profile == "smoke" else study
+    mark = ", generated pictures" if profile == "smoke" else ""
+    title = f"Study {study}: reported and rebuilt (profile {profile}{mark})"
+    folder = out or REPORTS / name
+    command = f"python -m training study {study} --profile {profile}"
+    if not training:
+        command += " --no-train"
+    there = [recipe for recipe in made if recipe.name not in diverged]
+    missing = [f"Not run: {name}; {reason}." for name, reason in failed.items()]
+    about = [f"Command: `{command}`.", *origin(there), *missing]
+    rows = []
+    if any(recipe.loss.embeds for recipe in recipes):
+        from training.faces.study import write_face_study
+
+        write_face_study(there, title, about, folder)
+    else:
+        rows = compare(made, diverged)
+        write_comparison(rows, title, about, folder)
+    write_study_figures(study, recipes, rows, folder)
+    for path in sorted(folder.iterdir()):
+        click.echo(path)
+    if failed and training:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("results")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("RESULTS.md"),
+    show_default=True,
+    help="File to write.",
+)
+def results_command(out: Path) -> None:
+    """Write one page with the comparisons of all studies."""
+    from training.results import results
+
+    out.write_text(results(), encoding="utf-8")
+    click.echo(out)
+
+
+def _missing(recipes: Sequence[Recipe]) -> dict[str, str]:
+    """Return the recipes without an artifact, in the form in which `train` returns failures."""
+    there = artifact_names()
+    return {r.name: "not trained" for r in recipes if r.artifact_name not in there}
+
+
+def train(recipes: Sequence[Recipe]) -> tuple[dict[str, str], "dict[str, DivergedError]"]:
+    """Train the recipes that are out of date and print a table; a failure does not stop the others.
+
+    Returns:
+        The reasons of failures by name of the recipe; and, by name too, the systems of a study that
+        diverged, which is a result rather than a failure.
+    """
+    from training.history import DivergedError
+    from training.run import run
+
+    table = Table(Column("recipe", no_wrap=True), "result", "measured", box=box.SIMPLE)
+    failed: dict[str, str] = {}
+    diverged = {}
+    for recipe in recipes:
+        try:
+            state = status(recipe)
+            artifact = Artifact.open(recipe.artifact_name) if state.current else run(recipe)
+        except DivergedError as error:
+            if recipe.study:
+                diverged[recipe.name] = error
+            else:
+                failed[recipe.name] = "it diverged"
+            table.add_row(recipe.name, f"[yellow]diverged[/yellow] in epoch {error.epoch}", "")
+            continue
+        except (VitrineError, RuntimeError, OSError) as error:
+            failed[recipe.name] = str(error).partition(": ")[
+                0
+            ]  # only what is wrong; what to do follows the colon
+            table.add_row(recipe.name, f"[red]failed:[/red] {error}", "")
+            continue
+        shown = headline(artifact.manifest) if artifact else ""
+        table.add_row(recipe.name, state.reason if state.current else "trained", shown)
+    if os.environ.get("RANK", "0") == "0":
+        Console().print(table)
+    return failed, diverged

@@ -1,0 +1,172 @@
+"""All settings of a recipe; `training.recipe` reads them from files."""
+
+import hashlib
+import json
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator
+
+from artifacts import InputPolicy
+from artifacts.input_policy import Normalisation
+from artifacts.manifest import check_route
+from training.recipe_errors import SettingError
+from training.recipe_paths import as_written
+from training.settings import (
+    Augment,
+    Data,
+    Evaluation,
+    Loss,
+    Network,
+    Optimizer,
+    Size,
+    StrictSettings,
+    Svm,
+)
+
+Profile = Literal["full", "cpu", "smoke"]
+PROFILES: tuple[Profile, ...] = ("full", "cpu", "smoke")
+
+
+@dataclass(frozen=True)
+class Recipe(StrictSettings):
+    """All settings of a training run."""
+
+    name: str
+    title: str
+    data: Data
+    network: Network
+    epochs: int
+    batch_size: int
+    """Pictures per batch, over all devices together."""
+    study: str | None = None
+    route: str | None = None
+    """Purpose whose address the model also serves; see `artifacts.manifest.check_route`."""
+    default: bool = False
+    seed: int = 0
+    precision: Annotated[
+        Literal["no", "bf16", "fp16"],
+        BeforeValidator(lambda value: "no" if value is False else value),
+    ] = "no"
+    """Automatic mixed precision. YAML reads an unquoted `no` as false, which is the same here."""
+    native_side: tuple[int, int] | None = None
+    """(min, max) side of the pictures that are served unscaled, px; chosen on validation pictures.
+    Other pictures are scaled into this range."""
+    fixed_size: Size | None = None
+    """(height, width) in px of a network that takes a single size only."""
+    cache: Literal["none", "fp32", "bf16", "fp16"] = "none"
+    """Precision in which the outputs of the frozen layers are cached on disk. They are computed
+    once, so that epochs only run the layers behind them. Flips are the only augmentation that
+    this allows."""
+    head_from: str | None = None
+    """Name of the recipe whose trained head is the initial head; it is trained first if missing."""
+    svm: Svm | None = None
+    """Fit a support-vector machine instead of training; the trunk is frozen and `epochs` unused."""
+    augment: Augment = field(default_factory=Augment)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    loss: Loss = field(default_factory=Loss)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    reported: dict[str, float] = field(default_factory=dict)
+    """Figures that the source study reported; the keys are metric/split, as in artifacts."""
+    search: dict[str, list[float]] = field(default_factory=dict)
+    """Values that a search draws from, by the dotted name of the setting, such as optimizer.lr."""
+    remark: str = ""
+    """A result that the study stated in words, or the reason for a difference from the study."""
+    profile: Profile = "full"
+    command: str = ""
+    """The command that trains it; empty for `vitrine train run NAME --profile PROFILE`."""
+    file: str = ""
+    """Absolute path of its file, as `FILE.yaml` or `FILE.yaml:VARIANT`; empty for the project's own
+    recipes."""
+
+    def __post_init__(self) -> None:
+        """Raise SettingError for settings that exclude each other, and for a wrong route."""
+        try:
+            check_route(self.route, "embedding" if self.loss.embeds else "classification")
+        except ValueError as error:
+            raise SettingError("route", f"route {self.route!r}: {error}") from None
+        if self.optimizer.name == "muon" and self.optimizer.trunk_share != 1.0:
+            raise SettingError(
+                "optimizer.trunk_share",
+                "the optimizer muon has no rate of its own for the trunk; remove trunk_share or "
+                "choose another optimizer.",
+            )
+        if not self.loss.embeds:
+            return
+        if self.cache != "none" or self.svm:
+            setting = "cache" if self.cache != "none" else "svm"
+            raise SettingError(
+                setting, "a loss of embeddings allows neither cache nor svm; remove them"
+            )
+        if self.data.validation_choice != "classes":
+            raise SettingError(
+                "data.validation_choice",
+                "a loss of embeddings needs data.validation_choice: classes",
+            )
+        if (self.loss.name == "arcface") != (self.network.options.get("head") == "cosine"):
+            raise SettingError(
+                "loss.name",
+                "the loss arcface needs network.options.head: cosine; no other loss takes it",
+            )
+
+    @property
+    def artifact_name(self) -> str:
+        """Name of the artifact. A smoke run has a name of its own and never replaces the model."""
+        return f"{self.name}-smoke" if self.profile == "smoke" else self.name
+
+    @property
+    def policy(self) -> InputPolicy:
+        """How pictures of any size are prepared for the network, in training and in serving."""
+        return InputPolicy(
+            native_side=self.native_side,
+            fixed_size=self.fixed_size,
+            normalisation=Normalisation(mean=self.data.mean, std=self.data.std),
+        )
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the settings that influence the result of training.
+
+        It leaves out texts, reported figures and the name of the profile, whose settings are
+        applied already. Settings with their default value are left out too, so that adding a
+        setting does not put every artifact out of date. Paths below the folder of the recipe's file
+        count relative to it, so that both may be moved together.
+        """
+        settings = as_written(non_default(self), self.file)
+        for key in (
+            "title",
+            "study",
+            "reported",
+            "remark",
+            "route",
+            "default",
+            "profile",
+            "command",
+            "file",
+            "search",
+        ):
+            settings.pop(key, None)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def as_text(self) -> str:
+        """Return the settings as a recipe file, with the profile applied and without defaults."""
+        settings = non_default(self)
+        for key in ("profile", "command", "file"):
+            settings.pop(key, None)
+        plain = json.loads(json.dumps(settings))  # PyYAML has a notation of its own for tuples
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        return (
+            f"# The settings of this model's training, with profile {self.profile} applied.\n{text}"
+        )
+
+
+def non_default(settings: Any) -> dict[str, Any]:
+    """Return the fields that differ from their defaults; nested dataclasses become dictionaries."""
+    result: dict[str, Any] = {}
+    for f in fields(settings):
+        value = getattr(settings, f.name)
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if value != default:
+            result[f.name] = non_default(value) if is_dataclass(value) else value
+    return result
