@@ -226,8 +226,8 @@ def from_tensorflow(file: Path, paths: Sequence[Path]) -> Case:
 def half(file: Path, paths: Sequence[Path]) -> Case:
     """MobileNetV3 in float16, run by ONNX Runtime, because PyTorch rounds other values.
 
-    ONNX Runtime computes it in float32 and rounds between operators, but leaves out the roundings
-    beside a conversion, of which the imported graph has others than the original.
+    ONNX Runtime computes it in float32 and rounds between operators, but leaves out the rounding of
+    the imported graph's input, because that is a conversion beside another.
     """
     network: Any = timm.create_model("mobilenetv3_small_100", num_classes=CLASSES).eval()
     config = TIMM.resolve_model_data_config(network)
