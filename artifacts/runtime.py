@@ -105,15 +105,16 @@ class Runtime:
             spread: use all cores, where the runtime `spreads`.
 
         Returns:
-            Output arrays by name, the first axis N.
+            Output arrays by name, the first axis N. Those of float16 are converted to float32.
         """
         wanted = list(names or self.output_names)
         session = self._spread if spread else self._session
         if self.policy.batch == "any" or len(images) == 1:
-            return dict(zip(wanted, session.run(wanted, images), strict=True))
-        rows = [session.run(wanted, picture[None]) for picture in images]
-        joined = (np.concatenate(outputs) for outputs in zip(*rows, strict=True))
-        return dict(zip(wanted, joined, strict=True))
+            outputs = session.run(wanted, images)
+        else:
+            rows = [session.run(wanted, picture[None]) for picture in images]
+            outputs = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+        return dict(zip(wanted, map(_not_half, outputs), strict=True))
 
     def run(
         self,
@@ -199,6 +200,10 @@ def probabilities(
     exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     result: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return result
+
+
+def _not_half(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return rows.astype(np.float32) if rows.dtype == np.float16 else rows
 
 
 def _stack(group: list[tuple[int, Picture]]) -> tuple[list[int], Picture]:

@@ -231,12 +231,19 @@ def softmax(logits: endings.Values) -> endings.Values:
 def _finish(
     model: onnx.ModelProto, tensor: str, task: Task, width: int, size: tuple[int, int] | None
 ) -> None:
-    """Make a tensor the output of the task, and what goes into the last linear layer `features`."""
+    """Make a tensor the output of the task, and what goes into the last linear layer `features`.
+
+    A graph that answers in float16 keeps that type, and has no `features`: a conversion at its end
+    or a second output changes where ONNX Runtime rounds, which changed probabilities by 0.0015.
+    """
     graph = model.graph
     features = None if task == "embedding" else endings.head_input(graph, tensor)
+    uncast = endings.before_cast(graph, tensor)
+    half = ask(model, size, [uncast])[uncast].dtype == np.float16
+    tensor = uncast if half else tensor
     rename(graph, tensor, OUTPUTS[task])
     described = [(OUTPUTS[task], width)]
-    values = None if features is None else ask(model, size, [features]).get(features)
+    values = None if features is None or half else ask(model, size, [features]).get(features)
     if features is not None and values is not None and values.ndim == 2:  # noqa: PLR2004
         if values.dtype != np.float32:
             append(graph, "Cast", [features], "features", to=TensorProto.FLOAT)
@@ -245,7 +252,9 @@ def _finish(
         described.append(("features", values.shape[1]))
     del graph.output[:]
     graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", count])
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT16 if half else TensorProto.FLOAT, ["N", count]
+        )
         for name, count in described
     )
     prune(graph)

@@ -19,6 +19,8 @@ Kind = Literal["logits", "softmax", "log_softmax", "sigmoid"]
 Values = npt.NDArray[np.float64]
 """N x C."""
 
+CONVERTED = "vitrine_float32"
+"""Start of the names of tensors that were converted to float32 for the import."""
 SHAPE_OPERATORS = {"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 """Operators that keep all values, in their order."""
 TINY = 1e-30
@@ -125,10 +127,17 @@ def put_pair(graph: onnx.GraphProto, tensor: str) -> str:
 def put_rows(graph: onnx.GraphProto, tensor: str, rank: int, element: int) -> str:
     """Make a tensor float32 N x C, which has further axes of length 1 or another type."""
     if element != TensorProto.FLOAT:
-        tensor = append(graph, "Cast", [tensor], "vitrine_float32", to=TensorProto.FLOAT)
+        tensor = append(graph, "Cast", [tensor], CONVERTED, to=TensorProto.FLOAT)
     if rank != 2:  # noqa: PLR2004
         tensor = append(graph, "Flatten", [tensor], "vitrine_rows", axis=1)
     return tensor
+
+
+def before_cast(graph: onnx.GraphProto, tensor: str) -> str:
+    """Return what `put_rows` converted to float32 at the very end of a graph, or the tensor."""
+    node = producer(graph, tensor)
+    added = node is not None and node.op_type == "Cast" and tensor.startswith(CONVERTED)
+    return str(node.input[0]) if node is not None and added else tensor
 
 
 def kind_of(values: Values) -> Kind:

@@ -141,7 +141,9 @@ def put_front(
         chain.add("Floor")
     elif normalisation.colour_order == "bgr":
         chain.add("Gather", np.array([2, 1, 0]), axis=3)
-    if foreign.dtype != "uint8":
+    if foreign.dtype == "float16":
+        _look_up(chain, normalisation)
+    elif foreign.dtype != "uint8":
         _normalise(chain, foreign, normalisation)
     if foreign.layout == "nchw":
         chain.add("Transpose", perm=[0, 3, 1, 2])
@@ -176,6 +178,13 @@ class _Chain:
         self.tensor = fresh(self._graph, f"vitrine_{op.lower()}_{number}")
         self.nodes.append(helper.make_node(op, inputs, [self.tensor], **attributes))
 
+    def look_up(self, table: npt.NDArray[np.float16]) -> None:
+        """Add a node that takes the values of `table` that the last output numbers."""
+        values = constant(self._graph, table, "vitrine_table")
+        indices, self.tensor = self.tensor, fresh(self._graph, "vitrine_looked_up")
+        self.nodes.append(helper.make_node("Gather", [values, indices], [self.tensor]))
+        self._element = TensorProto.FLOAT16
+
     def cast(self, element: int) -> None:
         """Convert the values, unless they have the type already."""
         if element != self._element:
@@ -183,16 +192,35 @@ class _Chain:
             self._element = element
 
 
+def _look_up(chain: _Chain, normalisation: Normalisation) -> None:
+    """Take normalised float16 values from a table of all 256 values of each channel.
+
+    ONNX Runtime computes float16 graphs in float32 on CPUs, and removes a conversion to float16
+    that it finds between two float32 operators. The values of a table stay rounded, as the network
+    gets them from its own framework.
+    """
+    factor, offset = _linear(normalisation)
+    values = np.arange(256)[None] * factor[:, None] + offset[:, None]  # (C, 256)
+    chain.cast(TensorProto.INT32)
+    chain.add("Add", np.arange(0, values.size, 256, dtype=np.int32))
+    chain.look_up(values.astype(np.float16).ravel())
+
+
+def _linear(
+    normalisation: Normalisation,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return `(x / divisor - shift - mean) / std` as a factor and an offset for each channel."""
+    divisor, shift = SCALES[normalisation.scale]
+    std = np.array(normalisation.std)
+    return 1 / (divisor * std), -(shift + np.array(normalisation.mean)) / std
+
+
 def _normalise(chain: _Chain, foreign: ForeignInput, normalisation: Normalisation) -> None:
-    """Add `(x / divisor - shift - mean) / std` as one multiplication and one addition."""
-    # float16 would lose digits in between
+    """Add the normalisation as one multiplication and one addition."""
     element = TensorProto.DOUBLE if foreign.dtype == "float64" else TensorProto.FLOAT
     chain.cast(element)
     kind = helper.tensor_dtype_to_np_dtype(element)
-    divisor, shift = SCALES[normalisation.scale]
-    std = np.array(normalisation.std)
-    factor = 1 / (divisor * std)
-    offset = -(shift + np.array(normalisation.mean)) / std
+    factor, offset = _linear(normalisation)
     if np.any(factor != 1):
         chain.add("Mul", factor.astype(kind))
     if np.any(offset != 0):
