@@ -90,7 +90,7 @@ def divide(inspection: Inspection, seed: int) -> Division:
     units = _units(inspection)
     splits = [picture.entry.split or "" for picture in pictures]
     free = _settle(units, splits)
-    rows = np.array([[c in p.entry.labels for c in inspection.classes] for p in pictures], np.int64)
+    rows = _label_rows(inspection)
     labels = np.array([rows[unit].sum(0) for unit in free], np.int64).reshape(len(free), -1)
     goals = _goals(labels, [split for split in SPLITS[1:] if split not in owned])
     for unit, split in zip(free, _assign(labels, goals, np.random.default_rng(seed)), strict=True):
@@ -160,6 +160,15 @@ def _units(inspection: Inspection) -> list[list[int]]:
     for index in sorted(range(len(pictures)), key=lambda i: pictures[i].entry.path.as_posix()):
         units.setdefault(root(parents, index), []).append(index)
     return list(units.values())
+
+
+def _label_rows(inspection: Inspection) -> Ints:
+    """Return which labels each picture has: N x C. Having none of them counts as a label, too."""
+    place = {label: column for column, label in enumerate(inspection.classes)}
+    rows = np.zeros((len(inspection.pictures), len(place) + 1), np.int64)
+    for row, picture in zip(rows, inspection.pictures, strict=True):
+        row[[place[label] for label in picture.entry.labels] or [-1]] = 1
+    return rows if rows[:, -1].any() else rows[:, :-1]
 
 
 def _settle(units: list[list[int]], splits: list[str]) -> list[list[int]]:
