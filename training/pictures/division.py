@@ -93,7 +93,9 @@ def divide(inspection: Inspection, seed: int) -> Division:
     rows = _label_rows(inspection)
     labels = np.array([rows[unit].sum(0) for unit in free], np.int64).reshape(len(free), -1)
     goals = _goals(labels, [split for split in SPLITS[1:] if split not in owned])
-    for unit, split in zip(free, _assign(labels, goals, np.random.default_rng(seed)), strict=True):
+    sizes = np.array([len(unit) for unit in free], np.int64)
+    assigned = _assign(labels, sizes, goals, np.random.default_rng(seed))
+    for unit, split in zip(free, assigned, strict=True):
         for i in unit:
             splits[i] = split
     placed = [
@@ -163,12 +165,12 @@ def _units(inspection: Inspection) -> list[list[int]]:
 
 
 def _label_rows(inspection: Inspection) -> Ints:
-    """Return which labels each picture has: N x C. Having none of them counts as a label, too."""
+    """Return which labels each picture has: N x C."""
     place = {label: column for column, label in enumerate(inspection.classes)}
-    rows = np.zeros((len(inspection.pictures), len(place) + 1), np.int64)
+    rows = np.zeros((len(inspection.pictures), len(place)), np.int64)
     for row, picture in zip(rows, inspection.pictures, strict=True):
-        row[[place[label] for label in picture.entry.labels] or [-1]] = 1
-    return rows if rows[:, -1].any() else rows[:, :-1]
+        row[[place[label] for label in picture.entry.labels]] = 1
+    return rows
 
 
 def _settle(units: list[list[int]], splits: list[str]) -> list[list[int]]:
@@ -188,26 +190,33 @@ def _settle(units: list[list[int]], splits: list[str]) -> list[list[int]]:
     return free
 
 
-def _assign(labels: Ints, goals: dict[str, Ints], rng: np.random.Generator) -> list[str]:
+def _assign(
+    labels: Ints, sizes: Ints, goals: dict[str, Ints], rng: np.random.Generator
+) -> list[str]:
     """Return the split of each unit, by iterative stratification.
 
     Args:
         labels: Number of pictures of each unit and class: U x C.
+        sizes: Number of pictures of each unit: U.
         goals: Number of pictures of each class that each split should have.
         rng: Decides between units that are alike.
     """
-    lacking = {split: goal.astype(np.float64) for split, goal in goals.items()}
+    lacking = {split: goal.copy() for split, goal in goals.items()}
+    room = {split: SHARES.get(split, 0.0) * sizes.sum() for split in goals}
+    room["train"] = sizes.sum() - sum(room.values())
     assigned = [""] * len(labels)
     left = rng.permutation(len(labels))
     while len(left):
         remaining = (labels[left] > 0).sum(0)
         rarest = int(np.argmin(np.where(remaining, remaining, len(labels) + 1)))
-        chosen = labels[left, rarest] > 0 if remaining.any() else np.ones(len(left), bool)
+        labelled = bool(remaining[rarest])  # else only pictures without any label are left
+        chosen = labels[left, rarest] > 0 if labelled else np.ones(len(left), bool)
         own = left[chosen]
-        for unit in own[np.argsort(-labels[own].sum(1), kind="stable")]:
-            split = max(lacking, key=lambda s: (lacking[s][rarest], lacking[s].sum(), s))
+        for unit in own[np.argsort(-sizes[own], kind="stable")]:
+            split = max(room, key=lambda s: (labelled and lacking[s][rarest], room[s], s))
             assigned[unit] = split
             lacking[split] -= labels[unit]
+            room[split] -= sizes[unit]
         left = left[~chosen]
     _repair(labels, goals, assigned)
     return assigned
