@@ -127,14 +127,17 @@ def test_the_fingerprint_changes_with_labels_and_pictures(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("path,label", "path,lable"), "column 'label' is missing; did you mean 'lable'? Rename"),
+        (("path,label", "path,labelx"), "column 'label' is missing; did you mean 'labelx'? Ren"),
         (("path,label,split", "path,label,x"), "column 'split' is missing; add it. There are: pa"),
         (("label,split", "path,split"), "two columns are called 'path'"),
         (("3.png", "7.png"), "line 5: there is no file"),
         (("3.png,", ","), "line 5: the column 'path' names no file"),
         (("3.png,", "0.png,"), "line 5: names"),
         (("3.png,tit", "3.png,"), "line 5: has no label"),
-        (("3.png,tit,train", "3.png,tit,trian"), "line 5: the split 'trian' is unknown; there are"),
+        (
+            ("3.png,tit,train", "3.png,tit,trains"),
+            "line 5: the split 'trains' is unknown; there are",
+        ),
         (("3.png,tit,train", "3.png,tit,train,7"), "line 5: 4 cells, but the first line names 3"),
         (("3.png,tit,train\n", ""), "line 6: no row of the split train has the class 'tit'"),
         (("test", "train"), "no row has the split 'test'"),

@@ -205,8 +205,11 @@ def test_several_labels_stand_in_one_cell(tmp_path: Path) -> None:
         ("path,file,label\n1.png,1.png,a\n", "path and file may each be the column of files"),
         ("path,label,Class\n1.png,a,b\n", "label and Class may each be the column of labels"),
         ("path,label,person,group\n1.png,a,b,c\n", "person and group may each be the column of gr"),
-        ("path,lable\n1.png,a\n", "no column of labels (called label, labels, class, category, ta"),
-        ("path,lable\n1.png,a\n", "is it 'lable'? Rename it. There are: path, lable."),
+        (
+            "path,labelx\n1.png,a\n",
+            "no column of labels (called label, labels, class, category, ta",
+        ),
+        ("path,labelx\n1.png,a\n", "is it 'labelx'? Rename it. There are: path, labelx."),
         ("name,label\n1.png,a\n", "no column of files (called path, file_name, filename, image, f"),
         ("path,label\n1.png,a\n2.png,\n", "line 3: has no label; add one, or remove the row"),
         ("path,label\n1.png,a\n9.png,b\n", "line 3: there is no file"),
