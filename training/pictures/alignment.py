@@ -25,21 +25,20 @@ def standardized(pictures: npt.NDArray[np.uint8] | Floats) -> Floats:
     return scaled
 
 
-def difference(ones: Floats, others: Floats) -> tuple[Floats, Floats]:
-    """Compare standardized pictures pair by pair.
-
-    Args:
-        ones: N x H x W.
-        others: The same shape.
-
-    Returns:
-        The correlation of each pair, and its greatest difference at a pixel: N each.
-    """
-    return (ones * others).mean((1, 2)), np.abs(ones - others).max((1, 2))
+def correlate(ones: Floats, others: Floats) -> Floats:
+    """Return the correlation of each pair of standardized pictures, both N x H x W."""
+    products: Floats = np.einsum("nij,nij->n", ones, others) / (ones.shape[1] * ones.shape[2])
+    return products
 
 
-def aligned_difference(ones: Floats, others: Floats) -> tuple[Floats, Floats]:
-    """Compare pictures pair by pair after the first is stretched and moved to fit the second.
+def greatest_difference(ones: Floats, others: Floats) -> Floats:
+    """Return the greatest difference at a pixel of each pair of pictures, both N x H x W."""
+    greatest: Floats = np.abs(ones - others).max((1, 2))
+    return greatest
+
+
+def aligned(ones: Floats, others: Floats) -> tuple[Floats, Floats]:
+    """Stretch and move the first picture of each pair to fit the second.
 
     Width, height and both shifts are fitted by Gauss-Newton steps on the squared difference (Lucas
     and Kanade, "An iterative image registration technique", 1981).
@@ -49,7 +48,7 @@ def aligned_difference(ones: Floats, others: Floats) -> tuple[Floats, Floats]:
         others: The same shape.
 
     Returns:
-        See `difference`, without the pixels at the borders.
+        The moved pictures and the others, standardized, without the pixels at the borders.
     """
     side = ones.shape[1]
     inner = slice(BORDER, side - BORDER)
@@ -70,7 +69,7 @@ def aligned_difference(ones: Floats, others: Floats) -> tuple[Floats, Floats]:
         normal = effects @ effects.transpose(0, 2, 1) + DAMPING * np.eye(4, dtype=np.float32)
         moves += np.linalg.solve(normal, effects @ missing)[..., 0]
         moves = np.clip(moves, -limits, limits)
-    return difference(standardized(_moved(ones, moves, centred)[:, inner, inner]), target)
+    return standardized(_moved(ones, moves, centred)[:, inner, inner]), target
 
 
 def _moved(pictures: Floats, moves: Floats, centred: Floats) -> Floats:

@@ -6,7 +6,26 @@ other almost everywhere. Larger pictures are also compared after the one is stre
 little to fit the other, because trimming the margins moves everything else. Pictures that are
 almost of one grey have too little to compare, so only identical files count as copies of them.
 
-`python -m benchmarks.near_duplicates` measures both errors; docs/train.md has the figures.
+`python -m benchmarks.near_duplicates` measures both errors. Share of 300 copies that were grouped
+with their originals, and groups found among the originals alone:
+
+                           Stanford Cars  CelebA  CIFAR-10   MNIST
+    shorter side, px            58 to 208     112        32      28
+    pictures                        8,144   4,921    20,000  20,000
+    JPEG of quality 50              1.000   1.000     0.967   0.987
+    JPEG of quality 20              1.000   1.000     0.763   0.857
+    half the size                   1.000   1.000     0.527   0.157
+    brightness 0.7                  1.000   1.000     1.000   1.000
+    brightness 1.3                  1.000   0.993     0.953   1.000
+    trimmed by 4 %                  0.857   0.963     0.047   0.000
+    trimmed by 8 %                  0.380   0.717     0.000   0.000
+    0.85, 60 % size, JPEG 60        1.000   1.000     0.440   0.317
+    groups without copies              22      51        21       1
+
+The 22 groups of cars contain the 11 pairs of the training split that the data set's list of
+duplicates names, and 21 of them have two labels. All groups of cars and of CIFAR-10, and 45 of
+CelebA, were looked at: each shows one photograph twice. Correlation alone would have joined 7,671
+pairs of MNIST's digits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +38,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from artifacts.pictures import Picture
-from training.pictures.alignment import aligned_difference, difference, standardized
+from training.pictures.alignment import aligned, correlate, greatest_difference, standardized
 
 SIDE = 32
 """Height and width of thumbnails, in pixels."""
@@ -43,7 +62,8 @@ MIN_SIDE = 64
 """Shorter side in pixels from which pictures are fitted; smaller ones have too little detail."""
 MIN_CONTRAST = 6.0
 """Minimum standard deviation of a thumbnail, in grey levels, for it to be compared at all."""
-CHUNK = 4096
+CHUNK = 1024
+"""Number of pairs that are compared at once, which bounds memory."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -79,7 +99,7 @@ def near_duplicates(looks: Sequence[Look]) -> list[tuple[int, ...]]:
     """Return groups of pictures that are the same file or near-duplicates of one another.
 
     The time grows in proportion to the number of pictures, apart from the search among hashes,
-    which takes about a second for 50,000 of them.
+    which takes 3 of the 11 seconds that 50,000 pictures take on one core.
 
     Returns:
         Sorted indices of each group, which has two members or more. No picture is in two groups.
@@ -120,24 +140,27 @@ def _similar(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
     """Yield the pairs that are near-duplicates."""
     if len(looks) < 2:  # noqa: PLR2004
         return
-    thumbnails = standardized(np.stack([look.thumbnail for look in looks]))
+    thumbnails = np.stack([look.thumbnail for look in looks])
     alignable = np.array([look.shorter >= MIN_SIDE for look in looks])
     pairs = _proposed(np.stack([look.hash for look in looks]))
     correlations = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), CHUNK):
         some = pairs[start : start + CHUNK]
-        correlation, most = difference(thumbnails[some[:, 0]], thumbnails[some[:, 1]])
-        correlations[start : start + CHUNK] = correlation
-        same = (correlation >= MIN_CORRELATION) & (most <= MAX_DIFFERENCE)
+        ones, others = (standardized(thumbnails[side]) for side in some.T)
+        correlation = correlations[start : start + CHUNK]  # a view
+        correlation[:] = correlate(ones, others)
+        same = np.flatnonzero(correlation >= MIN_CORRELATION)
+        same = same[greatest_difference(ones[same], others[same]) <= MAX_DIFFERENCE]
         yield from map(tuple, some[same].tolist())
-        correlations[start : start + CHUNK][same] = -1  # decided
+        correlation[same] = -1  # decided
     undecided = (correlations >= MIN_ALIGNABLE) & alignable[pairs].all(1)
     tried = _best(pairs[undecided], correlations[undecided], len(looks))
-    for start in range(0, len(tried), CHUNK // 4):
-        some = tried[start : start + CHUNK // 4]
-        correlation, most = aligned_difference(thumbnails[some[:, 0]], thumbnails[some[:, 1]])
-        same = (correlation >= MIN_ALIGNED_CORRELATION) & (most <= MAX_ALIGNED_DIFFERENCE)
-        yield from map(tuple, some[same].tolist())
+    for start in range(0, len(tried), CHUNK):
+        some = tried[start : start + CHUNK]
+        ones, others = aligned(*(standardized(thumbnails[side]) for side in some.T))
+        fits = correlate(ones, others) >= MIN_ALIGNED_CORRELATION
+        fits &= greatest_difference(ones, others) <= MAX_ALIGNED_DIFFERENCE
+        yield from map(tuple, some[fits].tolist())
 
 
 def _proposed(hashes: npt.NDArray[np.uint8]) -> Ints:
