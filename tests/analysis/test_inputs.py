@@ -46,6 +46,18 @@ def test_limit_draws_evenly_and_names_stay(tmp_path: Path) -> None:
     assert pictures.synthetic
 
 
+def test_a_table_lists_pictures_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path / "data"))
+    picture(tmp_path / "data/a.png", 20)
+    picture(tmp_path / "b.png", 21)
+    picture(tmp_path / "c.png", 22)
+    table = tmp_path / "pictures.csv"
+    table.write_text("path,label,split\nc.png,cat,train\ndata/a.png,cat,test\nb.png,cat,test\n")
+    pictures = Pictures.from_dataset(f"table/{table}:test")
+    assert list(pictures.names) == ["a.png", (tmp_path / "b.png").as_posix()]
+    assert pictures.classes == ("cat",)
+
+
 def test_chunks_are_bounded_and_keep_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
