@@ -104,7 +104,9 @@ def test_everything_measured_is_on_the_page(tmp_path: Path) -> None:
 
 
 def test_out_of_sample_training_pictures_are_searched_for_wrong_labels(tmp_path: Path) -> None:
-    given = results(tmp_path, 60, STRANGE, training=rows(tmp_path, 90, 4, 2))
+    training = rows(tmp_path, 90, 4, 2)
+    training.labels[::10] = (training.labels[::10] + 1) % 4
+    given = results(tmp_path, 60, STRANGE, training=training)
     text = write_page(tmp_path / "r", given).read_text(encoding="utf-8")
     assert "90 training pictures, with the probabilities of models" in text
     assert "training: " in text
