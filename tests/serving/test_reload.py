@@ -31,10 +31,12 @@ def wait_for(lifecycle: Lifecycle, generation: int) -> None:
 def test_a_reload_is_answered_once_all_workers_have_loaded(tmp_path: Path) -> None:
     allowed = threading.Event()
     first = lifecycle(tmp_path, 1, lambda: None)
-    loads = iter((threading.Event, allowed.wait))  # the first load of a worker does not wait
+    loads: list[float] = []
 
     def load() -> None:
-        next(loads)()
+        loads.append(time.monotonic())
+        if len(loads) > 1:
+            allowed.wait()
 
     second = lifecycle(tmp_path, 2, load)
     for each in (first, second):
