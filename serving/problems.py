@@ -21,6 +21,7 @@ KINDS = {
     "body-too-large": Kind(413, "The request body is too large"),
     "too-many-pixels": Kind(413, "The pictures of the request are too large together"),
     "too-many-parts": Kind(413, "The multipart form has too many parts"),
+    "unsupported-body": Kind(415, "The body does not carry pictures in an accepted way"),
     "unsupported-format": Kind(415, "Not a picture in an accepted format"),
     "damaged-picture": Kind(422, "The picture cannot be decoded"),
     "too-many-scans": Kind(422, "The JPEG has too many scans"),
