@@ -31,6 +31,8 @@ KINDS = {
     "no-model-for-route": Kind(404, "No model serves this route"),
     "task-not-supported": Kind(422, "The model cannot do this"),
     "no-atlas": Kind(404, "The model has no atlas"),
+    "no-index": Kind(404, "The model has no such index of pictures"),
+    "index-outdated": Kind(409, "The index holds embeddings of another version of the model"),
     "no-key": Kind(401, "An API key is needed"),
     "scope-missing": Kind(403, "The API key does not allow this"),
     "this-machine-only": Kind(403, "Faces answer to this machine only"),
