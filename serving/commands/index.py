@@ -12,15 +12,15 @@ import numpy as np
 
 from artifacts import ArtifactError, VitrineError, artifacts_root
 from artifacts.distribution import check_writable
-from artifacts.indexes.manifest import IndexManifest, index_names, indexes_of, read_manifest
-from artifacts.indexes.partial import Partial
-from artifacts.indexes.search import Floats
-from artifacts.indexes.stored import SKIPPED_FILE, IndexedPicture, StoredIndex, save_index
 from artifacts.manifest import NAME_PATTERN
 from serving.client import connect
 from serving.commands.ask import key_option
 from serving.commands.indexing import Contents, Known, add_known, embed_new, find_pictures
 from serving.commands.progress import Progress
+from serving.indexes.manifest import IndexManifest, index_names, indexes_of, read_manifest
+from serving.indexes.partial import Partial
+from serving.indexes.search import Floats
+from serving.indexes.stored import SKIPPED_FILE, IndexedPicture, StoredIndex, save_index
 from serving.schemas import ModelInfo
 
 LISTED = 20

@@ -12,12 +12,12 @@ import numpy as np
 
 from artifacts import VitrineError
 from artifacts.datasets.rows import TABLES, read_rows
-from artifacts.indexes.partial import Partial
-from artifacts.indexes.search import Floats, unit
-from artifacts.indexes.stored import IndexedPicture
 from artifacts.provenance import cores
 from serving.client.chunks import source_size
 from serving.commands.batch import Row, ask_batch, find_files
+from serving.indexes.partial import Partial
+from serving.indexes.search import Floats, unit
+from serving.indexes.stored import IndexedPicture
 
 BATCH = 64
 """Number of pictures that are read and embedded at a time."""

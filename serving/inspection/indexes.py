@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifacts import ArtifactError, artifacts_root
-from artifacts.indexes.manifest import index_names, indexes_of, read_manifest
+from serving.indexes.manifest import index_names, indexes_of, read_manifest
 from serving.inference.models import ServedModel
 from serving.problems import RequestError
 
 if TYPE_CHECKING:
-    from artifacts.indexes.stored import StoredIndex
+    from serving.indexes.stored import StoredIndex
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,6 @@ class Indexes:
 def _open(path: Path, old: "StoredIndex | None") -> "StoredIndex":
     if old is not None and old.manifest == read_manifest(path):
         return old
-    from artifacts.indexes.stored import StoredIndex  # noqa: PLC0415 - most servers have no index
+    from serving.indexes.stored import StoredIndex  # noqa: PLC0415 - most servers have no index
 
     return StoredIndex.open(path)

@@ -13,7 +13,7 @@ from serving.inspection.per_model import PerModel
 from serving.problems import RequestError
 
 if TYPE_CHECKING:
-    from artifacts.indexes.stored import StoredIndex
+    from serving.indexes.stored import StoredIndex
 
 MAX_TOP = 1000
 """Maximum number of neighbours in an index; a search for more takes much longer."""

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from artifacts import Artifact
-from artifacts.indexes.manifest import indexes_of, read_manifest
-from artifacts.indexes.stored import PICTURES_FILE, StoredIndex
 from serving.__main__ import main
 from serving.client import LocalPredictor
 from serving.commands import progress
 from serving.commands.indexing import BATCH
+from serving.indexes.manifest import indexes_of, read_manifest
+from serving.indexes.stored import PICTURES_FILE, StoredIndex
 from tests.commands import Done, run_in_process
 from tests.graphs import tiny_artifact
 from tests.pictures import encoded, photograph

@@ -11,9 +11,10 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 MAX_EXACT_FLOATS = 100_000_000
-"""Maximum number of floats (vectors x dimension) that are searched one by one.
+"""Maximum number of floats (vectors x dimension) that are searched exactly.
 
-Comparing a query with 100 million floats (400 MB) takes one core about 30 ms."""
+`python -m benchmarks.picture_index` measures it. One core compares a query with 75 million
+floats in 12 ms. HNSW finds 99.99 % of the ten nearest in 0.4 ms, but takes 20 s to build."""
 LINKS = 32
 """Number of links of each vector in the graph of an approximate index (M of HNSW)."""
 BUILD_CANDIDATES = 100

@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from artifacts.indexes.search import Floats
-from artifacts.indexes.stored import IndexedPicture
+from serving.indexes.search import Floats
+from serving.indexes.stored import IndexedPicture
 
 PARTIAL = ".partial"
 SUFFIX = ".npz"

@@ -24,14 +24,14 @@ import pyarrow.parquet as pq
 
 from artifacts.artifact import STAGING, remove_abandoned, replace_folder
 from artifacts.distribution import artifacts_root, check_writable
-from artifacts.indexes.manifest import (
+from serving.indexes.manifest import (
     MANIFEST_FILE,
     IndexManifest,
     broken,
     indexes_of,
     read_manifest,
 )
-from artifacts.indexes.search import Floats, VectorIndex
+from serving.indexes.search import Floats, VectorIndex
 
 INDEX_FILE = "index.faiss"
 PICTURES_FILE = "pictures.parquet"

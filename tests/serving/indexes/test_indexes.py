@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from artifacts import ArtifactError, InputPolicy
-from artifacts.indexes.manifest import (
+from serving.indexes.manifest import (
     MANIFEST_FILE,
     IndexManifest,
     index_names,
     indexes_of,
     read_manifest,
 )
-from artifacts.indexes.partial import Partial
-from artifacts.indexes.search import Floats, VectorIndex, unit
-from artifacts.indexes.stored import (
+from serving.indexes.partial import Partial
+from serving.indexes.search import Floats, VectorIndex, unit
+from serving.indexes.stored import (
     INDEX_FILE,
     PICTURES_FILE,
     IndexedPicture,
