@@ -139,8 +139,8 @@ def _summary(made: IndexManifest, embedded: int, kept: int, removed: int) -> str
     search = "exact" if made.recall is None else f"approximate, recall {made.recall:.3f}"
     return (
         f"{made.pictures:,} pictures in the index {made.name!r} of {made.model}: {embedded:,} "
-        f"embedded, {kept:,} known before, {removed:,} removed ({search} search). A running server "
-        "reads it at POST /v1/models:reload."
+        f"embedded, {kept:,} known before, {removed:,} removed ({search} search). "
+        "A running server reads it within seconds."
     )
 
 

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationError
 from artifacts.artifact import INT8_FILE, MODEL_FILE
 from artifacts.distribution import artifacts_root
 from artifacts.errors import ArtifactError
-from artifacts.manifest import NAME_PATTERN, InputPolicy, Manifest, Sha256
+from artifacts.input_policy import InputPolicy
+from artifacts.manifest import NAME_PATTERN, Manifest, Sha256
 from artifacts.strict import Strict
 
 FOLDER = ".indexes"

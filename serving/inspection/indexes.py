@@ -68,14 +68,13 @@ class Indexes:
             raise RequestError(
                 "no-index",
                 f"{model.name} has no index called {name!r}; there are: {names}. `vitrine index "
-                f"FOLDER --model {model.name}` makes one, and a reload has the server read it.",
+                f"FOLDER --model {model.name}` makes one.",
             )
         if not index.manifest.fits(model.manifest):
             raise RequestError(
                 "index-outdated",
                 f"the index {name!r} was made with another version of {model.name}, whose "
-                "embeddings cannot be compared with those of this one; run `vitrine index` again, "
-                "and reload the models.",
+                "embeddings cannot be compared with those of this one; run `vitrine index` again.",
             )
         return index
 

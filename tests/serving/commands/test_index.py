@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -251,11 +252,13 @@ def test_a_server_embeds_and_finds(root: Path, album: Path, address: str, tmp_pa
     assert index(album, "--model", "tiny", "--labels").status == 0
     np.testing.assert_allclose(embedded, opened(root).vectors.vectors(), atol=1e-5)
 
-    asked = run_in_process(
-        main, "serving", "neighbours", album, "--model", "tiny", "--url", address
-    )
-    assert "vitrine index" in asked.err  # it was made after the server started
-    subprocess.run(["curl", "-sf", "-X", "POST", f"{address}/v1/models:reload"], check=True)
+    path = f"{address}/v1/models/tiny/neighbours"
+    good = (album / "鳥" / "père 0.png").read_bytes()
+    deadline = time.monotonic() + 60
+    while httpx.post(path, content=good).status_code != 200:  # the server notices it by itself
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    httpx.post(f"{address}/v1/models:reload").raise_for_status()  # in all workers
     answers = []
     for more in ((), ("--url", address)):
         out = tmp_path / f"answers-{len(more)}.jsonl"

@@ -58,7 +58,7 @@ def index(root: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(root: Path, index: None) -> Iterator[Server]:  # noqa: ARG001 - it has to exist before
-    server = start_server(root / "models", root / "log.txt")
+    server = start_server(root / "models", root / "log.txt", VITRINE_WATCH="0")
     yield server
     server.stop()
 
