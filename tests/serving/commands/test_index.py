@@ -222,10 +222,10 @@ def test_what_cannot_be_indexed_is_said(root: Path, album: Path, tmp_path: Path)
 
 
 def test_names_that_are_not_utf8_are_skipped(root: Path, album: Path) -> None:
-    (album / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(photograph(20, 20)))
+    (album / os.fsdecode(b"na\xefve.png")).write_bytes(encoded(photograph(20, 20)))
     done = index(album, "--model", "tiny")
     assert done.status == 0, done.err
-    assert "caf\ufffd.png: the name is not UTF-8" in done.err
+    assert "na\ufffdve.png: the name is not UTF-8" in done.err
     assert len(opened(root).pictures()) == COUNT
 
 
