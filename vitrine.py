@@ -13,6 +13,8 @@ from artifacts.commands import run_command
 COMMANDS = {
     "serve": ("serving.__main__:run", "Serve the models over HTTP."),
     "classify": ("serving.commands.ask:classify", "Name the most probable classes of pictures."),
+    "index": ("serving.commands.index:index", "Index a folder of pictures, to search it."),
+    "neighbours": ("serving.commands.ask:neighbours", "Find the pictures like a given one."),
     "faces": ("serving.__main__:faces", "Compare, enrol and identify faces."),
     "settings": ("serving.__main__:settings_command", "List every setting of the server."),
     "key": ("serving.__main__:key", "Make an API key."),

@@ -189,7 +189,7 @@ class Artifact:
         check_writable(root)
         name = name or manifest.name
         root.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(root)
+        remove_abandoned(root, MANIFEST_FILE)
         files = {**files, CARD_FILE: write_card(manifest).encode()}
         hashes = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
         manifest = manifest.model_copy(update={"files": hashes}).sealed()
@@ -201,13 +201,13 @@ class Artifact:
                 (staging / file).write_bytes(data)
             (staging / MANIFEST_FILE).write_bytes(manifest.canonical())
             cls(staging, manifest).verify()
-            _replace(staging, root / name)
+            replace_folder(staging, root / name)
         finally:
             shutil.rmtree(staging.parent, ignore_errors=True)
         return cls(root / name, manifest)
 
 
-def _remove_abandoned(root: Path) -> None:
+def remove_abandoned(root: Path, manifest_file: str) -> None:
     """Remove temporary folders of interrupted writers, and complete their last step if possible."""
     for staging in root.glob(f"{STAGING}*"):
         try:
@@ -217,13 +217,13 @@ def _remove_abandoned(root: Path) -> None:
         if age < ABANDONED:
             continue
         if (staging / REPLACED).exists():  # the new artifact has been verified before this step
-            for new in staging.glob(f"[!.]*/{MANIFEST_FILE}"):
+            for new in staging.glob(f"[!.]*/{manifest_file}"):
                 if not (root / new.parent.name).exists():
                     new.parent.rename(root / new.parent.name)
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _replace(new: Path, target: Path) -> None:
+def replace_folder(new: Path, target: Path) -> None:
     """Move `new` to `target`; an artifact that is there is restored if this fails."""
     if not target.exists():
         new.rename(target)

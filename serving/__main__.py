@@ -18,6 +18,7 @@ from artifacts.commands import (
 
 with missing_extras_in_one_line(__name__):
     from serving.commands import ask
+    from serving.commands.index import index
     from serving.faces.gallery import Gallery
     from serving.faces.migrate import plan, re_embed
     from serving.http.access import Access, is_loopback, make_key
@@ -31,7 +32,7 @@ def main() -> None:
     """Serve the models over HTTP, and ask about pictures."""
 
 
-for command in (ask.classify, ask.verify, ask.enrol, ask.identify):
+for command in (ask.classify, ask.neighbours, ask.verify, ask.enrol, ask.identify, index):
     main.add_command(command)
 
 

@@ -28,6 +28,7 @@ from serving.inference.in_flight import InFlight
 from serving.inference.models import Models, ServedModel
 from serving.inference.scheduler import Scheduler
 from serving.inference.watch import FolderWatch
+from serving.inspection.indexes import Indexes
 from serving.inspection.recent_answers import RecentAnswers
 from serving.lifecycle import Lifecycle, WorkerGroup
 from serving.observability import metrics, tracing
@@ -61,6 +62,7 @@ class Worker:
         answer = Answerer(pool, scheduler)
         self.app = create_app(pool, answer)
         self.app.state.models = Models({}, {})
+        self.app.state.indexes = Indexes()
         self.app.state.recent_answers = RecentAnswers(metrics.FOLDER, index)
         self.app.state.keeps_pictures = settings.keep_pictures == "1"
         self.middleware = Middleware(
@@ -110,7 +112,9 @@ class Worker:
         known = self.app.state.models
         models = Models.load(threads=THREADS, keep=known, calls=self.lanes, shared=metrics.FOLDER)
         _load_gallery(models, self.app.state.gallery)
+        indexes = Indexes.load(models.served, keep=self.app.state.indexes)
         self.app.state.models = models
+        self.app.state.indexes = indexes
         _freeze_loaded_objects()
         if self.index == 1:
             if known.served:
@@ -119,6 +123,8 @@ class Worker:
                 self._announce(models, url)
             for sentence in models.unclear_defaults:
                 log.warning("%s", sentence)
+            for reason in indexes.unavailable.values():
+                log.error("%s", reason)
 
     def _announce(self, models: Models, url: str) -> None:
         """Log once which models are served, on what, and what to try first."""

@@ -22,7 +22,7 @@ from serving.settings import read_settings
 __all__ = ["AsyncClient", "Client", "LocalPredictor", "Predictor", "connect"]
 
 
-def connect(url: str | None = None, key: str | None = None) -> Predictor:
+def connect(url: str | None = None, key: str | None = None) -> Client | LocalPredictor:
     """Return a predictor: a client of the server at `url`, or without one, the artifacts here.
 
     Args:

@@ -117,9 +117,16 @@ class AsyncClient:
         """The distance of the recent answers from the model's reference, with the moments."""
         return await self._ask(calls.drift(name))
 
-    async def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
-        """The `top` nearest pictures of the model's atlas to each picture, and its map position."""
-        return join(await self._ask_each(lambda part: calls.neighbours(name, part, top), pictures))
+    async def neighbours(
+        self, name: str, pictures: Sequence[Source], top: int = 8, index: str | None = None
+    ) -> Neighbours:
+        """The `top` nearest pictures to each picture, in the model's atlas or in an `index` of it.
+
+        Without `index`, it is the atlas, or the only index of a model without atlas.
+        """
+        return join(
+            await self._ask_each(lambda part: calls.neighbours(name, part, top, index), pictures)
+        )
 
     async def atlas(self, name: str) -> Atlas:
         """The pictures of the model's atlas: classes, and positions on a map."""

@@ -118,10 +118,12 @@ def feature_map(name: str, picture: Source, layer: str) -> Call[Rows]:
     return Call("POST", f"{_model_path(name)}/maps", array_of, options)
 
 
-def neighbours(name: str, pictures: Sequence[Source], top: int) -> Call[Neighbours]:
-    """The `top` nearest pictures of the atlas to each picture."""
+def neighbours(
+    name: str, pictures: Sequence[Source], top: int, index: str | None
+) -> Call[Neighbours]:
+    """The `top` nearest pictures of the atlas, or of an index, to each picture."""
     path = f"{_model_path(name)}/neighbours"
-    return Call("POST", path, json_of(Neighbours), _pictures(pictures, top=top))
+    return Call("POST", path, json_of(Neighbours), _pictures(pictures, top=top, index=index))
 
 
 def atlas(name: str) -> Call[Atlas]:

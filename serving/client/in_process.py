@@ -10,7 +10,8 @@ from serving.client.chunks import Rows, Source, ask_each, join, merge
 from serving.inference import results
 from serving.inference.models import Models, ServedModel
 from serving.inspection import looks
-from serving.inspection.neighbours import nearest
+from serving.inspection.indexes import Indexes
+from serving.inspection.neighbours import nearest, searched
 from serving.inspection.recent_answers import no_answers
 from serving.pictures.decode import read_pictures
 from serving.schemas import Classification, Drift, Inspection, ModelInfo, Neighbours
@@ -69,12 +70,15 @@ class LocalPredictor:
         """See `Predictor.drift`; there is a reference, but there are no recent answers."""
         return no_answers(self._model(name))
 
-    def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
+    def neighbours(
+        self, name: str, pictures: Sequence[Source], top: int = 8, index: str | None = None
+    ) -> Neighbours:
         """See `Client.neighbours`."""
         model = self._model(name)
+        where = searched(model, Indexes.load({model.name: model}, self.root), index)
 
         def ask(chunk: list[Source]) -> Neighbours:
-            return nearest(model, _features(model, chunk), top)
+            return nearest(model, where, _features(model, chunk), top)
 
         return join(ask_each(ask, pictures))
 

@@ -126,9 +126,14 @@ class Client:
         """The distance of the recent answers from the model's reference, with the moments."""
         return self._ask(calls.drift(name))
 
-    def neighbours(self, name: str, pictures: Sequence[Source], top: int = 8) -> Neighbours:
-        """The `top` nearest pictures of the model's atlas to each picture, and its map position."""
-        return join(self._ask_each(lambda part: calls.neighbours(name, part, top), pictures))
+    def neighbours(
+        self, name: str, pictures: Sequence[Source], top: int = 8, index: str | None = None
+    ) -> Neighbours:
+        """The `top` nearest pictures to each picture, in the model's atlas or in an `index` of it.
+
+        Without `index`, it is the atlas, or the only index of a model without atlas.
+        """
+        return join(self._ask_each(lambda part: calls.neighbours(name, part, top, index), pictures))
 
     def atlas(self, name: str) -> Atlas:
         """The pictures of the model's atlas: classes, and positions on a map."""

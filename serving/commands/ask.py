@@ -90,6 +90,60 @@ def classify(
 
 @click.command()
 @files_argument
+@click.option("--model", metavar="NAME", required=True, help="The model that compares.")
+@click.option(
+    "--index", metavar="INDEX", help="The index to search; the model's atlas, or only index."
+)
+@click.option(
+    "--url", help="Address of a server; without it, the artifact is opened in this process."
+)
+@key_option
+@top_option
+@out_option
+def neighbours(
+    paths: tuple[Path, ...],
+    model: str,
+    index: str | None,
+    url: str | None,
+    key: str | None,
+    top: int,
+    out: Path | None,
+) -> None:
+    """Find the pictures of an index (see `vitrine index`) or an atlas that are like given ones.
+
+    The column `neighbour_1` names the nearest picture by its path in the index, or by its number in
+    the atlas. `similarity_1` is the cosine of the angle between the features (index), and
+    `distance_1` their Euclidean distance (atlas).
+    """
+    predictor = connect(url, key)
+    info = predictor.model_info(model)
+    names = ("neighbour", "label", "similarity", "distance")
+    found = [f"{name}_{rank}" for rank in range(1, top + 1) for name in names]
+    columns = ["path", *found, "index", "model", "hash", "problem"]
+
+    def ask(contents: Sequence[bytes]) -> list[Row]:
+        answer = predictor.neighbours(info.name, contents, top, index)
+        rows = []
+        for picture in answer.pictures:
+            row: Row = {"index": answer.index or "", "hash": answer.model.hash}
+            row["model"] = answer.model.name
+            for each in picture.nearest:
+                row[f"neighbour_{each.rank}"] = each.number if each.path is None else each.path
+                row[f"label_{each.rank}"] = each.label
+                row[f"similarity_{each.rank}"] = _rounded(each.similarity)
+                row[f"distance_{each.rank}"] = _rounded(each.distance)
+            rows.append(row)
+        return rows
+
+    _ask_all(paths, Table(columns, out, sys.stdout, info.hash), ask)
+
+
+def _rounded(number: float | None) -> float | str:
+    return "" if number is None else round(number, 6)
+
+
+@click.command()
+@files_argument
 @face_options
 @click.option(
     "--fmr", type=float, help="Target false-match rate; the model must have a threshold for it."

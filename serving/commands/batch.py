@@ -167,14 +167,19 @@ def ask_all(
     advance(len(files) - len(left))
     refused = 0
     for start in range(0, len(left), batch):
-        rows = _ask_batch(left[start : start + batch], ask)
+        rows = ask_batch(left[start : start + batch], ask)
         table.add(rows)
         refused += sum("problem" in row for row in rows)
         advance(len(rows))
     return refused
 
 
-def _ask_batch(files: Sequence[Path], ask: Ask) -> list[Row]:
+def ask_batch(files: Sequence[Path], ask: Ask) -> list[Row]:
+    """Read the files and ask about them; files that are refused do not keep the others from it.
+
+    Returns:
+        A row for each file, in order. It has the columns of `ask`, or `problem`, and `path`.
+    """
     rows: dict[Path, Row] = {}
     contents: dict[Path, bytes] = {}
     for file in files:

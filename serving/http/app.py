@@ -26,8 +26,8 @@ from serving.problems import RequestError
 def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
     """Make the application.
 
-    Its `state` must be filled before the first request: `models`, `recent_answers`, and what
-    `serving.http.routes.faces` needs.
+    Its `state` must be filled before the first request: `models`, `indexes`, `recent_answers`, and
+    what `serving.http.routes.faces` needs.
 
     Args:
         pool: threads that decode pictures and look into models; its size bounds both.
@@ -47,7 +47,7 @@ def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
     add_model_routes(app)
     add_classify_routes(app, answer)
     add_inspection_routes(app, pool)
-    app.include_router(atlas_routes(answer))
+    app.include_router(atlas_routes(pool, answer))
     app.include_router(face_routes(pool))
     return app
 

@@ -9,6 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from serving.http.middleware import context_of
+from serving.http.wrong_bodies import FORM, check_body
 from serving.pictures.limits import FORMATS, MAX_BODY_BYTES
 from serving.problems import RequestError
 
@@ -49,11 +50,13 @@ async def read_contents(request: Request) -> list[bytes]:
     """Return the encoded pictures of a request: all form fields `image`, or the whole body.
 
     Raises:
-        RequestError: the body is too large, is a form that cannot be read, or has no picture.
+        RequestError: the body is too large, is a form that cannot be read, has no picture, or is
+            of a kind that `check_body` refuses.
     """
     body = await read_body(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
-    if kind != b"multipart/form-data":
+    check_body(request, body, kind, "-F image=@picture.jpg")
+    if kind != FORM:
         if not body:
             raise RequestError(
                 "no-picture",
@@ -67,12 +70,13 @@ async def read_pair(request: Request) -> list[bytes]:
     """Return the encoded pictures in the form fields `first` and `second`.
 
     Raises:
-        RequestError: the body is too large, is not a form that can be read, or does not have
-            exactly one picture in each of the two fields.
+        RequestError: the body is too large, is not a form that can be read, does not have exactly
+            one picture in each of the two fields, or is of a kind that `check_body` refuses.
     """
     body = await read_body(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
-    if kind != b"multipart/form-data":
+    check_body(request, body, kind, "-F first=@one.jpg -F second=@two.jpg")
+    if kind != FORM:
         raise RequestError(
             "no-picture",
             "the body is not a form; send two pictures as form fields 'first' and 'second'.",

@@ -15,6 +15,7 @@ from serving.http.body import read_contents
 from serving.http.middleware import context_of
 from serving.inference.models import Models, ServedModel
 from serving.inference.scheduler import Scheduler
+from serving.inspection.indexes import Indexes
 from serving.inspection.recent_answers import RecentAnswers
 from serving.observability import metrics, tracing
 from serving.pictures.cancellation import run
@@ -103,6 +104,12 @@ def models_of(request: Request) -> Models:
     """The models that are being served."""
     models: Models = request.app.state.models
     return models
+
+
+def indexes_of(request: Request) -> Indexes:
+    """The indexes of pictures of the models that are being served."""
+    indexes: Indexes = request.app.state.indexes
+    return indexes
 
 
 def recent_answers_of(request: Request) -> RecentAnswers:

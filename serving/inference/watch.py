@@ -1,11 +1,15 @@
-"""Notices that artifacts were added, replaced or removed while the server runs."""
+"""Notices that artifacts or indexes of pictures were added, replaced or removed."""
 
 import hashlib
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from artifacts.artifact import MANIFEST_FILE
+from serving.indexes.manifest import FOLDER
+from serving.indexes.manifest import MANIFEST_FILE as INDEX_MANIFEST_FILE
 
 log = logging.getLogger("bentoml.vitrine")
 
@@ -82,10 +86,12 @@ class FolderWatch:
 def fingerprint(root: Path) -> str | None:
     """Return a hash of the names, sizes, times and inodes of all artifacts; None without artifacts.
 
+    The manifests of the indexes of pictures count, too: one is written whenever an index changes.
+
     Raises:
         OSError: the folder cannot be read.
     """
-    found = []
+    found: list[tuple[str, list[Any]]] = []
     with os.scandir(root) as folders:
         names = sorted(folder.name for folder in folders if not folder.name.startswith("."))
     for name in names:
@@ -96,7 +102,13 @@ def fingerprint(root: Path) -> str | None:
             continue
         if any(state[0] == MANIFEST_FILE for state in states):
             found.append((name, states))
-    return hashlib.sha256(repr(found).encode()).hexdigest() if found else None
+    if not found:
+        return None
+    for manifest in sorted(root.glob(f"{FOLDER}/*/[!.]*/{INDEX_MANIFEST_FILE}")):
+        with suppress(OSError):  # replaced at this moment
+            status = manifest.stat()
+            found.append((str(manifest), [(status.st_size, status.st_mtime_ns, status.st_ino)]))
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def _state(file: "os.DirEntry[str]") -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
-"""Routes that answer from the atlas of a model: its pictures, and the neighbours of others."""
+"""Routes that answer from the atlas or an index of a model: its pictures, and neighbours."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -7,19 +8,29 @@ from fastapi.responses import FileResponse, Response
 
 from artifacts.atlas import SHEET_FILE
 from serving.http.body import PICTURE_FIELD, picture_body
-from serving.http.intake import Answerer, models_of
+from serving.http.intake import Answerer, indexes_of, models_of, run_in
 from serving.http.responses import json_response
 from serving.inference import results
-from serving.inspection.neighbours import atlas_of, describe_atlas, nearest
+from serving.inspection.neighbours import atlas_of, describe_atlas, nearest, searched
 from serving.schemas import Atlas, Neighbours
 
 Top = Annotated[int, Query(ge=1, description="number of neighbours to return")]
 
 
-def atlas_routes(answer: Answerer) -> APIRouter:
-    """Return the routes of an atlas.
+IndexName = Annotated[
+    str | None,
+    Query(
+        description="name of an index that `vitrine index` made; by default, the atlas is "
+        "searched, or the only index of a model without atlas"
+    ),
+]
+
+
+def atlas_routes(pool: ThreadPoolExecutor, answer: Answerer) -> APIRouter:
+    """Return the routes of an atlas, and of the indexes.
 
     Args:
+        pool: threads that search.
         answer: runs a model on the pictures of a request.
     """
     router = APIRouter(prefix="/v1/models/{name}", tags=["models"])
@@ -46,12 +57,13 @@ def atlas_routes(answer: Answerer) -> APIRouter:
     @router.post(
         "/neighbours", response_model=Neighbours, openapi_extra=picture_body((PICTURE_FIELD,))
     )
-    async def neighbours(request: Request, name: str, top: Top = 8) -> Response:
-        """Find the pictures of the atlas nearest to each picture, and its place on the map."""
+    async def neighbours(
+        request: Request, name: str, top: Top = 8, index: IndexName = None
+    ) -> Response:
+        """Find the pictures of the atlas or of an index that are nearest to each picture."""
         model = models_of(request).get(name)
-        atlas_of(model)  # so that the request is refused before its pictures are read
+        where = searched(model, indexes_of(request), index)  # refuses before pictures are read
         _, rows = await answer(request, model, results.features_output(model))
-        found = nearest(model, rows, top)
-        return json_response(found)
+        return json_response(await run_in(pool, lambda: nearest(model, where, rows, top)))
 
     return router

@@ -17,6 +17,7 @@ ARGUMENTS: dict[str, Any] = {
     "content": io.BytesIO(),
     "first": PICTURE,
     "idempotency_key": None,
+    "index": None,
     "layer": "relu_1",
     "model": None,
     "name": "tiny",
