@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+from torchmetrics.classification import MultilabelAveragePrecision
 
 from artifacts import Artifact, DataError, Runtime, probabilities
 from artifacts.datasets import load
 from artifacts.multi_label import best_thresholds
 from artifacts.reference import read_reference
-from training.artifact_commands import headline
+from training.checkpoint import restore_sums, sums_of
+from training.commands.artifacts import headline
 from training.drift_reference import add_reference, held_out
 from training.evaluate import fit_temperature
 from training.history import read_history
@@ -83,6 +86,17 @@ def test_scores_against_scikit_learn() -> None:
         assert recall.samples == labels[:, c].sum()
     assert "precision/d" not in found
     assert "recall/e" not in found
+
+
+def test_a_checkpoint_holds_what_the_mean_average_precision_has_seen() -> None:
+    logits, labels = (torch.from_numpy(rows[:90]) for rows in drawn(1.0))
+    whole, first, second = (MultilabelAveragePrecision(5) for _ in range(3))
+    for metric, rows in ((whole, slice(None)), (first, slice(60)), (second, slice(10))):
+        metric.update(logits[rows].sigmoid(), labels[rows])
+    restore_sums((second,), sums_of((first,)))
+    second.update(logits[60:].sigmoid(), labels[60:])
+    assert float(second.compute()) == pytest.approx(float(whole.compute()))
+    assert float(first.compute()) != float(whole.compute())
 
 
 def recipe_of(folder: Path, **changes: object) -> Recipe:
