@@ -1,7 +1,6 @@
 """Multi-label models: temperature, figures, and a whole training run on generated shapes."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,15 +129,12 @@ def test_data_of_the_other_kind_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
-    """A model of `RECIPE`; its recipe stays known while the tests of this file run."""
+    """A model of `RECIPE`."""
     folder = tmp_path_factory.mktemp("shapes")
     recipe = recipe_of(folder / "recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
-        patch.setattr(
-            "training.recipe.load_recipe", partial(load_recipe, folder=folder / "recipes")
-        )
         artifact = run(recipe)
         assert artifact is not None
         yield artifact
@@ -179,7 +175,7 @@ def test_the_figures_are_those_of_the_graph(trained: Artifact) -> None:
 
 def test_thresholds_and_temperature_are_fitted_on_validation_pictures(trained: Artifact) -> None:
     manifest = trained.manifest
-    images, _ = held_out(manifest)
+    images, _ = held_out(manifest, trained.path)
     train = load("synthetic/shapes", "train")
     known = {
         picture.tobytes(): row for picture, row in zip(train.images, train.labels, strict=True)
@@ -195,7 +191,7 @@ def test_thresholds_and_temperature_are_fitted_on_validation_pictures(trained: A
 def test_the_reference_is_of_the_most_probable_class(trained: Artifact) -> None:
     reference = read_reference(trained)
     assert reference is not None
-    images, data = held_out(trained.manifest)
+    images, data = held_out(trained.manifest, trained.path)
     logits = Runtime.open(trained).run(list(images), ["logits"])["logits"].astype(np.float64)
     most = (1 / (1 + np.exp(-logits / trained.manifest.temperature))).max(axis=1)
     counts = np.bincount(np.searchsorted(reference.edges, most), minlength=10)
