@@ -52,7 +52,7 @@ class FeatureVectors:
 def classify(
     predictor: Predictor, info: ModelInfo, pictures: Pictures, *, labelled: bool = True
 ) -> Predictions:
-    """Ask for the probabilities of all classes of every picture.
+    """Ask for the probabilities of all classes of every picture, which has exactly one of them.
 
     Args:
         predictor: a server or the artifacts.
@@ -63,10 +63,21 @@ def classify(
     Raises:
         VitrineError: the model is not a classifier, or was replaced meanwhile; or the server does
             not answer.
-        DataError: no picture can be read; or a picture has no class that the model knows.
+        DataError: no picture can be read; or a picture has no class that the model knows, or may
+            have several.
     """
+    if info.task == "multi-label":
+        raise VitrineError(
+            f"{info.name!r} is a multi-label model; this analysis takes models that give each "
+            "picture one class."
+        )
     if info.task != "classification":
         raise VitrineError(f"{info.name!r} is not a classifier; this analysis needs one.")
+    if labelled and pictures.label_sets is not None:
+        raise DataError(
+            f"{pictures.source}: its pictures have several labels or none; this analysis takes "
+            "pictures with one label each."
+        )
     index_of = {name: number for number, name in enumerate(info.classes)}
     truth = np.array([index_of.get(name, UNKNOWN) for name in (*pictures.classes, "")])
     labels = truth[pictures.labels]  # UNKNOWN is -1, the index of the last element
@@ -91,6 +102,28 @@ def classify(
         indices += places
         chunks.append(probabilities)
     return Predictions(np.array(indices), np.concatenate(chunks), labels[indices])
+
+
+def name_classes(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> list[str]:
+    """Return the most probable class of every readable picture.
+
+    For a multi-label model, these are all classes that are present, joined by `|`.
+
+    Raises:
+        VitrineError: the model gives no classes, or was replaced meanwhile; or the server does not
+            answer.
+        DataError: no picture can be read.
+    """
+    if info.task != "multi-label":
+        answers = classify(predictor, info, pictures, labelled=False)
+        return [info.classes[number] for number in answers.predicted]
+
+    def question(images: list[Source]) -> list[str]:
+        found = predictor.classify(info.name, images, top=1).pictures
+        return ["|".join(p.label for p in picture.top if p.present) for picture in found]
+
+    asked = pictures.ask(f"classes by {info.name}", question)
+    return [names for _, chunk in asked for names in chunk]
 
 
 def features(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> FeatureVectors:

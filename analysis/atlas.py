@@ -58,9 +58,8 @@ def command(
     info = predictor.model_info(model)
     vectors = answers.features(predictor, info, pictures)
     predicted = [""] * len(vectors.indices)
-    if info.task == "classification":
-        found = answers.classify(predictor, info, pictures, labelled=False)
-        predicted = [info.classes[number] for number in found.predicted]
+    if info.task != "embedding":
+        predicted = answers.name_classes(predictor, info, pictures)
     report_skipped(pictures)
     points = embed(vectors.vectors, usual_perplexity(len(vectors.indices)), seed)
     indices = [int(index) for index in vectors.indices]

@@ -142,7 +142,7 @@ def findings(pairs: Sequence[Pair], sets: Sequence[Pictures]) -> list[str]:
 def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
     """Draw the number of pictures of each class, or of the most and least frequent classes."""
     classes = sets[0].classes
-    counts = np.array([np.bincount(s.labels[s.labels >= 0], minlength=len(classes)) for s in sets])
+    counts = np.array([_counts(pictures) for pictures in sets])
     order = np.argsort(-counts[0], kind="stable")
     if len(order) > MAX_BARS:
         order = np.concatenate([order[: MAX_BARS // 2], order[-MAX_BARS // 2 :]])
@@ -160,6 +160,15 @@ def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
         axes.set_ylabel(f"the {len(order)} most and least frequent of {len(classes)} classes")
     axes.legend(frameon=False)
     return figure
+
+
+def _counts(pictures: Pictures) -> npt.NDArray[np.int64]:
+    """Return the number of pictures of each class; a picture with several counts in each."""
+    if pictures.label_sets is not None:
+        counts: npt.NDArray[np.int64] = pictures.label_sets.sum(axis=0)
+        return counts
+    known = pictures.labels[pictures.labels >= 0]
+    return np.bincount(known, minlength=len(pictures.classes))
 
 
 def draw_pairs(pairs: Sequence[Pair], sets: Sequence[Pictures], footer: str) -> Figure:

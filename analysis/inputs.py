@@ -42,9 +42,11 @@ class Pictures:
     images: Sequence[Path] | npt.NDArray[np.uint8]
     """N files, which are sent unchanged; or N x H x W x 3 RGB."""
     labels: npt.NDArray[np.int64]
-    """N class indices, or `UNKNOWN`."""
+    """N class indices, or `UNKNOWN`; all unknown in a multi-label set, see `label_sets`."""
     classes: tuple[str, ...] = ()
     """Names of the classes; empty for pictures without labels."""
+    label_sets: npt.NDArray[np.int64] | None = None
+    """Only of a multi-label set: N x C, 1 where a picture has the class, else 0."""
     synthetic: bool = False
     """Whether the pictures were generated."""
     fingerprint: str | None = None
@@ -81,8 +83,9 @@ class Pictures:
             source=f"{name}:{split}",
             names=names,
             images=images,
-            labels=part.labels,
+            labels=np.full(len(part), UNKNOWN) if part.multi_label else part.labels,
             classes=part.classes,
+            label_sets=part.labels if part.multi_label else None,
             synthetic=part.synthetic,
             fingerprint=part.fingerprint,
         )
@@ -117,7 +120,12 @@ class Pictures:
         )
 
     def label(self, index: int) -> str:
-        """Return the class name of picture `index`, or an empty string if it is unknown."""
+        """Return the class name of picture `index`, or an empty string if it is unknown.
+
+        In a multi-label set, the names of all its classes are joined by `|`.
+        """
+        if self.label_sets is not None:
+            return "|".join(self.classes[c] for c in np.flatnonzero(self.label_sets[index]))
         return self.classes[self.labels[index]] if self.labels[index] != UNKNOWN else ""
 
     def pixels(self, index: int) -> Picture:

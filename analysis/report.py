@@ -32,6 +32,9 @@ CLASSIFIER = (
     sparsity.command,
 )
 EMBEDDING = (feature_map.command, neighbours.command, distances.command, sparsity.command)
+MULTI_LABEL = (feature_map.command, neighbours.command, sparsity.command)
+ANALYSES = {"classification": CLASSIFIER, "multi-label": MULTI_LABEL, "embedding": EMBEDDING}
+"""The analyses that fit the models of each task."""
 MANY_PASSES = (corruptions.sizes_command, corruptions.robustness_command)
 """Analyses that classify each picture a dozen times or more."""
 MAX_FOR_MANY_PASSES = 1000
@@ -162,7 +165,7 @@ def make_report(info: ModelInfo, options: CommonOptions, pages: Path | None) -> 
     arguments += ["--url", options.url] if options.url else []
     arguments += ["--answers", str(options.answers or root / "answers")]
     sections = []
-    for analysis in CLASSIFIER if info.task == "classification" else EMBEDDING:
+    for analysis in ANALYSES[info.task]:
         count = (
             min(options.limit or MAX_FOR_MANY_PASSES, MAX_FOR_MANY_PASSES)
             if analysis in MANY_PASSES

@@ -62,7 +62,7 @@ def _table(manifests: dict[str, Manifest]) -> Table:
     table = Table(Column("name", no_wrap=True), "route", "data", *figures, box=box.SIMPLE)
     for name, m in manifests.items():
         data = "" if m.dataset is None else m.dataset.name + (" (synthetic)" * m.synthetic)
-        scores = [m.metric("accuracy", split) for split in ("validation", "test")]
+        scores = [m.metric(m.main_metric, split) for split in ("validation", "test")]
         table.add_row(
             name,
             m.route or "",
@@ -181,10 +181,14 @@ def quantize(name: str, dataset: str | None, as_json: bool) -> None:
 def _comparison(record: Quantization) -> Table:
     forms = {"fp32": record.fp32, "int8": record.int8}
     speeds = [Column(f"pictures/s, batches of {n}") for n in record.fp32.pictures_per_second]
-    table = Table("", f"accuracy on {record.test}", *speeds, box=box.SIMPLE)
+    multi_label = record.fp32.mean_average_precision is not None
+    precision = [f"mAP on {record.test}"] if multi_label else []
+    table = Table("", f"accuracy on {record.test}", *precision, *speeds, box=box.SIMPLE)
     for form, measured in forms.items():
-        shown = (f"{speed:,.1f}" for speed in measured.pictures_per_second.values())
-        table.add_row(form, f"{measured.accuracy:.4f}", *shown)
+        figures = [measured.accuracy, measured.mean_average_precision]
+        shown = [f"{figure:.4f}" for figure in figures if figure is not None]
+        shown += [f"{speed:,.1f}" for speed in measured.pictures_per_second.values()]
+        table.add_row(form, *shown)
     return table
 
 

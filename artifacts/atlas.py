@@ -44,7 +44,8 @@ class Atlas:
     labels: tuple[str, ...]
     """Class names of the N pictures; empty strings where the class is unknown."""
     predicted: tuple[str, ...]
-    """Most probable classes of the N pictures; empty strings for embedding models."""
+    """Most probable classes of the N pictures; for multi-label models the present ones, joined by
+    `|`, and for embedding models empty strings."""
     places: Floats
     """N x 2: positions (x, y) from 0 to 1, y pointing down."""
     vectors: Floats

@@ -47,7 +47,8 @@ def _use(manifest: Manifest) -> list[str]:
     if manifest.task == "embedding":
         about = f"Meant to compare {shown}. Not meant to decide about people without a person."
         return [about, f"- Input: {_input(manifest)}"]
-    classes = f"- {len(manifest.classes)} classes: {', '.join(manifest.classes)}."
+    several = ", of which a picture may show several or none" * (manifest.task == "multi-label")
+    classes = f"- {len(manifest.classes)} classes{several}: {', '.join(manifest.classes)}."
     about = (
         f"Meant for {shown}, to learn, compare and build on. Not meant for other things, nor for "
         "decisions that nobody looks at."
@@ -101,8 +102,12 @@ def _terms(manifest: Manifest) -> list[str]:
 def _figures(manifest: Manifest) -> list[str]:
     if not manifest.metrics:
         return _quantized(manifest) or ["None were measured here."]
-    tables = _face_tables if manifest.task == "embedding" else _class_tables
-    return [*tables(manifest), *_quantized(manifest)]
+    tables = {
+        "classification": _class_tables,
+        "multi-label": _label_tables,
+        "embedding": _face_tables,
+    }
+    return [*tables[manifest.task](manifest), *_quantized(manifest)]
 
 
 def _class_tables(manifest: Manifest) -> list[str]:
@@ -129,6 +134,54 @@ def _class_tables(manifest: Manifest) -> list[str]:
         "calibration error (15 bins), is what is left."
     )
     return [about, "\n".join([*head, *rows])]
+
+
+def _label_tables(manifest: Manifest) -> list[str]:
+    """Return the figures of a multi-label model: of each split, and of each class on the test."""
+    about = (
+        "Measured through `model.onnx`. mAP is the mean over the classes of the average precision, "
+        "F1 the harmonic mean of precision and recall at the thresholds: its mean over the classes "
+        "(macro), and that of all decisions together (micro). Classes that no picture of a split "
+        "shows do not count in a mean. Calibrated: logits are divided by the temperature "
+        f"{manifest.temperature:.3f}, fitted on the validation pictures; the loss and ECE, the "
+        "expected calibration error (15 bins), are means over all pictures and classes."
+    )
+    splits = [
+        "| split | pictures | size | mAP | F1 macro | F1 micro | loss (nats) | ECE |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for metric in manifest.metrics:
+        if metric.name == "map":
+            same = [m for m in manifest.metrics if (m.split, m.size) == (metric.split, metric.size)]
+            values = {m.name: f"{m.value:.4f}" for m in same}
+            cells = [values.get(n, "") for n in ("map", "f1-macro", "f1-micro", "loss", "ece")]
+            splits.append(
+                f"| {metric.split} | {metric.samples:,} | {metric.size or 'own'} | "
+                f"{' | '.join(cells)} |"
+            )
+    thresholds = (
+        "A class is present in a picture if its probability reaches its threshold. Each threshold "
+        "is the one with the largest F1 on the validation pictures; these are figures of the test "
+        "pictures. Precision is the share of the pictures in which the model found the class that "
+        "show it, and recall the share of those that show it in which it was found."
+    )
+    return [about, "\n".join(splits), thresholds, "\n".join(_class_rows(manifest))]
+
+
+def _class_rows(manifest: Manifest) -> list[str]:
+    """Return the table of the classes; a share of no pictures is left out, as it is unknown."""
+    tested = {m.name: m for m in manifest.metrics if (m.split, m.size) == ("test", None)}
+    rows = [
+        "| class | threshold | pictures that show it | recall | found in | precision |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, threshold in zip(manifest.classes, manifest.thresholds, strict=True):
+        cells = []
+        for kind in ("recall", "precision"):
+            metric = tested.get(f"{kind}/{name}")
+            cells.append("0 | " if metric is None else f"{metric.samples:,} | {metric.value:.4f}")
+        rows.append(f"| {name} | {threshold:.4f} | {' | '.join(cells)} |")
+    return rows
 
 
 def _face_tables(manifest: Manifest) -> list[str]:
@@ -170,9 +223,11 @@ def _quantized(manifest: Manifest) -> list[str]:
     if record is None:
         return []
     answers = "answer" if record.served else "do not answer"
+    one, other = record.int8.mean_average_precision, record.fp32.mean_average_precision
+    precision = "" if one is None or other is None else f", mAP {one:.4f} beside {other:.4f}"
     return [
         f"8-bit integers {answers}: accuracy {record.int8.accuracy:.4f} beside "
-        f"{record.fp32.accuracy:.4f} in float32, on {record.test_samples:,} pictures of "
+        f"{record.fp32.accuracy:.4f} in float32{precision}, on {record.test_samples:,} pictures of "
         f"{record.test}."
     ]
 
@@ -183,6 +238,13 @@ def _limits(manifest: Manifest) -> str:
             "The rates hold for people and pictures like those they were measured on; other "
             "cameras, ages and peoples have others, and whether they are alike for all was not "
             "measured. It does not tell a face from a picture of one."
+        )
+    if manifest.task == "multi-label":
+        return (
+            "It knows its classes alone, and also finds some of them in pictures of other things; "
+            "its probabilities are independent, do not sum to one, and are calibrated for pictures "
+            "like those it was validated on. If the classes are more or less frequent elsewhere, "
+            "other thresholds are better."
         )
     return (
         "It names one of its classes for any picture, also for pictures of other things; the "

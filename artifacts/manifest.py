@@ -125,7 +125,9 @@ class Measured(Strict):
     """Accuracy and speed of a graph in one numeric format."""
 
     accuracy: float
-    """0..1."""
+    """0..1; of a multi-label model, the share of right decisions about all pictures and classes."""
+    mean_average_precision: float | None = Field(default=None, exclude_if=lambda v: v is None)
+    """0..1; only of a multi-label model, otherwise left out of the JSON."""
     pictures_per_second: dict[int, float]
     """By batch size, on one thread."""
 
@@ -224,6 +226,11 @@ class Manifest(Strict):
     def synthetic(self) -> bool:
         """Whether the model was trained on generated pictures."""
         return self.dataset is not None and self.dataset.synthetic
+
+    @property
+    def main_metric(self) -> str:
+        """Name of the metric by which models of this task are compared; embeddings have none."""
+        return "map" if self.task == "multi-label" else "accuracy"
 
     def metric(self, name: str, split: str) -> float | None:
         """Return a metric at the data set's own picture size, or None if it was not measured."""

@@ -26,10 +26,11 @@ from artifacts.artifact import INT8_FILE, MODEL_FILE, Artifact
 from artifacts.datasets import ImageSet, load
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.graph import INPUT, OUTPUTS, load_graph
-from artifacts.manifest import Measured, Quantization
+from artifacts.manifest import Manifest, Measured, Quantization
+from artifacts.multi_label import mean_average_precision
 from artifacts.pictures import Picture
 from artifacts.provenance import hardware, has_integer_arithmetic
-from artifacts.runtime import Runtime
+from artifacts.runtime import Runtime, probabilities
 
 CALIBRATION_SAMPLES = 300
 TOLERANCE = 0.005
@@ -54,7 +55,8 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     """Measure a classifier in float32 and in 8-bit integers, and record both in its manifest.
 
     `model.int8.onnx` is added to the artifact if it is faster at every batch size and at most
-    `TOLERANCE` less accurate on the test pictures. From then on it is served on processors that
+    `TOLERANCE` less accurate on the test pictures (of a multi-label model, neither the accuracy nor
+    the mean average precision may fall by more). From then on it is served on processors that
     have instructions for 8-bit integers.
 
     Args:
@@ -77,7 +79,7 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
         )
     manifest = artifact.manifest
     dataset = dataset or (manifest.dataset.name if manifest.dataset else None)
-    if manifest.task != "classification":
+    if manifest.task == "embedding":
         raise ArtifactError(
             f"{manifest.name} is not a classifier; only the accuracy of classifiers is measured."
         )
@@ -92,6 +94,12 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
             f"{dataset} has other classes than {manifest.name}; name its own data set with "
             "--dataset."
         )
+    if test.multi_label != (manifest.task == "multi-label"):
+        have = "any number of labels" if test.multi_label else "one label each"
+        raise ArtifactError(
+            f"the pictures of {dataset} have {have}, which does not fit {manifest.name}; name its "
+            "own data set with --dataset."
+        )
     train = train.head(CALIBRATION_SAMPLES)
 
     files = artifact.contents()
@@ -99,7 +107,7 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     fp32 = Runtime(files[MODEL_FILE], manifest.input, threads=1)
     prepared = (fp32.prepare(picture) for picture in train.images)
     graph = int8_graph(artifact.path / MODEL_FILE, prepared)
-    before, after = measure([fp32, Runtime(graph, manifest.input, threads=1)], test)
+    before, after = measure([fp32, Runtime(graph, manifest.input, threads=1)], test, manifest)
     served = is_worthwhile(before, after)
     if served:
         files[INT8_FILE] = graph
@@ -122,7 +130,10 @@ def is_worthwhile(fp32: Measured, int8: Measured) -> bool:
     """Return whether the int8 graph is faster at every batch size and accurate enough."""
     speeds = int8.pictures_per_second
     faster = all(speeds[batch] > speed for batch, speed in fp32.pictures_per_second.items())
-    return faster and round(fp32.accuracy - int8.accuracy, 6) <= TOLERANCE
+    lost = [fp32.accuracy - int8.accuracy]
+    if fp32.mean_average_precision is not None and int8.mean_average_precision is not None:
+        lost.append(fp32.mean_average_precision - int8.mean_average_precision)
+    return faster and round(max(lost), 6) <= TOLERANCE
 
 
 def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
@@ -229,32 +240,47 @@ def _fuse_activations(graph: onnx.GraphProto) -> None:
             graph.node.remove(quantize)
 
 
-def measure(runtimes: Sequence[Runtime], test: ImageSet) -> list[Measured]:
+def measure(runtimes: Sequence[Runtime], test: ImageSet, manifest: Manifest) -> list[Measured]:
     """Measure the accuracy and the speed of runtimes that share an input policy.
 
     Args:
         runtimes: one for each graph to compare.
         test: labelled pictures.
+        manifest: the manifest of the model, which has its temperature and thresholds.
 
     Returns:
         The measurements in the order of `runtimes`.
     """
-    correct = np.zeros(len(runtimes), int)
+    rows: list[list[npt.NDArray[np.float32]]] = [[] for _ in runtimes]
     prepared: list[Picture] = []
     for start in range(0, len(test), CHUNK):
         places = range(start, min(start + CHUNK, len(test)))
         prepared = [runtimes[0].prepare(test.images[i]) for i in places]
-        for number, runtime in enumerate(runtimes):
-            logits = runtime.run(prepared, [LOGITS], prepared=True)[LOGITS]
-            correct[number] += (logits.argmax(1) == test.labels[places]).sum()
+        for chunks, runtime in zip(rows, runtimes, strict=True):
+            chunks.append(runtime.run(prepared, [LOGITS], prepared=True)[LOGITS])
     speeds = {batch: _speeds(runtimes, prepared[0], batch) for batch in BATCHES}
     return [
         Measured(
-            accuracy=round(correct[number] / len(test), 6),
+            **_scores(np.concatenate(chunks), test, manifest),
             pictures_per_second={b: round(speeds[b][number], 1) for b in BATCHES},
         )
-        for number in range(len(runtimes))
+        for number, chunks in enumerate(rows)
     ]
+
+
+def _scores(
+    logits: npt.NDArray[np.float32], test: ImageSet, manifest: Manifest
+) -> dict[str, float]:
+    """Return the accuracy, and of a multi-label model also the mean average precision."""
+    if manifest.task != "multi-label":
+        return {"accuracy": round(float((logits.argmax(1) == test.labels).mean()), 6)}
+    truth = test.labels > 0
+    shares = probabilities(logits, manifest.temperature, manifest.task)
+    right = (shares >= np.array(manifest.thresholds)) == truth
+    return {
+        "accuracy": round(float(right.mean()), 6),
+        "mean_average_precision": round(mean_average_precision(shares, truth), 6),
+    }
 
 
 def _speeds(runtimes: Sequence[Runtime], picture: Picture, batch: int) -> npt.NDArray[np.float64]:

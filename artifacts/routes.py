@@ -13,8 +13,8 @@ def models_by_route(
     """Return the names of the models of each route; the first one answers by default.
 
     Models trained on real data come before those trained on synthetic data, then those whose
-    manifest says `default`, then those with the best validation accuracy. Versions of a model that
-    are not its default version come last.
+    manifest says `default`, then those with the best validation accuracy (of a multi-label model,
+    mean average precision). Versions of a model that are not its default version come last.
 
     Args:
         manifests: manifests by the name of the artifact, which may end in a version.
@@ -24,8 +24,8 @@ def models_by_route(
 
     def rank(name: str) -> tuple[bool, bool, bool, float, str]:
         manifest = manifests[name]
-        accuracy = manifest.metric("accuracy", "validation") or 0.0
-        return (*_group(name, manifest, known), not manifest.default, -accuracy, name)
+        score = manifest.metric(manifest.main_metric, "validation") or 0.0
+        return (*_group(name, manifest, known), not manifest.default, -score, name)
 
     routes: dict[str, list[str]] = {}
     for name in sorted(manifests, key=rank):

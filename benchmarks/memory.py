@@ -56,7 +56,7 @@ def _ask(port: int, names: list[str]) -> None:
     for name in names:
         artifact = Artifact.open(name)
         picture = _picture(artifact)
-        what = "classify" if artifact.manifest.task == "classification" else "features"
+        what = "classify" if artifact.manifest.task != "embedding" else "features"
         url = f"http://127.0.0.1:{port}/v1/models/{name}/{what}"
         for count in (1, 32):
             for _ in range(ROUNDS):

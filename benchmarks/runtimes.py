@@ -79,7 +79,8 @@ def measure_accuracy(
     output = OUTPUTS["classification"]
     if artifact.manifest.task != "classification":
         raise ArtifactError(
-            f"{artifact.name} gives embeddings; accuracy can only be measured for classifiers."
+            f"{artifact.name} is no classifier; accuracy can only be measured for models that give "
+            "each picture one class."
         )
     test = load(*parse(source)).head(pictures)
     runtimes = [Runtime.open(artifact, 1), Runtime.open(artifact, 1, OpenVinoSession)]

@@ -83,7 +83,10 @@ def main(
     for name in names:
         artifact = Artifact.open(name)
         if artifact.manifest.task != "classification":
-            raise click.UsageError(f"{name} gives embeddings; only classifiers can be measured.")
+            raise click.UsageError(
+                f"{name} is no classifier; only models that give each picture one class can be "
+                "measured."
+            )
         _measure(artifact, wanted, kinds, seconds, rounds, images, output)
     cells = read_cells(output)
     parts = [f"{hardware()}; median of {rounds} rounds of {seconds:g} s"]

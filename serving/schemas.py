@@ -216,7 +216,10 @@ class AtlasPicture(Point):
     """One picture of an atlas, and its place on the map."""
 
     label: str = Field(description="class of the picture; empty if it is not known")
-    predicted: str = Field(description="the class that the model finds most probable")
+    predicted: str = Field(
+        description="the class that the model finds most probable; of a multi-label model, the "
+        "classes that it finds present, joined by |"
+    )
 
 
 class Atlas(Answer):

@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from training.history import Epoch
 from training.networks import Classifier
@@ -58,7 +58,7 @@ class Partway:
     random: list[Tensor]
     """States of torch's own generators, on the CPU and on each GPU, which dropout draws from."""
     sums: list[Tensor]
-    """Sums and weights of the running means of loss and accuracy."""
+    """What the running metrics of loss and accuracy have added up; see `sums_of`."""
 
 
 @dataclass
@@ -205,16 +205,24 @@ def restore_random_states(states: list[Tensor]) -> None:
         torch.cuda.set_rng_state_all(states[1:])
 
 
-def sums_of(means: tuple[MeanMetric, ...]) -> list[Tensor]:
-    """Return the sums and weights of running means, on the CPU."""
-    return [value.cpu().clone() for mean in means for value in (mean.mean_value, mean.weight)]
+def sums_of(metrics: tuple[Metric, ...]) -> list[Tensor]:
+    """Return the states of running metrics, on the CPU: sums and weights of means.
+
+    Those of a mean average precision are the scores and labels of all batches so far.
+    """
+    states = [value for metric in metrics for value in metric.metric_state.values()]
+    return [
+        (torch.cat(value) if isinstance(value, list) else value).cpu().clone() for value in states
+    ]
 
 
-def restore_sums(means: tuple[MeanMetric, ...], sums: list[Tensor]) -> None:
-    """Set the sums and weights that `sums_of` returned."""
-    for place, mean in enumerate(means):
-        mean.mean_value = sums[2 * place].to(mean.device)
-        mean.weight = sums[2 * place + 1].to(mean.device)
+def restore_sums(metrics: tuple[Metric, ...], sums: list[Tensor]) -> None:
+    """Set the states that `sums_of` returned."""
+    rest = iter(sums)
+    for metric in metrics:
+        for name, value in metric.metric_state.items():
+            state = next(rest).to(metric.device)
+            setattr(metric, name, [state] if isinstance(value, list) else state)
 
 
 def _cuda() -> bool:

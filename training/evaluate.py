@@ -28,18 +28,24 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
     Args:
         logits: N x C, of validation pictures.
-        labels: N class numbers.
+        labels: N class numbers, for which the loss is the cross-entropy; or N x C of 0 and 1, for
+            which it is the binary cross-entropy of multi-label models.
 
     Returns:
         The divisor of the logits, clamped to 0.05..20.
     """
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    multi_label = truth.ndim > 1
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(scores / log_temperature.exp(), truth)
+        scaled = scores / log_temperature.exp()
+        if multi_label:
+            loss = F.binary_cross_entropy_with_logits(scaled, truth.double())
+        else:
+            loss = F.cross_entropy(scaled, truth)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

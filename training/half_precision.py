@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from artifacts import InputPolicy, Runtime, probabilities
 from artifacts.graph import OUTPUTS
+from artifacts.manifest import Task
 from artifacts.pictures import Picture
 
 MIN_SIZES = (1024, 131_072)
@@ -23,7 +24,10 @@ SUFFIX = ".half"
 
 
 def halve_if_accurate(
-    graph: bytes, policy: InputPolicy, pictures: Sequence[Picture] | Picture
+    graph: bytes,
+    policy: InputPolicy,
+    pictures: Sequence[Picture] | Picture,
+    task: Task = "classification",
 ) -> bytes:
     """Store a graph's weights in half precision if its answers stay the same within `TOLERANCE`.
 
@@ -31,15 +35,16 @@ def halve_if_accurate(
         graph: Serialized ONNX, in float32.
         policy: How pictures become its input.
         pictures: uint8 H x W x 3, of any sizes; the first `MAX_COMPARED` are compared.
+        task: Task of the model, which says how logits become probabilities.
 
     Returns:
         The changed graph, or the given one if its answers would change.
     """
     shown = [pictures[i] for i in range(min(MAX_COMPARED, len(pictures)))]
-    before = answers(graph, policy, shown)
+    before = answers(graph, policy, shown, task)
     for min_size in MIN_SIZES:
         halved = halve(graph, min_size)
-        if np.abs(answers(halved, policy, shown) - before).max() <= TOLERANCE:
+        if np.abs(answers(halved, policy, shown, task) - before).max() <= TOLERANCE:
             return halved
     return graph
 
@@ -71,14 +76,17 @@ def halve(graph: bytes, min_size: int = MIN_SIZES[0]) -> bytes:
 
 
 def answers(
-    graph: bytes, policy: InputPolicy, pictures: Sequence[Picture]
+    graph: bytes,
+    policy: InputPolicy,
+    pictures: Sequence[Picture],
+    task: Task = "classification",
 ) -> npt.NDArray[np.float64]:
     """Return a graph's probabilities N x C, or embeddings N x D relative to the longest one."""
     runtime = Runtime(graph, policy)
     output = next(name for name in OUTPUTS.values() if name in runtime.output_names)
     rows = runtime.run(pictures, [output])[output]
     if output == OUTPUTS["classification"]:
-        return probabilities(rows, 1.0)
+        return probabilities(rows, 1.0, task)
     longest = (
         float(np.linalg.norm(rows, axis=1).max()) or 1.0
     )  # a collapsed network may return only zeros

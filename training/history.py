@@ -20,7 +20,8 @@ class Epoch:
     """One row of the history.
 
     Losses of logits are in nats per sample. Accuracies lie in 0..1; for contrastive and triplet
-    losses, and on validation people, accuracy means 1 - equal error rate over all pairs.
+    losses, and on validation people, accuracy means 1 - equal error rate over all pairs. For the
+    loss bce, losses are in nats per sample and class, and accuracy means mean average precision.
     """
 
     epoch: int
@@ -32,7 +33,8 @@ class Epoch:
     train_accuracy: float
     """Accuracy on augmented batches, averaged while the weights change."""
     validation_loss: float
-    """Cross-entropy; for embeddings, the loss of `training.faces.evaluate.validate`."""
+    """Cross-entropy, which is binary for bce; for embeddings, the loss of
+    `training.faces.evaluate.validate`."""
     validation_accuracy: float
     train_seconds: float
     validation_seconds: float
@@ -72,11 +74,17 @@ def read_history(artifact: Artifact) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def history_plot(history: Sequence[Epoch], title: str) -> bytes:
-    """Plot loss, accuracy and seconds per epoch, for training and validation; returns a PNG."""
+def history_plot(history: Sequence[Epoch], title: str, score: str = "accuracy") -> bytes:
+    """Plot loss, accuracy and seconds per epoch, for training and validation; returns a PNG.
+
+    Args:
+        history: One row per epoch.
+        title: Heading.
+        score: What the accuracies are; see `Epoch`.
+    """
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     epochs = [row.epoch for row in history]
-    panels = [("loss", "loss"), ("accuracy", "accuracy"), ("seconds", "s/epoch")]
+    panels = [("loss", "loss"), ("accuracy", score), ("seconds", "s/epoch")]
     for axes, (quantity, label) in zip(figure.subplots(1, 3), panels, strict=True):
         for split, colour in (("train", "#0072B2"), ("validation", "#D55E00")):
             values = [getattr(row, f"{split}_{quantity}") for row in history]

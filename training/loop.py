@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MultilabelAveragePrecision
 
 from training.checkpoint import (
     Checkpoints,
@@ -138,7 +139,7 @@ def _epoch(
     if recipe.loss.embeds:
         loss, accuracy = validate(feed.result, feed.validation, recipe, accelerator)
     else:
-        loss, accuracy = _validate(feed.result, feed.validation, accelerator)
+        loss, accuracy = _validate(feed.result, feed.validation, recipe, accelerator)
     return Epoch(
         epoch=epoch + 1,
         rate=state.optimizer.param_groups[0]["lr"],
@@ -182,7 +183,7 @@ def _train(
         rank=rank,
         world=world,
     )
-    means = loss_mean, accuracy_mean = _means(accelerator)
+    means = loss_mean, accuracy_mean = _means(accelerator, source.labels)
     start, first = time.perf_counter(), 0
     if state.partway is not None:
         first, start = state.partway.batches, start - state.partway.seconds
@@ -207,9 +208,7 @@ def _train(
         if state.average is not None:
             state.average.update_parameters(state.model)
         loss_mean.update(loss.detach(), len(indices))
-        pairwise = recipe.loss.name in ("contrastive", "triplet")
-        score = pair_accuracy if pairwise else _correct
-        accuracy_mean.update(score(outputs.detach(), source.labels[indices]))
+        _update(accuracy_mean, outputs.detach(), source.labels[indices], recipe)
         if time.monotonic() - said > SAY_SECONDS:  # reading the loss makes a GPU wait
             said = time.monotonic()
             report.update((epoch + done) / recipe.epochs, _note(epoch, recipe, loss_mean))
@@ -240,9 +239,12 @@ def _place(state: State) -> str:
 
 
 @torch.inference_mode()
-def _validate(model: nn.Module, source: Source, accelerator: Accelerator) -> tuple[float, float]:
-    """Return cross-entropy and accuracy on unaugmented pictures, prepared as in serving."""
-    loss_mean, accuracy_mean = _means(accelerator)
+def _validate(
+    model: nn.Module, source: Source, recipe: Recipe, accelerator: Accelerator
+) -> tuple[float, float]:
+    """Return loss and accuracy on unaugmented pictures, prepared as in serving; see `Epoch`."""
+    loss_mean, accuracy_mean = _means(accelerator, source.labels)
+    objective = _binary_cross_entropy if source.labels.ndim > 1 else F.cross_entropy
     model.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
     own = torch.arange(rank, len(source.labels), world)
@@ -250,9 +252,24 @@ def _validate(model: nn.Module, source: Source, accelerator: Accelerator) -> tup
         labels = source.labels[indices].to(accelerator.device)
         with accelerator.autocast():
             logits = model(*source.plain(indices))
-        loss_mean.update(F.cross_entropy(logits.float(), labels), len(labels))
-        accuracy_mean.update(_correct(logits, labels))
+        loss_mean.update(objective(logits.float(), labels), len(labels))
+        _update(accuracy_mean, logits, labels, recipe)
     return float(loss_mean.compute()), float(accuracy_mean.compute())
+
+
+def _binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+def _update(metric: Metric, outputs: Tensor, labels: Tensor, recipe: Recipe) -> None:
+    """Add a batch to the mean of the accuracies, or to the mean average precision for bce."""
+    if recipe.loss.task == "multi-label":
+        scores = outputs.mean(1) if outputs.ndim == 3 else outputs  # noqa: PLR2004
+        # in single precision, the sigmoids of two large logits may be equal
+        metric.update(scores.double().sigmoid(), labels.to(scores.device))
+        return
+    pairwise = recipe.loss.name in ("contrastive", "triplet")
+    metric.update((pair_accuracy if pairwise else _correct)(outputs, labels))
 
 
 def _correct(logits: Tensor, labels: Tensor) -> Tensor:
@@ -268,15 +285,20 @@ def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
-def _means(accelerator: Accelerator) -> tuple[MeanMetric, MeanMetric]:
-    loss, accuracy = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
+def _means(accelerator: Accelerator, labels: Tensor) -> tuple[MeanMetric, Metric]:
+    """Return the mean of the losses, and what `_update` updates."""
+    loss = MeanMetric(nan_strategy="disable")
+    accuracy: Metric = MeanMetric(nan_strategy="disable")
+    if labels.ndim > 1:
+        accuracy = MultilabelAveragePrecision(labels.shape[1])
     return loss.to(accelerator.device), accuracy.to(accelerator.device)
 
 
 def _log_line(row: Epoch, recipe: Recipe) -> str:
+    score = recipe.loss.score_name
     return (
         f"{recipe.artifact_name} {row.epoch}/{recipe.epochs}  "
-        f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}  "
-        f"validation loss {row.validation_loss:.4f} accuracy {row.validation_accuracy:.4f}  "
+        f"train loss {row.train_loss:.4f} {score} {row.train_accuracy:.4f}  "
+        f"validation loss {row.validation_loss:.4f} {score} {row.validation_accuracy:.4f}  "
         f"{row.train_seconds:.1f}+{row.validation_seconds:.1f} s"
     )

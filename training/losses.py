@@ -18,21 +18,22 @@ def objective(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
     Args:
         outputs: Logits, float N x C, or N x K x C of K heads, whose losses are added; cosines
             N x C for arcface; embeddings N x D for contrastive and triplet.
-        labels: int64 N; for cross-entropy also target probabilities N x C. Pairs and triplets that
+        labels: int64 N; for cross-entropy also target probabilities N x C; for bce N x C of 0 and
+            1. Pairs and triplets that
             are drawn come as all first pictures, then all second ones (then all third ones).
         settings: Which loss; see `Loss.name`.
 
     Returns:
-        A scalar; for logits and cosines in nats per sample.
+        A scalar; for logits and cosines in nats per sample, for bce per sample and class.
     """
     if settings.embeds:
         return _embedding_loss(outputs, labels, settings)
     if outputs.ndim == 3:  # noqa: PLR2004
         return torch.stack([objective(head, labels, settings) for head in outputs.unbind(1)]).sum()
-    if settings.name == "nll":
-        return F.nll_loss(outputs.log_softmax(1), labels)
-    if settings.name == "nll-on-logits":
-        return F.nll_loss(outputs, labels)
+    if settings.name == "bce":
+        return F.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype))
+    if settings.name in ("nll", "nll-on-logits"):
+        return F.nll_loss(outputs.log_softmax(1) if settings.name == "nll" else outputs, labels)
     if settings.name == "doubled-softmax":
         return F.cross_entropy(outputs.softmax(1), labels)
     return F.cross_entropy(outputs, labels, label_smoothing=settings.label_smoothing)

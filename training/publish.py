@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
 
 from artifacts import Artifact, ArtifactError, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
-from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord, Task
+from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord
 from artifacts.proof import prove
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
@@ -19,6 +20,7 @@ from training.export import Served, export
 from training.faces.evaluate import measure_embedding
 from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
+from training.multi_label import choose_thresholds, score_labels
 from training.networks import Classifier, parameter_counts
 from training.progress import Progress
 from training.recipe import RECIPE_FILE, Recipe
@@ -57,10 +59,10 @@ def publish(
     report = report or Progress(recipe.artifact_name, shown=False)
     policy = recipe.policy
     report.update(None, "exporting the network")
-    task: Task = "embedding" if recipe.loss.embeds else "classification"
+    task = recipe.loss.task
     graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
     report.update(None, "comparing the answers in half precision")
-    graph = halve_if_accurate(graph, policy, splits.validation.originals)
+    graph = halve_if_accurate(graph, policy, splits.validation.originals, task)
     prove(graph, policy)
     runtime = Runtime(graph, policy)
     report.update(None, "measuring the graph")
@@ -114,7 +116,7 @@ def publish(
         RECIPE_FILE: recipe.as_text().encode(),
     }
     if history:
-        files["history.png"] = history_plot(history, _title(manifest))
+        files["history.png"] = history_plot(history, _title(manifest), recipe.loss.score_name)
     if kernels:
         files["kernels.csv"] = kernels_csv(kernels)
         files["kernels.png"] = kernels_plot(kernels, _title(manifest))
@@ -135,7 +137,9 @@ def halve_artifact(artifact: Artifact) -> Artifact:
         raise ArtifactError(f"{artifact.name} is quantized to integers, which are smaller still.")
     splits = load_splits(recipe.data, recipe.seed)
     check_training_data(manifest, recipe, splits.source, len(splits.validation))
-    graph = halve_if_accurate(files[MODEL_FILE], manifest.input, splits.validation.originals)
+    graph = halve_if_accurate(
+        files[MODEL_FILE], manifest.input, splits.validation.originals, manifest.task
+    )
     if graph == files[MODEL_FILE]:
         raise ArtifactError(
             f"{artifact.name}: its weights are in half precision already, or its answers would "
@@ -148,7 +152,7 @@ def halve_artifact(artifact: Artifact) -> Artifact:
 
 
 def measure(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
-    """Measure a graph; returns the manifest's metrics and its temperature or thresholds."""
+    """Measure a graph; returns the manifest's metrics and its temperature and thresholds."""
     measure_task = measure_embedding if recipe.loss.embeds else _measure_classifier
     return measure_task(recipe, splits, runtime)
 
@@ -163,25 +167,32 @@ def _reference(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
 
 
 def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
-    """Measure a classifier; returns the manifest's classes, temperature and metrics.
+    """Measure a model that gives classes; returns classes, temperature, thresholds and metrics.
 
     All splits are measured at their own size, the test split also at the sizes of the recipe.
     """
-    held_out = splits.validation
+    held_out, labels = splits.validation, splits.validation.labels.numpy()
     logits = run_logits(runtime, held_out.originals)
-    temperature = fit_temperature(logits, held_out.labels.numpy())
-    metrics = score(logits, held_out.labels.numpy(), temperature, "validation")
+    temperature = fit_temperature(logits, labels)
+    thresholds: tuple[float, ...] = ()
+    rate = partial(score, temperature=temperature)
+    of_classes = rate
+    if recipe.loss.task == "multi-label":
+        thresholds = choose_thresholds(logits, labels, temperature)
+        rate = partial(score_labels, temperature=temperature, thresholds=thresholds)
+        of_classes = partial(rate, classes=splits.classes)
+    metrics = rate(logits, labels, split="validation")
     train = _sample(splits.train, recipe.seed)
-    train_logits = run_logits(runtime, train.originals)
-    metrics += score(train_logits, train.labels.numpy(), temperature, "train")
+    metrics += rate(run_logits(runtime, train.originals), train.labels.numpy(), split="train")
     test = load_test(recipe.data.name, splits.classes)
-    metrics += score(run_logits(runtime, test.images), test.labels, temperature, "test")
+    metrics += of_classes(run_logits(runtime, test.images), test.labels, split="test")
     for size in recipe.evaluation.sizes:
         logits = run_logits(runtime, Resized(test.images, size))
-        metrics += score(logits, test.labels, temperature, "test", size)
+        metrics += rate(logits, test.labels, split="test", size=size)
     return {
         "classes": splits.classes,
         "temperature": round(temperature, 6),
+        "thresholds": thresholds,
         "metrics": tuple(metrics),
     }
 

@@ -83,7 +83,7 @@ class Recipe(StrictSettings):
     def __post_init__(self) -> None:
         """Raise SettingError for settings that exclude each other, and for a wrong route."""
         try:
-            check_route(self.route, "embedding" if self.loss.embeds else "classification")
+            check_route(self.route, self.loss.task)
         except ValueError as error:
             raise SettingError("route", f"route {self.route!r}: {error}") from None
         if self.optimizer.name == "muon" and self.optimizer.trunk_share != 1.0:
@@ -92,6 +92,8 @@ class Recipe(StrictSettings):
                 "the optimizer muon has no rate of its own for the trunk; remove trunk_share or "
                 "choose another optimizer.",
             )
+        if self.loss.task == "multi-label":
+            self._check_multi_label()
         if not self.loss.embeds:
             return
         if self.cache != "none" or self.svm:
@@ -109,6 +111,18 @@ class Recipe(StrictSettings):
                 "loss.name",
                 "the loss arcface needs network.options.head: cosine; no other loss takes it",
             )
+
+    def _check_multi_label(self) -> None:
+        if self.svm:
+            raise SettingError("svm", "the loss bce allows no svm; remove one of the two")
+        if self.data.validation_choice not in ("random", "last"):
+            raise SettingError(
+                "data.validation_choice",
+                "the loss bce needs data.validation_choice: random or last, because a picture may "
+                "have several classes",
+            )
+        if self.loss.per_class > 1:
+            raise SettingError("loss.per_class", "the loss bce needs loss.per_class: 1")
 
     @property
     def artifact_name(self) -> str:

@@ -21,6 +21,7 @@ from training.data import Splits, load_or_download, load_splits, load_test
 from training.half_precision import SUFFIX
 from training.inputs import normalise
 from training.loop import CHECKPOINT, fit
+from training.multi_label import check_labels
 from training.networks import Classifier, build
 from training.overrides import parent_recipe
 from training.progress import Progress
@@ -58,6 +59,7 @@ def run(recipe: Recipe) -> Artifact | None:
         _saying_how_to_continue(folder, recipe) if first else contextlib.nullcontext(),
     ):
         splits = load_splits(recipe.data, recipe.seed)
+        check_labels(splits.source, recipe)
         # publish measures on the test split; say now, rather than after training, if it cannot
         load_test(recipe.data.name, splits.classes, strangers=recipe.loss.embeds)
         network = initial_network(recipe, splits)

@@ -26,6 +26,7 @@ from artifacts import VitrineError
 from training.data import load_splits
 from training.history import DivergedError, png
 from training.loop import fit
+from training.multi_label import check_labels
 from training.recipe import Profile, Recipe, RecipeError, load_recipe
 from training.run import RUNS, initial_network, make_accelerator
 
@@ -159,6 +160,7 @@ def _trial(trial: Trial, recipe: Recipe, folder: Path) -> float:
     changed = load_recipe(recipe.name, recipe.profile, changes=drawn)
     accelerator = make_accelerator(changed)
     splits = load_splits(changed.data, changed.seed)
+    check_labels(splits.source, changed)
     place = folder / f"trial-{trial.number}"
     place.mkdir(exist_ok=True)
     network = initial_network(changed, splits)

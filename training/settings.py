@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from artifacts.manifest import Task
+
 Size = tuple[int, int]
 EMBEDDING_LOSSES = ("contrastive", "triplet", "arcface")
 
@@ -118,6 +120,7 @@ class Loss(StrictSettings):
         "nll",
         "nll-on-logits",
         "doubled-softmax",
+        "bce",
         "contrastive",
         "triplet",
         "arcface",
@@ -125,7 +128,8 @@ class Loss(StrictSettings):
     """nll: negative log-likelihood of the log-softmax, which is cross-entropy in two steps.
     nll-on-logits: the same without log-softmax, a bug that is kept for study. doubled-softmax:
     cross-entropy that takes probabilities for logits, as happens when a network ends in softmax;
-    kept to show what it costs.
+    kept to show what it costs. bce: binary cross-entropy of each class, for data whose pictures
+    have several labels or none.
 
     Losses of embeddings: contrastive and triplet (`training.faces.pair_losses`); arcface:
     cross-entropy of scaled cosines with an angular margin (Deng et al. 2019, arXiv 1801.07698)."""
@@ -148,6 +152,18 @@ class Loss(StrictSettings):
     def embeds(self) -> bool:
         """Whether this is a loss of embeddings rather than of logits."""
         return self.name in EMBEDDING_LOSSES
+
+    @property
+    def task(self) -> Task:
+        """Task of a model that is trained with this loss."""
+        if self.embeds:
+            return "embedding"
+        return "multi-label" if self.name == "bce" else "classification"
+
+    @property
+    def score_name(self) -> str:
+        """What the accuracies of the history are called, for people who read them."""
+        return "mAP" if self.task == "multi-label" else "accuracy"
 
     @property
     def partners(self) -> tuple[bool | None, ...]:

@@ -63,9 +63,8 @@ def collect(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Featur
     """
     found = answers.features(predictor, info, pictures)
     predicted = [""] * len(found.indices)
-    if info.task == "classification":
-        guesses = answers.classify(predictor, info, pictures, labelled=False).predicted
-        predicted = [info.classes[guess] for guess in guesses]
+    if info.task != "embedding":
+        predicted = answers.name_classes(predictor, info, pictures)
     return Features(found.indices, found.vectors, predicted)
 
 

@@ -7,7 +7,8 @@ from artifacts.datasets.arrays import cifar10, mnist
 from artifacts.datasets.base import ImageSet, data_root
 from artifacts.datasets.folders import faces, stanford_cars
 from artifacts.datasets.image_folder import image_folder
-from artifacts.datasets.synthetic import KINDS, synthetic
+from artifacts.datasets.synthetic import NAMES as KINDS
+from artifacts.datasets.synthetic import synthetic
 from artifacts.datasets.table import table
 from artifacts.errors import DataError
 

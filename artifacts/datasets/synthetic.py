@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from artifacts.datasets.arrays import CIFAR10_CLASSES
 from artifacts.datasets.base import ImageSet
+from artifacts.datasets.shapes import shapes
 from artifacts.errors import DataError
 
 GENERATOR_VERSION = 1
@@ -52,6 +53,9 @@ KINDS = {
     ),
 }
 
+NAMES = (*KINDS, "shapes")
+"""All kinds. `shapes` is the only one whose pictures may have several classes or none."""
+
 
 def synthetic(kind: str, split: str) -> ImageSet:
     """Generate one split, with the same bytes at every call.
@@ -59,8 +63,10 @@ def synthetic(kind: str, split: str) -> ImageSet:
     Raises:
         DataError: the kind is unknown.
     """
+    if kind == "shapes":
+        return shapes(split)
     if kind not in KINDS:
-        raise DataError(f"synthetic/{kind} is unknown; there are: {', '.join(KINDS)}.")
+        raise DataError(f"synthetic/{kind} is unknown; there are: {', '.join(NAMES)}.")
     spec = KINDS[kind]
     count = spec.train if split == "train" else spec.test
     seed = zlib.crc32(f"{kind}:{split}:{GENERATOR_VERSION}".encode())

@@ -2,11 +2,12 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from artifacts.datasets.base import FileImages, ImageSet, file_digest
 from artifacts.datasets.rows import SEPARATOR, Row, read_rows
@@ -23,7 +24,7 @@ class Listed:
 
     path: Path
     labels: tuple[str, ...]
-    """Names of its classes."""
+    """Names of its classes; in a multi-label table there may be several or none."""
     split: str
     """train, validation or test."""
     where: str
@@ -41,6 +42,9 @@ def table(root: Path, split: str, file: str, name: str = "table") -> ImageSet:
     `ImageSet.validation` counts them. All splits have the same classes, in sorted order. If there
     is a column `sha256`, each picture must still have that content.
 
+    If a cell holds several labels, separated by `|`, the data set is multi-label: cells may then be
+    empty, too, and `ImageSet.labels` has a column for each class.
+
     Args:
         root: Folder that contains the data sets.
         split: train or test.
@@ -50,17 +54,11 @@ def table(root: Path, split: str, file: str, name: str = "table") -> ImageSet:
 
     Raises:
         DataError: The table cannot be read, or a column is missing; a row names a file that does
-            not exist or has changed, no label, or an unknown split; the split has no pictures; a
-            class has none to train on; or two splits share a picture.
+            not exist or has changed, no label although no row has several, or an unknown split; the
+            split has no pictures; a class has none to train on; or two splits share a picture.
     """
     path = root / file if (root / file).is_file() else Path(file)
     listed = read_listed(path)
-    for picture in listed:
-        if len(picture.labels) > 1:
-            raise DataError(
-                f"{path.parent / picture.where}: has {len(picture.labels)} labels; give each "
-                "picture one."
-            )
     parts: dict[str, list[Listed]] = {"train": [], "validation": [], "test": []}
     for picture in listed:
         parts[picture.split].append(picture)
@@ -75,7 +73,7 @@ def table(root: Path, split: str, file: str, name: str = "table") -> ImageSet:
         split,
         classes,
         FileImages([picture.path for picture in chosen]),
-        np.array([classes.index(picture.labels[0]) for picture in chosen], np.int64),
+        _labels(chosen, classes, multi_label=any(len(picture.labels) > 1 for picture in listed)),
         _fingerprint(chosen),
         validation=len(validation),
     )
@@ -90,6 +88,12 @@ def read_listed(path: Path) -> list[Listed]:
     rows = read_rows(path)
     rows.require(*COLUMNS)
     listed = [_listed(path.parent, row) for row in rows.rows]
+    if all(len(picture.labels) <= 1 for picture in listed):
+        for picture in listed:
+            if not picture.labels:
+                raise DataError(
+                    f"{path.parent / picture.where}: has no label; add one, or remove the row."
+                )
     check_unique((picture.path, picture.where) for picture in listed)
     return listed
 
@@ -149,8 +153,6 @@ def _listed(folder: Path, row: Row) -> Listed:
             f"{', '.join(WRITTEN)}."
         )
     labels = labels_of(row.cells["label"])
-    if not labels:
-        raise DataError(f"{where}: has no label; add one, or remove the row.")
     path = picture_file(folder, row, "path")
     digest = row.cells.get("sha256", "")
     if digest and file_digest(path).hex() != digest.lower():
@@ -174,6 +176,19 @@ def _common_classes(path: Path, parts: Mapping[str, list[Listed]]) -> tuple[str,
                     f"row of the split {part}."
                 )
     return tuple(sorted(trained))
+
+
+def _labels(
+    chosen: Sequence[Listed], classes: Sequence[str], *, multi_label: bool
+) -> npt.NDArray[np.int64]:
+    """Return the labels as `ImageSet.labels` holds them."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    if not multi_label:
+        return np.array([numbers[picture.labels[0]] for picture in chosen], np.int64)
+    labels = np.zeros((len(chosen), len(classes)), np.int64)
+    for row, picture in zip(labels, chosen, strict=True):
+        row[[numbers[label] for label in picture.labels]] = 1
+    return labels
 
 
 def _fingerprint(chosen: Iterable[Listed]) -> str:

@@ -129,3 +129,38 @@ def test_a_card_of_faces_has_the_rates_of_every_collection(tmp_path: Path) -> No
 
 def test_terms_are_of_data_that_can_be_read() -> None:
     assert all(name.split("/")[0] in HELP for name in TERMS)
+
+
+def test_the_card_of_a_multi_label_model_has_a_table_of_its_classes(tmp_path: Path) -> None:
+    values = {"map": 0.8, "f1-macro": 0.7, "f1-micro": 0.75, "loss": 0.3, "ece": 0.02}
+    metrics = [{"name": n, "value": v, "split": "test", "samples": 900} for n, v in values.items()]
+    for name, value, samples in (
+        ("recall/red", 0.9, 40),
+        ("precision/red", 0.6, 60),
+        ("recall/green", 0.0, 3),
+    ):
+        metrics.append({"name": name, "value": value, "split": "test", "samples": samples})
+    artifact = tiny_artifact(
+        tmp_path, task="multi-label", thresholds=(0.3, 0.5, 0.25), metrics=metrics
+    )
+    card = read(artifact)
+    assert "3 classes, of which a picture may show several or none: red, green, blue." in card
+    assert "| test | 900 | own | 0.8000 | 0.7000 | 0.7500 | 0.3000 | 0.0200 |" in card
+    assert "| red | 0.3000 | 40 | 0.9000 | 60 | 0.6000 |" in card
+    assert "| green | 0.5000 | 3 | 0.0000 | 0 |  |" in card
+    assert "| blue | 0.2500 | 0 |  | 0 |  |" in card
+    assert "do not sum to one" in card
+    precise = {"pictures_per_second": {1: 9.0}, "mean_average_precision": 0.8}
+    record = Quantization(
+        served=False,
+        calibration="synthetic/shapes:train",
+        calibration_samples=1,
+        test="synthetic/shapes:test",
+        test_samples=500,
+        hardware="none",
+        fp32=Measured(accuracy=0.9, **precise),
+        int8=Measured(accuracy=0.9, **{**precise, "mean_average_precision": 0.7}),
+    )
+    assert "in float32, mAP 0.7000 beside 0.8000, on 500 pictures" in write_card(
+        artifact.manifest.model_copy(update={"quantization": record})
+    )

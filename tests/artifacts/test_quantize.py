@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from sklearn.metrics import average_precision_score
 
 from artifacts import Artifact, ArtifactError, Runtime
 from artifacts.artifact import INT8_FILE, MODEL_FILE
@@ -246,3 +247,29 @@ def test_the_command_prints_both(artifact: Artifact) -> None:
     assert (refused.returncode, refused.stdout) == (1, "")
     reason = "error: the manifest of tiny does not say what it was trained on"
     assert refused.stderr.startswith(reason)
+
+
+@integers
+def test_a_multi_label_model_is_measured_at_its_thresholds(tmp_path: Path) -> None:
+    test = load("synthetic/shapes", "test")
+    labels = tiny_artifact(
+        tmp_path, task="multi-label", classes=test.classes, thresholds=(0.4, 0.5, 0.6, 0.2)
+    )
+    record = quantize(labels, "synthetic/shapes")
+    logits = Runtime.open(labels, 1).run(list(test.images), ["logits"])["logits"]
+    present = 1 / (1 + np.exp(-logits / 2.0)) >= np.array(labels.manifest.thresholds)
+    assert record.fp32.accuracy == pytest.approx((present == test.labels).mean(), abs=1e-6)
+    expected = average_precision_score(test.labels, logits, average="macro")
+    assert record.fp32.mean_average_precision == pytest.approx(expected, abs=1e-6)
+    one = tiny_artifact(tmp_path, "one", classes=test.classes)
+    with pytest.raises(ArtifactError, match="any number of labels, which does not fit one"):
+        quantize(one, "synthetic/shapes")
+
+
+@pytest.mark.parametrize(("precision", "expected"), [(0.796, True), (0.79, False)])
+def test_mean_average_precision_may_not_fall_either(precision: float, expected: bool) -> None:
+    fp32, int8 = (
+        measured(0.9, *speeds).model_copy(update={"mean_average_precision": value})
+        for speeds, value in (((10, 20), 0.8), ((11, 21), precision))
+    )
+    assert is_worthwhile(fp32, int8) == expected

@@ -31,3 +31,20 @@ def test_synthetic_splits_differ() -> None:
 
 
 # names
+
+
+def test_a_picture_of_shapes_has_several_classes_or_none() -> None:
+    train, again = (load("synthetic/shapes", "train") for _ in range(2))
+    np.testing.assert_array_equal(np.asarray(train.images), np.asarray(again.images))
+    assert train.multi_label
+    assert train.synthetic
+    assert train.labels.shape == (len(train), len(train.classes)) == (2000, 4)
+    assert set(np.unique(train.labels)) == {0, 1}
+    assert {0, 1, 2, 3} <= set(train.labels.sum(axis=1).tolist())
+    few = train.take(np.array([5, 3]))
+    np.testing.assert_array_equal(few.labels, train.labels[[5, 3]])
+    assert not load("synthetic/objects", "test").multi_label
+    test = load("synthetic/shapes", "test")
+    assert train.fingerprint != test.fingerprint
+    known = {picture.tobytes() for picture in train.images}
+    assert not any(picture.tobytes() in known for picture in test.images)

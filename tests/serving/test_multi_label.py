@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,16 @@ import pytest
 from PIL import Image
 
 from artifacts import Artifact, Runtime
+from artifacts.datasets import load
 from serving.__main__ import main
-from serving.client import LocalPredictor
+from serving.client import Client, LocalPredictor
+from serving.inspection.recent_answers import MAX_WAIT_SECONDS
 from tests.commands import run_in_process
 from tests.graphs import tiny_artifact
 from tests.pictures import encoded, photograph
 from tests.server import running_server
 from tests.serving.client.conftest import opened
+from training.drift_reference import add_reference
 
 CLASSES = ("cat", "dog", "bird", "fish")
 THRESHOLDS = (0.0, 1.0, 0.5, 0.25)
@@ -27,11 +31,16 @@ THRESHOLDS = (0.0, 1.0, 0.5, 0.25)
 PICTURES = [encoded(photograph(30 + 5 * i, 20, i)) for i in range(3)]
 
 
+SEEN = load("synthetic/objects", "test").images[:200]
+"""Pictures of the drift reference."""
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     fields: dict[str, Any] = {"task": "multi-label", "classes": CLASSES, "thresholds": THRESHOLDS}
-    tiny_artifact(root, "scenes", route="scenes", **fields)
+    scenes = tiny_artifact(root, "scenes", route="scenes", **fields)
+    add_reference(scenes, SEEN, "objects")
     tiny_artifact(root, "one", route="colours")
     return root
 
@@ -130,6 +139,23 @@ def test_the_clients_answer_what_the_model_in_this_process_answers(
 
 def labels_of(picture: Any) -> list[tuple[str, float, bool]]:
     return [(p.label, round(p.probability, 5), p.present) for p in picture.top]
+
+
+def test_drift_compares_the_largest_of_the_independent_probabilities(url: str, root: Path) -> None:
+    with Client(url) as client:
+        client.classify("scenes", list(SEEN))
+        time.sleep(3 * MAX_WAIT_SECONDS)  # until the answers are added up
+        drift = client.drift("scenes")
+    assert drift.reference is not None
+    assert drift.moments is not None
+    logits = Runtime.open(Artifact.open("scenes", root)).run(list(SEEN), ["logits"])["logits"]
+    largest = (1 / (1 + np.exp(-logits.astype(np.float64) / 2.0))).max(axis=1)
+    places = np.searchsorted(drift.reference.edges, largest)
+    counts = np.bincount(places, minlength=len(drift.moments.confidences))
+    # the few pictures of the other tests may be counted, too
+    difference = np.abs(np.array(drift.moments.confidences) - counts).sum()
+    assert drift.answers >= len(SEEN)
+    assert difference <= drift.answers - len(SEEN) + 4
 
 
 @pytest.mark.parametrize("where", ["in process", "server"])

@@ -89,3 +89,9 @@ def test_a_halved_graph_can_be_quantized(
         Runtime(g, POLICY).run(list(pictures), ["logits"])["logits"] for g in (graph, integers)
     ]
     assert np.abs(logits[0] - logits[1]).max() < 0.2 * np.abs(logits[0]).max()
+
+
+def test_answers_of_a_multi_label_model_are_sigmoids(graph: bytes, pictures: np.ndarray) -> None:
+    logits = Runtime(graph, POLICY).run(list(pictures), ["logits"])["logits"]
+    found = answers(graph, POLICY, list(pictures), "multi-label")
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits.astype(np.float64))), rtol=1e-5)

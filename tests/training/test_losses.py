@@ -75,3 +75,12 @@ def test_semi_hard_triplets_are_right_but_too_near() -> None:
     assert loss.item() == pytest.approx(0.5)
     apart = objective(10 * LINE, PEOPLE, Loss("triplet", margin=0.1, mining="semi-hard"))
     assert apart.item() == pytest.approx(0.1), "without semi-hard triplets the loss is the margin"
+
+
+def test_binary_cross_entropy_is_the_mean_over_pictures_and_classes() -> None:
+    labels = torch.tensor([[1, 0], [1, 1]])
+    parts = [math.log1p(math.exp(-2)), math.log(2), math.log(2), math.log1p(math.exp(-1))]
+    loss = objective(LOGITS, labels, Loss("bce")).item()
+    assert loss == pytest.approx(sum(parts) / 4, abs=1e-6)
+    heads = torch.stack([LOGITS, LOGITS], 1)
+    assert objective(heads, labels, Loss("bce")).item() == pytest.approx(2 * loss, abs=1e-6)

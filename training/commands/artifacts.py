@@ -40,11 +40,17 @@ def halve_command(name: str) -> None:
 
 
 def headline(manifest: Manifest) -> str:
-    """Return the main figure and its pictures: test accuracy, or the error rate on test people."""
-    if manifest.task == "classification":
-        tested = next(m for m in manifest.metrics if (m.name, m.split) == ("accuracy", "test"))
+    """Return the main figure and its pictures.
+
+    That is the test accuracy of a classifier, the mean average precision of a multi-label model,
+    and the error rate on test people of an embedding.
+    """
+    if manifest.task != "embedding":
+        name = manifest.main_metric
+        tested = next(m for m in manifest.metrics if (m.name, m.split) == (name, "test"))
         data = manifest.dataset
         origin = f" held out of {data.name}" if data and data.divided else ""
-        return f"test accuracy {tested.value:.4f} on {tested.samples:,} pictures{origin}"
+        shown = "mAP" if name == "map" else name
+        return f"test {shown} {tested.value:.4f} on {tested.samples:,} pictures{origin}"
     split = f"{manifest.dataset.name}:test" if manifest.dataset else "test"
     return f"equal error rate {manifest.metric('eer', split):.4f} on {split}"
