@@ -23,23 +23,29 @@ Labels = npt.NDArray[np.int64]
 Picture = npt.NDArray[np.uint8]
 
 
-def fit_temperature(logits: Logits, labels: Labels) -> float:
+def fit_temperature(logits: Logits, labels: Labels, *, smoothed: bool = False) -> float:
     """Find the temperature that minimises the loss (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
         logits: N x C, of validation pictures.
         labels: N class numbers.
+        smoothed: Whether the target gives all wrong classes together a probability of 1 / (N + 2),
+            which is Laplace's estimate of the error rate if no error was seen.
 
     Returns:
         The divisor of the logits, clamped to 0.05..20.
     """
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+    count, classes = logits.shape
+    # label smoothing also gives the right class its share, of 1 / classes
+    smoothing = classes / (classes - 1) / (count + 2) if smoothed and classes > 1 else 0.0
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(scores / log_temperature.exp(), truth)
+        scaled = scores / log_temperature.exp()
+        loss = F.cross_entropy(scaled, truth, label_smoothing=smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -169,7 +169,9 @@ def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dic
     """
     held_out = splits.validation
     logits = run_logits(runtime, held_out.originals)
-    temperature = fit_temperature(logits, held_out.labels.numpy())
+    temperature = fit_temperature(
+        logits, held_out.labels.numpy(), smoothed=recipe.evaluation.smoothed_temperature
+    )
     metrics = score(logits, held_out.labels.numpy(), temperature, "validation")
     train = _sample(splits.train, recipe.seed)
     train_logits = run_logits(runtime, train.originals)
