@@ -140,8 +140,8 @@ def package_state(name: str = "tf_efficientnet_lite0") -> State:
     """
     if name not in PACKAGES:
         raise WeightsError(
-            f"no installed package has weights of {name}; there are packages for "
-            f"{', '.join(PACKAGES)}. Set network.options.weights to imagenet, to a file, or to none."
+            f"no installed package has weights of {name}, but of {', '.join(PACKAGES)}; set "
+            "network.options.weights to imagenet, to a file, or to none."
         )
     state = read_state(Path(PACKAGES[name].get_model_file_path()))
     with torch.device("meta"):

@@ -120,8 +120,10 @@ def pictures_command(
     try:
         with _exclusive(options.folder):
             run(options)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:  # Ctrl-C, or a signal to terminate
         click.echo(f"Interrupted. The same command continues: {options.command}", err=True)
+        if isinstance(end, SystemExit):
+            raise
         raise click.exceptions.Exit(130) from None
 
 

@@ -86,9 +86,10 @@ def _train(options: Options, inspection: Inspection, division: Division, plan: P
     splits = load_splits(recipe.data, recipe.seed)
     test = load_test(recipe.data.name, splits.classes)
     trained = Selection(task, splits, plan, clock, options.folder, len(test), _say).run()
-    with Progress("exporting the network and measuring it", console=console) as progress:
-        progress.update(None)
-        artifact = publish(trained.recipe, trained.network, splits, trained.history)
+    with Progress(options.name, console=console) as progress:
+        artifact = publish(
+            trained.recipe, trained.network, splits, trained.history, report=progress
+        )
     clock.save(options.folder)
     if clock.left < 0:
         _say(f"This took {plan.spent:.0f} s, longer than the budget of {options.budget:.0f} s.")
