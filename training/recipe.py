@@ -77,7 +77,7 @@ class _Draft:
         try:
             recipe = _ADAPTER.validate_python({**settings, "name": self.name, "profile": profile})
         except ValidationError as error:
-            path, message = explain(error.errors(), Recipe)
+            path, message = explain(error, Recipe)
             raise self.error(path, message, profile, changes) from None
         mistake = find_mistake(recipe.network)
         if mistake is not None:

@@ -1,10 +1,9 @@
 """Says in plain words what is wrong with a setting of a recipe, and what is allowed."""
 
-from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from training.recipe_file import Key, nearest
 
@@ -29,16 +28,16 @@ class SettingError(ValueError):
         self.path: tuple[Key, ...] = tuple(setting.split("."))
 
 
-def explain(errors: Iterable[ErrorDetails], recipe: type) -> tuple[tuple[Key, ...], str]:
+def explain(invalid: ValidationError, recipe: type) -> tuple[tuple[Key, ...], str]:
     """Return the setting that is wrong first, by its keys, and a message about it.
 
     Unknown settings come first, because a misspelt one is reported as missing as well.
 
     Args:
-        errors: The errors of a validation.
+        invalid: The errors of a validation.
         recipe: The dataclass that was validated.
     """
-    error = min(errors, key=lambda each: each["type"] != "unexpected_keyword_argument")
+    error = min(invalid.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
     path, kind, value = tuple(error["loc"]), error["type"], error["input"]
     if kind == "value_error":
         cause = error.get("ctx", {}).get("error")
