@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
@@ -60,7 +62,8 @@ def run(options: Options) -> None:
     if plan.tested is not None and options.name in artifact_names():
         _say("This model is trained already; another --budget or --seed trains it anew.")
     else:
-        _train(options, inspection, division, plan)
+        with redirect_stdout(sys.stderr):  # stdout is for the results alone
+            _train(options, inspection, division, plan)
     _tell(options, plan)
 
 
