@@ -52,6 +52,8 @@ class Task:
     seed: int
     route: str | None
     command: str
+    multi_label: bool = False
+    """Whether a picture may have several labels or none."""
 
 
 def default_weights(model: str) -> str:
@@ -100,6 +102,7 @@ def candidate(task: Task, part: Part, epochs: int) -> Recipe:
         seed=task.seed,
         fixed_size=task.size,
         augment=Augment(flip="random" if task.flip else "none"),
+        loss=Loss("bce") if task.multi_label else Loss(),
         evaluation=Evaluation(smoothed_temperature=True),
         profile="full",
         command=task.command,
@@ -116,7 +119,8 @@ def candidate(task: Task, part: Part, epochs: int) -> Recipe:
         warmup=0.2,
         ema=1 - AVERAGED / steps,
     )
-    recipe = replace(recipe, optimizer=optimizer, loss=Loss(label_smoothing=0.1), precision="bf16")
+    loss = recipe.loss if task.multi_label else Loss(label_smoothing=0.1)
+    recipe = replace(recipe, optimizer=optimizer, loss=loss, precision="bf16")
     return replace(recipe, cache="bf16") if part == "last-stage" else recipe
 
 

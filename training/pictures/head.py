@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from artifacts.multi_label import mean_average_precision
 from training.inputs import Pictures
 from training.networks import Classifier
 
@@ -32,9 +33,9 @@ class Features:
     validation: Tensor
     """M x D."""
     train_labels: Tensor
-    """int64 N."""
+    """int64 N; or N x C of 0 and 1 if a picture may have several labels."""
     validation_labels: Tensor
-    """int64 M."""
+    """int64 M, or M x C."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,8 @@ class Head:
     strength: float
     """Strength of the L2 penalty that it was fitted with."""
     train_loss: float
-    """Cross-entropy, nats per picture."""
+    """See `loss_and_score`."""
     train_accuracy: float
-    """0..1."""
     validation_loss: float
     validation_accuracy: float
 
@@ -119,7 +119,7 @@ def told_from_mirrored(features: Features, seed: int) -> float:
 def fit_head(
     features: Features, classes: int, *, flip: bool, strengths: tuple[float, ...] = STRENGTHS
 ) -> Head:
-    """Fit a multinomial logistic regression for each strength and keep the best one.
+    """Fit a logistic regression for each strength and keep the best one.
 
     The best one has the smallest loss on validation pictures.
 
@@ -151,11 +151,14 @@ def solve(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Minimise cross-entropy + strength * |weight|² by L-BFGS.
 
+    If a picture may have several labels, the cross-entropies of the classes are added, so that each
+    class has a logistic regression of its own (one versus rest).
+
     Features are centred and scaled to unit mean variance while the head is fitted.
 
     Args:
         inputs: Features, float N x D.
-        labels: int64 N.
+        labels: int64 N, or N x C of 0 and 1.
         classes: Number of classes, C.
         strength: Strength of the penalty.
         start: Scaled weights to start from, as an earlier call returned them; zeros by default.
@@ -171,7 +174,11 @@ def solve(
 
     def objective() -> Tensor:
         penalty = strength * weights[:, :-1].square().sum()
-        return F.cross_entropy(rows @ weights.T, labels) + penalty
+        logits = rows @ weights.T
+        if labels.ndim > 1:
+            wanted = labels.to(logits.dtype)
+            return classes * F.binary_cross_entropy_with_logits(logits, wanted) + penalty
+        return F.cross_entropy(logits, labels) + penalty
 
     _minimise(weights, objective)
     solved = weights.detach()
@@ -228,7 +235,22 @@ def _scores(weight: Tensor, bias: Tensor, features: Features) -> tuple[float, fl
         (features.train, features.train_labels),
         (features.validation, features.validation_labels),
     ):
-        logits = inputs @ weight.T + bias
-        found.append(float(F.cross_entropy(logits, labels)))
-        found.append(float((logits.argmax(1) == labels).double().mean()))
+        found += loss_and_score(inputs @ weight.T + bias, labels)
     return found[0], found[1], found[2], found[3]
+
+
+def loss_and_score(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return cross-entropy (nats per picture) and accuracy (0..1).
+
+    If a picture may have several labels, these are the binary cross-entropy (nats per picture and
+    class) and the mean average precision.
+
+    Args:
+        logits: N x C.
+        labels: int64 N, or N x C of 0 and 1.
+    """
+    if labels.ndim > 1:
+        loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        return float(loss), mean_average_precision(logits.numpy(), labels.numpy() > 0)
+    accuracy = (logits.argmax(1) == labels).double().mean()
+    return float(F.cross_entropy(logits, labels)), float(accuracy)

@@ -1,6 +1,7 @@
 """What a finished run on own pictures found, collected for its page and its last lines."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ from artifacts import Artifact, Runtime, probabilities
 from artifacts.datasets.base import FileImages, ImageSet
 from artifacts.provenance import hardware
 from training.data import Splits
-from training.evaluate import Logits, fit_temperature, run_logits
+from training.evaluate import fit_temperature, run_logits
 from training.pictures.candidates import TITLES
 from training.pictures.head import Features, cross_validated
 from training.pictures.inspection import Inspection
+from training.pictures.measures import indicators
 from training.pictures.plan import Plan
-from training.pictures.results import Candidate, Ints, Results, Rows
+from training.pictures.results import Candidate, Floats, Ints, Results, Rows
 
 SERVER = "http://localhost:3000"
 """Address of a server that was started with `vitrine serve` on this machine."""
@@ -49,6 +51,7 @@ def collect(
     classes = len(splits.classes)
     unseen = cross_validated(features, classes, plan.strength or 1e-2, manifest.run.seed).numpy()
     train_labels = splits.train.labels.numpy()
+    rate = partial(probabilities, temperature=manifest.temperature, task=manifest.task)
     return Results(
         name=manifest.name,
         command=manifest.run.command,
@@ -57,26 +60,25 @@ def collect(
         seconds=plan.spent,
         classes=splits.classes,
         root=inspection.collection.root,
-        training_counts=tuple(np.bincount(train_labels, minlength=classes).tolist()),
+        training_counts=tuple(indicators(train_labels, classes).sum(axis=0).tolist()),
         test=_rows(
             _paths(test.images),
             test.labels,
-            run_logits(runtime, test.images),
-            manifest.temperature,
+            rate(run_logits(runtime, test.images)),
             sizes,
         ),
         validation=_rows(
             _paths(held_out.originals),
             held_out.labels.numpy(),
-            run_logits(runtime, held_out.originals),
-            manifest.temperature,
+            rate(run_logits(runtime, held_out.originals)),
             sizes,
         ),
         training=_rows(
             _paths(splits.train.originals),
             train_labels,
-            unseen,
-            fit_temperature(unseen, train_labels, smoothed=True),
+            probabilities(
+                unseen, fit_temperature(unseen, train_labels, smoothed=True), manifest.task
+            ),
             sizes,
         ),
         findings=findings,
@@ -89,6 +91,7 @@ def collect(
             Candidate(TITLES[part], tried.seconds, tried.accuracy or 0.0, part == plan.chosen)
             for part, tried in plan.candidates.items()
         ),
+        thresholds=manifest.thresholds,
     )
 
 
@@ -100,12 +103,11 @@ def curl(name: str, picture: Path) -> str:
 def _rows(
     paths: tuple[Path, ...],
     labels: Ints,
-    logits: Logits,
-    temperature: float,
+    shares: Floats,
     sizes: dict[Path, tuple[int, int]],
 ) -> Rows:
     measured = np.array([sizes[path.resolve()] for path in paths], np.int64)
-    return Rows(paths, labels, probabilities(logits, temperature), measured)
+    return Rows(paths, labels, shares, measured)
 
 
 def _paths(images: object) -> tuple[Path, ...]:

@@ -63,9 +63,10 @@ class Tried:
     seconds: float = 0.0
     """Time that training took."""
     accuracy: float | None = None
-    """Accuracy on validation pictures, 0..1; None while it is being trained."""
+    """Accuracy on validation pictures, 0..1; None while it is being trained. It is the mean average
+    precision if a picture may have several labels."""
     loss: float | None = None
-    """Loss on validation pictures after calibration, nats per picture."""
+    """Loss on validation pictures after calibration; see `head.loss_and_score`."""
 
 
 @dataclass
@@ -73,10 +74,11 @@ class Figures:
     """The figures of the finished model on test pictures."""
 
     right: int
-    """Number of test pictures that the model answers rightly."""
+    """Number of test pictures that the model answers rightly, which includes all their labels."""
     total: int
     balanced: float
-    """Mean recall of the classes, 0..1."""
+    """Mean recall of the classes, 0..1; the mean average precision if a picture may have several
+    labels."""
     picture: str
     """Path of the first test picture."""
 
@@ -198,7 +200,8 @@ def better(one: Tried, other: Tried, pictures: int) -> bool:
     """Return whether a candidate is better than another one on validation pictures.
 
     The accuracies are compared first. If they differ by less than one standard error, the losses
-    decide, which depend less on chance.
+    decide, which depend less on chance. The standard error is that of a share; for the mean average
+    precision, it is an approximation.
 
     Args:
         one: A trained candidate.

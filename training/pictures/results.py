@@ -39,7 +39,7 @@ class Candidate:
     seconds: float
     """Time that training it took."""
     validation_accuracy: float
-    """0..1."""
+    """0..1; the mean average precision if a picture may have several labels."""
     chosen: bool
     """Whether the model comes from this candidate."""
 

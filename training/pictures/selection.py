@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from training.data import Splits
@@ -23,6 +22,7 @@ from training.pictures.head import (
     Head,
     compute_features,
     fit_head,
+    loss_and_score,
     put_head,
     told_from_mirrored,
 )
@@ -157,8 +157,9 @@ class Selection:
         """
         wrong = (1 - head.validation_accuracy) * len(self.splits.validation)
         if wrong < 1:
+            how = "nearly perfectly" if self.task.multi_label else "rightly"
             self._explain(
-                "The head answers all validation pictures rightly, so that more training could not "
+                f"The head answers all validation pictures {how}, so that more training could not "
                 "show that it pays."
             )
             return
@@ -243,13 +244,16 @@ class Selection:
     def _record(self, part: Part, tried: Tried, logits: Tensor, seconds: float) -> None:
         labels = self.splits.validation.labels
         temperature = fit_temperature(logits.numpy(), labels.numpy(), smoothed=True)
-        tried.accuracy = float((logits.argmax(1) == labels).double().mean())
-        tried.loss = float(F.cross_entropy(logits.double() / temperature, labels))
+        tried.loss, tried.accuracy = loss_and_score(logits.double() / temperature, labels)
         tried.seconds = seconds
         self.clock.save(self.folder)
+        count = f"{len(labels):,} validation pictures"
+        if self.task.multi_label:
+            found = f"mean average precision {tried.accuracy:.1%} on the {count}"
+        else:
+            found = f"{tried.accuracy:.1%} of the {count} are right"
         self.say(
-            f"Trained {TITLES[part]} in {tried.seconds:.0f} s: {tried.accuracy:.1%} of the "
-            f"{len(labels):,} validation pictures are right (loss {tried.loss:.3f})."
+            f"Trained {TITLES[part]} in {tried.seconds:.0f} s: {found} (loss {tried.loss:.3f})."
         )
 
     def _explain(self, sentence: str) -> None:

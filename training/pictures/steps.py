@@ -12,7 +12,7 @@ import click
 import torch
 from rich.console import Console
 
-from artifacts import DataError, artifact_names
+from artifacts import artifact_names
 from training import progress as progress_reports
 from training.data import load_splits, load_test
 from training.networks import build
@@ -21,7 +21,7 @@ from training.pictures.collection import read_collection
 from training.pictures.command import TABLE_FILE, Options
 from training.pictures.division import SPLITS, Division, divide, write_table
 from training.pictures.inspection import Inspection, inspect
-from training.pictures.measures import Share, accuracy, balanced_accuracy
+from training.pictures.measures import Share, accuracy, balanced_accuracy, mean_average_precision
 from training.pictures.outcome import collect, curl
 from training.pictures.page import PAGE_FILE, interval, write_page
 from training.pictures.plan import Clock, Figures, Plan, choose_size, load_plan
@@ -41,11 +41,6 @@ def run(options: Options) -> None:
     """Read, inspect and divide the pictures, and train on them."""
     progress_reports.INTERVAL = LOG_SECONDS
     collection = read_collection(options.pictures)
-    if collection.multi_label:
-        raise DataError(
-            f"{options.pictures}: some pictures have several labels, or none; this command trains "
-            "models that give each picture one class. Give each picture one label."
-        )
     _check_weights(options)
     inspection = inspect(collection)
     console.print(inspection.table())
@@ -64,7 +59,7 @@ def run(options: Options) -> None:
     else:
         with redirect_stdout(sys.stderr):  # stdout is for the results alone
             _train(options, inspection, division, plan)
-    _tell(options, plan)
+    _tell(options, plan, multi_label=collection.multi_label)
 
 
 def _check_weights(options: Options) -> None:
@@ -84,7 +79,8 @@ def _train(options: Options, inspection: Inspection, division: Division, plan: P
         plan.size = choose_size([(p.width, p.height) for p in inspection.pictures], options.side)
         _say(f"Pictures are resized to {plan.size[1]}x{plan.size[0]} px, as in serving.")
     clock.save(options.folder)
-    task = _task(options, plan.size, division)
+    multi_label = inspection.collection.multi_label
+    task = _task(options, plan.size, division, multi_label=multi_label)
     recipe = candidate(task, "head", 1)
     splits = load_splits(recipe.data, recipe.seed)
     test = load_test(recipe.data.name, splits.classes)
@@ -100,7 +96,8 @@ def _train(options: Options, inspection: Inspection, division: Division, plan: P
     results = collect(artifact, inspection, every, splits, test, trained.features, plan)
     write_page(options.folder / REPORT, results)
     right = accuracy(results, results.test)
-    balanced = balanced_accuracy(results, results.test)
+    mean = mean_average_precision if multi_label else balanced_accuracy
+    balanced = mean(results, results.test)
     picture = str(results.test.paths[0].absolute())
     plan.tested = Figures(right.count, right.total, balanced.value, picture)
     clock.save(options.folder)
@@ -108,22 +105,24 @@ def _train(options: Options, inspection: Inspection, division: Division, plan: P
         shutil.rmtree(options.folder / part, ignore_errors=True)  # the artifact replaces them
 
 
-def _tell(options: Options, plan: Plan) -> None:
+def _tell(options: Options, plan: Plan, *, multi_label: bool) -> None:
     """Print what was measured, and how to ask the model."""
     tested = plan.tested
     assert tested is not None  # noqa: S101 - it is measured before
     share = Share(tested.right, tested.total)
     click.echo(
-        f"Accuracy on the {tested.total:,} test pictures: {share.value:.1%} "
-        f"(95 % interval {interval(share.interval)}); balanced accuracy {tested.balanced:.1%}."
+        ("All labels right" if multi_label else "Accuracy")
+        + f" on the {tested.total:,} test pictures: {share.value:.1%} "
+        f"(95 % interval {interval(share.interval)}); "
+        + ("mean average precision" if multi_label else "balanced accuracy")
+        + f" {tested.balanced:.1%}."
     )
     click.echo(f"Page: {options.folder / REPORT / PAGE_FILE}")
     click.echo("Serve it with `vitrine serve`, and ask it:")
     click.echo(curl(options.name, Path(tested.picture)))
 
 
-def _task(options: Options, size: Size, division: Division) -> Task:
-
+def _task(options: Options, size: Size, division: Division, *, multi_label: bool) -> Task:
     return Task(
         name=options.name,
         title=f"{len(division.classes)} classes of {options.pictures.name or 'pictures'}",
@@ -136,6 +135,7 @@ def _task(options: Options, size: Size, division: Division) -> Task:
         seed=options.seed,
         route=options.route,
         command=options.command,
+        multi_label=multi_label,
     )
 
 
