@@ -29,7 +29,8 @@ class Options:
 
     pictures: Path
     name: str
-    budget: float
+    budget: float | None
+    """Seconds; None follows from the number of pictures."""
     model: str
     weights: str
     seed: int
@@ -52,7 +53,8 @@ class Options:
         from training.pictures.candidates import DEFAULT_MODEL, default_weights
 
         words = ["vitrine", "train", str(self.pictures), "--name", self.name]
-        words += ["--budget", f"{self.budget:.0f}s"]
+        if self.budget is not None:
+            words += ["--budget", f"{self.budget:.0f}s"]
         if self.model != DEFAULT_MODEL:
             words += ["--model", self.model]
         if self.weights != default_weights(self.model):
@@ -72,9 +74,8 @@ class Options:
 @click.option(
     "--budget",
     type=Budget(),
-    default="10m",
-    show_default=True,
-    help="Time from the start of training to the measured model, such as 90s, 10m or 1h.",
+    help="Time from the start of training to the measured model, such as 90s, 10m or 1h; by "
+    "default 0.4 seconds per picture, between 1 and 10 minutes.",
 )
 @click.option(
     "--model",
@@ -98,7 +99,7 @@ class Options:
 def pictures_command(
     pictures: Path,
     name: str,
-    budget: float,
+    budget: float | None,
     model: str,
     weights: str | None,
     seed: int,

@@ -20,6 +20,10 @@ Part = Literal["head", "last-stage", "all"]
 PLAN_FILE = "plan.json"
 VERSION = 1
 """Changes whenever runs of an older version must not be continued."""
+SECONDS_PER_PICTURE = 0.4
+"""Budget for each picture if none is named."""
+MIN_BUDGET, MAX_BUDGET = 60.0, 600.0
+"""Range of that budget, in seconds."""
 MAX_EPOCHS = 30
 """Maximum number of epochs of a candidate: more of them have not paid."""
 MIN_EPOCHS = 3
@@ -165,6 +169,11 @@ class Clock:
         """Write the plan with the time spent so far."""
         self.plan.spent = self.spent
         self.plan.save(folder)
+
+
+def default_budget(pictures: int) -> float:
+    """Return the budget for a number of pictures, in seconds."""
+    return min(max(SECONDS_PER_PICTURE * pictures, MIN_BUDGET), MAX_BUDGET)
 
 
 def choose_size(sizes: Sequence[tuple[int, int]], side: int) -> Size:

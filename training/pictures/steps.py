@@ -24,7 +24,7 @@ from training.pictures.inspection import Inspection, inspect
 from training.pictures.measures import Share, accuracy, balanced_accuracy, mean_average_precision
 from training.pictures.outcome import collect, curl
 from training.pictures.page import PAGE_FILE, interval, write_page
-from training.pictures.plan import Clock, Figures, Plan, choose_size, load_plan
+from training.pictures.plan import Clock, Figures, Plan, choose_size, default_budget, load_plan
 from training.pictures.selection import Selection
 from training.progress import Progress
 from training.publish import publish
@@ -74,7 +74,9 @@ def _check_weights(options: Options) -> None:
 
 def _train(options: Options, inspection: Inspection, division: Division, plan: Plan) -> None:
     """Train the candidates, and write the artifact of the best one and its page."""
-    clock = Clock(plan, options.budget)
+    budget = options.budget or default_budget(len(inspection.pictures))
+    clock = Clock(plan, budget)
+    _say(f"The budget is {budget:.0f} s.")
     if plan.size is None:
         plan.size = choose_size([(p.width, p.height) for p in inspection.pictures], options.side)
         _say(f"Pictures are resized to {plan.size[1]}x{plan.size[0]} px, as in serving.")
@@ -91,7 +93,7 @@ def _train(options: Options, inspection: Inspection, division: Division, plan: P
         )
     clock.save(options.folder)
     if clock.left < 0:
-        _say(f"This took {plan.spent:.0f} s, longer than the budget of {options.budget:.0f} s.")
+        _say(f"This took {plan.spent:.0f} s, longer than the budget of {budget:.0f} s.")
     every = (*inspection.warnings(), *division.warnings, *plan.reasons)
     results = collect(artifact, inspection, every, splits, test, trained.features, plan)
     write_page(options.folder / REPORT, results)

@@ -17,6 +17,7 @@ from training.pictures.plan import (
     Tried,
     better,
     choose_size,
+    default_budget,
     fitting_epochs,
     load_plan,
 )
@@ -87,3 +88,8 @@ def test_time_of_interrupted_runs_counts(tmp_path: Path) -> None:
     assert 19 < clock.left <= 20
     clock.save(tmp_path)
     assert load_plan(tmp_path, "key").spent >= 40
+
+
+@pytest.mark.parametrize(("pictures", "seconds"), [(20, 60), (300, 120), (3000, 600)])
+def test_the_default_budget_grows_with_the_pictures(pictures: int, seconds: float) -> None:
+    assert default_budget(pictures) == seconds
