@@ -74,6 +74,15 @@ def check_model(model: str) -> None:
         )
 
 
+def required_size(model: str) -> Size | None:
+    """Return the only (height, width) that a network takes, in px; None if it takes any."""
+    settings = timm.get_pretrained_cfg(model)
+    if settings is None or not settings.fixed_input_size:
+        return None
+    _, height, width = settings.input_size
+    return height, width
+
+
 def candidate(task: Task, part: Part, epochs: int) -> Recipe:
     """Return the recipe that trains one part of the network.
 
@@ -121,7 +130,10 @@ def candidate(task: Task, part: Part, epochs: int) -> Recipe:
     )
     loss = recipe.loss if task.multi_label else Loss(label_smoothing=0.1)
     recipe = replace(recipe, optimizer=optimizer, loss=loss, precision="bf16")
-    return replace(recipe, cache="bf16") if part == "last-stage" else recipe
+    if part == "last-stage":
+        return replace(recipe, cache="bf16")  # which allows no augmentation other than flips
+    augment = replace(recipe.augment, jitter=0.2, rotate=8, shift=0.05, scale=(0.9, 1.15))
+    return replace(recipe, augment=augment)
 
 
 def _trained(model: str, part: Part) -> str | list[str]:

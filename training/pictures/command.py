@@ -19,8 +19,6 @@ from training.recipe import recipe_names
 
 RUNS = Path("runs")
 TABLE_FILE = "pictures.csv"
-SIDE = 224
-"""Side of the square whose area pictures have when the network sees them, px."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class Options:
     weights: str
     seed: int
     route: str | None
-    side: int
+    side: int | None
+    """Side of a square in px; None follows from the pictures."""
 
     @property
     def folder(self) -> Path:
@@ -63,7 +62,7 @@ class Options:
             words += ["--seed", str(self.seed)]
         if self.route:
             words += ["--route", self.route]
-        if self.side != SIDE:
+        if self.side is not None:
             words += ["--side", str(self.side)]
         return shlex.join(words)
 
@@ -92,9 +91,8 @@ class Options:
 @click.option(
     "--side",
     type=click.IntRange(32, 1024),
-    default=SIDE,
-    show_default=True,
-    help="Pictures are resized to the area of a square of this side, px.",
+    help="Pictures are resized to the area of a square of this side in px; by default to twice "
+    "their own side, between 128 and 224. Networks that take one size only ignore it.",
 )
 def pictures_command(
     pictures: Path,
@@ -104,7 +102,7 @@ def pictures_command(
     weights: str | None,
     seed: int,
     route: str | None,
-    side: int,
+    side: int | None,
 ) -> None:
     """Train a model on your own PICTURES: a folder with a folder per class, or a table of files.
 

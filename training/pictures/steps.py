@@ -16,7 +16,7 @@ from artifacts import artifact_names
 from training import progress as progress_reports
 from training.data import load_splits, load_test
 from training.networks import build
-from training.pictures.candidates import PARTS, Task, candidate
+from training.pictures.candidates import PARTS, Task, candidate, required_size
 from training.pictures.collection import read_collection
 from training.pictures.command import TABLE_FILE, Options
 from training.pictures.division import SPLITS, Division, divide, write_table
@@ -78,7 +78,8 @@ def _train(options: Options, inspection: Inspection, division: Division, plan: P
     clock = Clock(plan, budget)
     _say(f"The budget is {budget:.0f} s.")
     if plan.size is None:
-        plan.size = choose_size([(p.width, p.height) for p in inspection.pictures], options.side)
+        sizes = [(p.width, p.height) for p in inspection.pictures]
+        plan.size = required_size(options.model) or choose_size(sizes, options.side)
         _say(f"Pictures are resized to {plan.size[1]}x{plan.size[0]} px, as in serving.")
     clock.save(options.folder)
     multi_label = inspection.collection.multi_label

@@ -43,6 +43,12 @@ def test_pictures_keep_their_median_aspect_ratio_and_about_the_area() -> None:
     assert choose_size([(1000, 10)], 224) == (160, 320)
 
 
+def test_small_pictures_are_enlarged_less() -> None:
+    assert choose_size([(28, 28)] * 3, None) == (128, 128)
+    assert choose_size([(92, 92)] * 2 + [(9, 9)], None) == (184, 184)
+    assert choose_size([(4000, 3000)], None) == (192, 256)
+
+
 def test_epochs_fill_the_time_and_too_few_are_not_begun() -> None:
     assert fitting_epochs(50, 10) == 5
     assert fitting_epochs(29, 10) == 0
