@@ -44,8 +44,9 @@ def prepare(picture: Picture, policy: InputPolicy) -> Picture:
         changes.
     """
     height, width = picture.shape[:2]
-    target = policy.target(width, height)
     size = policy.resized(width, height)
+    # a policy without a fixed size neither crops nor pads
+    target = size if policy.fixed_size is None else policy.target(width, height)
     if size == target == (width, height):
         return picture
     left, right, before = _kept(size[0], target[0], policy)
