@@ -1,10 +1,15 @@
 """What all tests share: data that may not be there, and imports that are not garbage."""
 
 import gc
+import signal
 
 import pytest
 
 from artifacts.datasets import data_root
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

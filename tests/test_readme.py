@@ -140,16 +140,16 @@ def run(command: str, workspace: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("program", [b for b in blocks("python") if NEEDS_A_KEY not in b])
+def test_program(program: str, workspace: Path) -> None:
+    run(f"python - <<'END'\n{program}\nEND", workspace)
+
+
 @pytest.mark.parametrize("command", [c for c in commands() if c not in {START, *NOT_RUN}])
 def test_command(command: str, workspace: Path, request: pytest.FixtureRequest) -> None:
     if PORT in command:
         command = command.replace(PORT, request.getfixturevalue("port"))
     assert run(command, workspace)
-
-
-@pytest.mark.parametrize("program", [b for b in blocks("python") if NEEDS_A_KEY not in b])
-def test_program(program: str, workspace: Path) -> None:
-    run(f"python - <<'END'\n{program}\nEND", workspace)
 
 
 def test_the_server_prints_a_command_that_works(port: str, workspace: Path) -> None:
