@@ -26,6 +26,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     tiny_artifact(tmp_path / "models", "tiny", route="birds", default=True)
     server = start_server(tmp_path / "models", tmp_path / "log.txt")
     try:
+        # answered once all workers have loaded; it is ready before, once the first one has
+        assert httpx.post(f"{server.address}/v1/models:reload", timeout=60).status_code == 200
         yield server
     finally:
         server.stop()
