@@ -178,7 +178,7 @@ def in_chunks(pictures: Sequence[Picture] | Picture, size: int = 2048) -> Iterat
 
 
 def probabilities(
-    logits: npt.NDArray[np.float32], temperature: float, task: Task = "classification"
+    logits: npt.NDArray[np.floating], temperature: float, task: Task = "classification"
 ) -> npt.NDArray[np.float64]:
     """Return the probabilities of the classes, computed in float64 from logits / temperature.
 

@@ -16,6 +16,7 @@ from artifacts.imports.outputs import Output, choose
 from artifacts.imports.probing import ask
 from artifacts.input_policy import Normalisation
 from artifacts.manifest import Task
+from artifacts.runtime import probabilities
 
 Activation = Literal["auto", "none", "softmax", "sigmoid"]
 
@@ -214,18 +215,11 @@ class _Head:
         if logits.shape != expected.shape:
             return None
         half = self.output.values.dtype == np.float16
-        found = softmax(logits) if kind == "softmax" else 1 / (1 + np.exp(-logits))
+        found = probabilities(logits, 1.0, "classification" if kind == "softmax" else "multi-label")
         close = np.allclose(
             found, expected, rtol=2e-2 if half else 1e-3, atol=1e-3 if half else 1e-6
         )
         return tensor if close else None
-
-
-def softmax(logits: endings.Values) -> endings.Values:
-    """Return the softmax of logits (N x C) over the last axis."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: endings.Values = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _finish(
@@ -239,7 +233,7 @@ def _finish(
     graph = model.graph
     features = None if task == "embedding" else endings.head_input(graph, tensor)
     uncast = endings.before_cast(graph, tensor)
-    half = ask(model, size, [uncast])[uncast].dtype == np.float16
+    half = uncast != tensor and ask(model, size, [uncast])[uncast].dtype == np.float16
     tensor = uncast if half else tensor
     rename(graph, tensor, OUTPUTS[task])
     described = [(OUTPUTS[task], width)]

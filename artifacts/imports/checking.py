@@ -61,7 +61,7 @@ def _shares(values: npt.NDArray[np.float64], task: Task) -> npt.NDArray[np.float
     """Return probabilities of logits, or the embedding itself (N x C)."""
     if task == "embedding":
         return values
-    return probabilities(values.astype(np.float32), 1.0, task)
+    return probabilities(values, 1.0, task)
 
 
 def _expected(path: Path, count: int, task: Task) -> npt.NDArray[np.float64]:
