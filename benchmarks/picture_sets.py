@@ -35,7 +35,11 @@ def make_set(name: str, folder: Path, seed: int) -> Path:
         return folder
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    for number, (split, label, picture) in enumerate(SETS[name](random.Random(seed))):
+    drawn = list(SETS[name](random.Random(seed)))
+    tested = {_content(picture) for split, _, picture in drawn if split == "test"}
+    for number, (split, label, picture) in enumerate(drawn):
+        if split == "train" and _content(picture) in tested:
+            continue  # Stanford Cars has a few pictures in both of its splits
         own = partial / split / label
         own.mkdir(parents=True, exist_ok=True)
         if isinstance(picture, Path):
@@ -44,6 +48,10 @@ def make_set(name: str, folder: Path, seed: int) -> Path:
             picture.save(own / f"{number:05}.png")
     partial.rename(folder)
     return folder
+
+
+def _content(picture: Path | Image.Image) -> bytes:
+    return picture.read_bytes() if isinstance(picture, Path) else picture.tobytes()
 
 
 def _car_makers(rng: random.Random) -> Drawn:
