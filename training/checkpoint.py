@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import Metric
 
+from artifacts.progress import Progress
 from training.history import Epoch
 from training.networks import Classifier
-from training.progress import Progress
 
 DEFAULT_SECONDS = 60.0
 """Time between two checkpoints within an epoch, if `VITRINE_CHECKPOINT_SECONDS` is not set."""

@@ -15,8 +15,8 @@ from artifacts.datasets import ImageSet, load
 from artifacts.datasets.base import take
 from artifacts.faces import Detector, largest_face
 from artifacts.preprocessing import prepare
+from artifacts.progress import track
 from training.download import download
-from training.progress import track
 from training.settings import Data, Size
 
 CACHE = Path("runs/cache")

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MultilabelAveragePrecision
 
+from artifacts.progress import Progress
 from training.checkpoint import (
     Checkpoints,
     Partway,
@@ -33,7 +34,6 @@ from training.inputs import Pictures, Source
 from training.losses import objective
 from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
-from training.progress import Progress
 from training.recipe import Recipe
 from training.status import code_hash
 

@@ -10,6 +10,7 @@ import torch
 from artifacts import Artifact, ArtifactError, Manifest, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord
+from artifacts.progress import Progress
 from artifacts.proof import prove
 from artifacts.provenance import code_version, hardware
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
@@ -22,7 +23,6 @@ from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
 from training.multi_label import choose_thresholds, score_labels
 from training.networks import Classifier, parameter_counts
-from training.progress import Progress
 from training.recipe import RECIPE_FILE, Recipe
 from training.status import code_hash
 from training.svm import KernelResult, kernels_csv, kernels_plot

@@ -13,7 +13,7 @@ import numpy as np
 from artifacts.datasets import load
 from artifacts.datasets.base import data_root, spread
 from artifacts.pictures import Picture
-from training.progress import track
+from artifacts.progress import track
 
 MEASURED = 60
 """Maximum number of pictures that are decoded to choose a size."""

@@ -17,6 +17,7 @@ from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE, artifact_names
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.graph import load_graph
+from artifacts.progress import Progress
 from training.data import Splits, load_or_download, load_splits, load_test
 from training.half_precision import SUFFIX
 from training.inputs import normalise
@@ -24,7 +25,6 @@ from training.loop import CHECKPOINT, fit
 from training.multi_label import check_labels
 from training.networks import Classifier, build
 from training.overrides import parent_recipe
-from training.progress import Progress
 from training.publish import publish
 from training.recipe import Recipe, RecipeError
 from training.status import status

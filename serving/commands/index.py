@@ -13,10 +13,10 @@ import numpy as np
 from artifacts import ArtifactError, VitrineError, artifacts_root
 from artifacts.distribution import check_writable
 from artifacts.manifest import NAME_PATTERN
+from artifacts.progress import Progress
 from serving.client import connect
 from serving.commands.ask import key_option
 from serving.commands.indexing import Contents, Known, add_known, embed_new, find_pictures
-from serving.commands.progress import Progress
 from serving.indexes.manifest import IndexManifest, index_names, indexes_of, read_manifest
 from serving.indexes.partial import Partial
 from serving.indexes.search import Floats
@@ -62,13 +62,13 @@ def index(
     found = find_pictures(source, contents, labels=labels)
     new = add_known(found, Known(earlier()), contents)
     known = len(contents.rows)
-    with Progress("index", len(new)) as progress:
+    with Progress("embedding pictures") as progress:
         embed_new(
             new,
             contents,
             lambda files: predictor.features(wanted.model, files),
             partial,
-            progress.advance,
+            lambda done: progress.update(done / len(new), f"{done:,} of {len(new):,}"),
         )
     if not contents.rows:
         raise VitrineError(f"{source}: no picture could be read; {_first_problem(contents)}")

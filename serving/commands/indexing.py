@@ -140,7 +140,7 @@ def embed_new(
     contents: Contents,
     embed: Embed,
     partial: Partial,
-    advance: Callable[[int], None],
+    report: Callable[[int], None],
 ) -> None:
     """Embed pictures, and add them to the contents, or the reason why they have no embedding.
 
@@ -149,9 +149,10 @@ def embed_new(
         contents: what is added to.
         embed: called in several threads at once.
         partial: where every batch is stored as soon as it is complete.
-        advance: called with the number of pictures that were completed since the last call.
+        report: called with the number of pictures that are done after each batch.
     """
     batches = [new[start : start + BATCH] for start in range(0, len(new), BATCH)]
+    count = 0
     for batch, rows in _in_threads(lambda batch: _embed_batch(batch, embed), batches):
         done = []
         for found, row in zip(batch, rows, strict=True):
@@ -162,7 +163,8 @@ def embed_new(
                 done.append(contents.rows[found.path])
         if done:
             partial.add([picture for picture, _ in done], np.stack([vector for _, vector in done]))
-        advance(len(batch))
+        count += len(batch)
+        report(count)
 
 
 def _embed_batch(batch: Sequence[Found], embed: Embed) -> list[Row]:

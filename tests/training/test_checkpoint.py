@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
+from artifacts.progress import Progress
 from training import loop
 from training.checkpoint import Checkpoints, State
 from training.data import load_splits
@@ -20,7 +21,6 @@ from training.history import Epoch
 from training.loop import CHECKPOINT, fit
 from training.networks import Classifier
 from training.optim import make_optimizer
-from training.progress import Progress
 from training.recipe import Recipe, load_recipe
 from training.run import initial_network
 
@@ -171,7 +171,7 @@ def test_a_damaged_checkpoint_does_not_stop_a_run(
     path.write_bytes(path.read_bytes()[:-100])
     _, history = train(recipe, tmp_path)
     assert len(history) == 1
-    assert f"{path} is damaged and is ignored" in capsys.readouterr().out
+    assert f"{path} is damaged and is ignored" in capsys.readouterr().err
 
 
 def test_several_processes_save_between_epochs_alone(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_log_says_at_once_how_far_training_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(load_recipe("cifar10-gap", "smoke", changes=GAP), tmp_path)
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("cifar10-gap-smoke: ")
     assert "epoch 1/2, loss " in lines[0]
     assert " left" in lines[0]

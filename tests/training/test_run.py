@@ -107,7 +107,7 @@ def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_pat
     assert checkpoint.exists()
     assert not (tmp_path / "models" / NAME).exists()
     resumed = call(RUN, tmp_path)
-    assert "continuing after epoch" in resumed.stdout
+    assert "continuing after epoch" in resumed.stderr
     assert resumed.returncode == 0, resumed.stderr
     ours = Artifact.open(NAME, tmp_path / "models")
     theirs = Artifact.open(NAME, uninterrupted / "models")

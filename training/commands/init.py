@@ -30,11 +30,18 @@ def init_command(pictures: Path, out: Path | None, force: bool) -> None:
         raise click.UsageError(f"{out}: the name of a recipe file ends in .yaml or .yml.")
     if out.exists() and not force:
         raise VitrineError(f"{out} exists; --force overwrites it, --out FILE writes another file.")
-    text = recipe_text(pictures, out, recipe_names(), list(builders()))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from None
+    text = recipe_text(pictures, out, recipe_names(), list(builders()))
+    try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise VitrineError(f"{out} cannot be written ({error.strerror}); choose another.") from None
+        raise _unwritable(out, error) from None
     load_recipe(str(out))
     click.echo(f"{out}: edit it as you like, then: vitrine train run {out}")
+
+
+def _unwritable(out: Path, error: OSError) -> VitrineError:
+    return VitrineError(f"{out} cannot be written ({error.strerror}); choose another.")

@@ -13,10 +13,10 @@ from artifacts.errors import ArtifactError
 from artifacts.faces import Detector, largest_face
 from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
+from artifacts.progress import track
 from artifacts.verification.decision import Verification
 from artifacts.verification.error_rates import choose, report
 from artifacts.verification.pairs import Ints, Measured, Vectors, all_pairs, distances
-from training.progress import track
 
 TARGETS = (1e-2, 1e-3, 1e-4)
 

@@ -14,10 +14,10 @@ from filelock import FileLock
 from torch import Tensor, fx
 
 from artifacts import DataError
+from artifacts.progress import track
 from training.augment import flip_mask
 from training.data import CACHE, Splits
 from training.inputs import Inputs, Pictures
-from training.progress import track
 from training.recipe import Recipe, RecipeError
 from training.settings import Augment
 

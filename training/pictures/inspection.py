@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from artifacts.datasets.base import file_digest
 from artifacts.datasets.folders import SUFFIXES
 from artifacts.errors import DataError
 from artifacts.pictures import read_picture
+from artifacts.progress import Progress
 from training.pictures.collection import Collection, Entry
 from training.pictures.duplicates import Look, look_at, near_duplicates
-from training.progress import Progress
 
 FEW = 5
 """A class with fewer pictures is warned about."""
@@ -187,7 +186,7 @@ def inspect(collection: Collection, progress: Progress | None = None) -> Inspect
         DataError: No picture of a class can be read.
     """
     if progress is None:
-        with Progress("inspecting pictures", console=Console(stderr=True)) as own:
+        with Progress("inspecting pictures") as own:
             return inspect(collection, own)
     pictures: list[Inspected] = []
     looks: list[Look] = []

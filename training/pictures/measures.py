@@ -222,8 +222,7 @@ def _estimate(value: float, draws: Floats) -> Estimate:
 def _average_precisions(truth: Ints, probabilities: Floats, weights: Ints | None = None) -> Floats:
     """Return the average precision of each class: C x (1 + number of samples).
 
-    Of pictures with the same probability, those without the class come first, so that ties never
-    flatter the model.
+    Pictures with equal probabilities share one rank, as in `artifacts.multi_label`.
 
     Args:
         truth: N x C of 0 and 1.
@@ -235,10 +234,12 @@ def _average_precisions(truth: Ints, probabilities: Floats, weights: Ints | None
     weights = once if weights is None else np.concatenate([once, weights])
     found = np.full((truth.shape[1], len(weights)), math.nan)
     for i in range(truth.shape[1]):
-        order = np.lexsort((truth[:, i], -probabilities[:, i]))
+        order = np.argsort(-probabilities[:, i], kind="stable")
         own = weights[:, order]
         hits = own * truth[order, i]
-        precision = hits.cumsum(axis=1) / np.maximum(own.cumsum(axis=1), 1)
+        ranked = -probabilities[order, i]
+        last = np.searchsorted(ranked, ranked, side="right") - 1  # of the pictures of equal rank
+        precision = hits.cumsum(axis=1)[:, last] / np.maximum(own.cumsum(axis=1)[:, last], 1)
         totals = hits.sum(axis=1)
         found[i] = np.where(
             totals > 0, (hits * precision).sum(axis=1) / np.maximum(totals, 1), math.nan

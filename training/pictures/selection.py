@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from artifacts.progress import Progress
 from training.data import Splits
 from training.evaluate import fit_temperature
 from training.history import Epoch
@@ -28,7 +29,6 @@ from training.pictures.head import (
 )
 from training.pictures.plan import Clock, Part, Plan, Tried, better, fitting_epochs
 from training.pictures.speed import best_device, forward_seconds, step_seconds
-from training.progress import Progress
 from training.recipe import Recipe
 from training.run import console, initial_network, make_accelerator
 

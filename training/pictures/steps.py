@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import sys
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import torch
 from rich.console import Console
 
 from artifacts import artifact_names
-from training import progress as progress_reports
+from artifacts.progress import Progress
 from training.data import load_splits, load_test
 from training.networks import build
 from training.pictures.candidates import PARTS, Task, candidate, required_size
@@ -26,20 +24,16 @@ from training.pictures.outcome import collect, curl
 from training.pictures.page import PAGE_FILE, interval, write_page
 from training.pictures.plan import Clock, Figures, Plan, choose_size, default_budget, load_plan
 from training.pictures.selection import Selection
-from training.progress import Progress
 from training.publish import publish
 from training.settings import Network, Size
 
 REPORT = "report"
 """Name of the folder of the page."""
-LOG_SECONDS = 10.0
-"""Maximum time between two lines of progress in a log."""
 console = Console(stderr=True, highlight=False)
 
 
 def run(options: Options) -> None:
     """Read, inspect and divide the pictures, and train on them."""
-    progress_reports.INTERVAL = LOG_SECONDS
     collection = read_collection(options.pictures)
     _check_weights(options)
     inspection = inspect(collection)
@@ -57,8 +51,7 @@ def run(options: Options) -> None:
     if plan.tested is not None and options.name in artifact_names():
         _say("This model is trained already; another --budget or --seed trains it anew.")
     else:
-        with redirect_stdout(sys.stderr):  # stdout is for the results alone
-            _train(options, inspection, division, plan)
+        _train(options, inspection, division, plan)
     _tell(options, plan, multi_label=collection.multi_label)
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 from rich.console import Console
 
 from artifacts import DataError
+from artifacts.progress import Progress
 from tests.pictures import photograph
 from training.pictures.collection import read_collection
 from training.pictures.inspection import Inspection, inspect
-from training.progress import Progress
 
 
 def write(folder: Path, *names: str, first: int = 0, side: int = 64) -> None:

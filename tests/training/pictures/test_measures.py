@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from artifacts import Artifact, Runtime
 from artifacts.datasets import load
+from artifacts.multi_label import mean_average_precision as artifact_mean
 from training.evaluate import run_logits
 from training.pictures import measures
 from training.pictures.measures import Share
@@ -96,6 +97,21 @@ def test_figures_of_several_labels_agree_with_sklearn() -> None:
     assert mean.value == pytest.approx(expected.mean())
     assert mean.low < mean.value < mean.high
     assert measures.accuracy(results, rows).count == (chosen == rows.labels).all(1).sum()
+
+
+def test_pictures_with_equal_probabilities_share_a_rank() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, (60, 3))
+    rows = Rows(
+        tuple(Path(f"{i}.png") for i in range(60)),
+        labels,
+        generator.random((60, 3)).round(1),
+        np.full((60, 2), 32),
+    )
+    results = made(rows, 3, thresholds=(0.5,) * 3)
+    mean = measures.mean_average_precision(results, rows).value
+    assert mean == pytest.approx(artifact_mean(rows.probabilities, labels > 0))
+    assert mean == pytest.approx(average_precision_score(labels, rows.probabilities))
 
 
 def test_a_class_that_occurs_nowhere_has_no_figures() -> None:

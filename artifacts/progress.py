@@ -1,7 +1,7 @@
-"""Progress of long work: a bar on a terminal, a line at least every 30 s in a log.
+"""Progress of long work: a bar on a terminal, a line at least every 10 s in a log.
 
 `track` reports on a loop over items. `Progress` reports on work that knows which fraction of it is
-done. Both may be nested. They write to stdout, or to the console that they are given.
+done. Both may be nested. They write to stderr, or to the console that they are given.
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 import rich.progress as bars
 from rich.console import Console
 
-INTERVAL = 30.0
+INTERVAL = 10.0
 """Maximum time between two lines in a log, in seconds."""
 Item = TypeVar("Item")
 
@@ -30,7 +30,7 @@ def track(
         items: The items.
         description: What is done with them, such as "decoding pictures".
         total: Number of items; `len(items)` by default, and unknown if they have no length.
-        console: Where to report; stdout by default.
+        console: Where to report; stderr by default.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -52,7 +52,7 @@ class Progress:
         start: Fraction of the work (0..1) that was done before; the time left is computed from
             what is done beyond it.
         shown: False reports nothing, as for all processes but the first.
-        console: Where to report; stdout by default.
+        console: Where to report; stderr by default.
     """
 
     _bars: bars.Progress | None = None
@@ -67,7 +67,7 @@ class Progress:
         console: Console | None = None,
     ) -> None:
         self.description, self.start, self.shown = description, start, shown
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(stderr=True, highlight=False)
         self._terminal = self.console.is_terminal and not self.console.is_dumb_terminal
         self._began = time.monotonic()
         self._fraction: float | None = None

@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from training import progress
-from training.progress import Progress, duration, track
+from artifacts import progress
+from artifacts.progress import Progress, duration, track
 
 
 def log() -> tuple[io.StringIO, Console]:
