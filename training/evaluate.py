@@ -30,9 +30,10 @@ def fit_temperature(logits: Logits, labels: Labels, *, smoothed: bool = False) -
         logits: N x C, of validation pictures.
         labels: N class numbers, for which the loss is the cross-entropy; or N x C of 0 and 1, for
             which it is the binary cross-entropy of multi-label models.
-        smoothed: Whether the target gives all wrong classes together a probability of 1 / (N + 2),
-            which is Laplace's estimate of the error rate if no error was seen. In a multi-label
-            model, each class is wrong with that probability.
+        smoothed: Whether, if every picture is classified correctly, the target gives all wrong
+            classes together a probability of 1 / (N + 2), which is Laplace's estimate of the error
+            rate if no error was seen; the loss has no minimum otherwise. In a multi-label model,
+            each class is wrong with that probability.
 
     Returns:
         The divisor of the logits, clamped to 0.05..20.
@@ -40,7 +41,8 @@ def fit_temperature(logits: Logits, labels: Labels, *, smoothed: bool = False) -
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
     multi_label = truth.ndim > 1
     count, classes = logits.shape
-    error = 1 / (count + 2) if smoothed else 0.0
+    correct = (scores > 0) == (truth > 0) if multi_label else scores.argmax(1) == truth
+    error = 1 / (count + 2) if smoothed and bool(correct.all()) else 0.0
     # label smoothing also gives the right class its share, of 1 / classes
     smoothing = error * classes / (classes - 1) if classes > 1 else 0.0
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)

@@ -184,8 +184,8 @@ class Evaluation(StrictSettings):
     """More collections of faces on which verification is measured, such as faces/orl; embeddings
     only. A collection that is not available is skipped."""
     smoothed_temperature: bool = False
-    """Fit the temperature to targets that allow for an error rate of 1 / (N + 2) with N validation
-    pictures. A model that answers few of them, all rightly, is then not taken to be certain."""
+    """If all of the N validation pictures are classified correctly, fit the temperature to targets
+    that allow for an error rate of 1 / (N + 2), so that the model is not taken to be certain."""
 
 
 @dataclass(frozen=True)

@@ -91,3 +91,5 @@ def test_few_right_answers_do_not_make_a_model_certain() -> None:
     )
     assert certain > 0.99999
     assert careful == pytest.approx(1 - 1 / 22, abs=1e-3)
+    labels[0] = 1  # the error that was seen is estimate enough
+    assert fit_temperature(logits, labels, smoothed=True) == fit_temperature(logits, labels)
