@@ -214,7 +214,10 @@ class Explanation(Answer):
     )
     label: str = Field(alias="class")
     probability: Share = Field(description="as in the answer to `classify`")
-    logit: float
+    logit: float = Field(
+        description="of a classifier, less the mean logit of all classes, on which the "
+        "probabilities do not depend; of a multi-label model, the logit itself"
+    )
     bias: float | None = Field(
         description="only of a class-activation-map: the part of the logit that does not depend on "
         "the picture. The logit is the mean of the map plus the bias"

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx.inliner import inline_local_functions
+from PIL import Image, ImageFilter
 
 from artifacts import ArtifactError, Runtime
 from artifacts.contributions import Grid, shrink
 from artifacts.graph import OUTPUTS
+from artifacts.manifest import Task
 from artifacts.pictures import Picture
 from serving.inference.models import ServedModel
 from serving.inspection.head import Head, find_head
@@ -31,6 +33,8 @@ CHECKED_SIZES = ((64, 64), (64, 96), (80, 48))
 """Height and width of the pictures on which that is checked."""
 CELLS = 8
 """Rows and columns of a map by occlusion."""
+BLUR = 1 / 8
+"""Standard deviation of the blur that hides a part, in shorter sides of the picture."""
 
 Method = Literal["class-activation-map", "occlusion"]
 Rows = Mapping[str, npt.NDArray[np.float32]]
@@ -65,7 +69,7 @@ class Explainer(Protocol):
 class ClassActivationMap:
     """The maps that the network averages, weighted as its classifier weights their means.
 
-    The mean of the result plus the bias is the logit.
+    The mean of the result plus the bias is the logit, made `comparable`.
 
     Args:
         model: whose graph is explained.
@@ -84,6 +88,12 @@ class ClassActivationMap:
         if head.maps not in {output.name for output in graph.graph.output}:
             graph.graph.output.append(onnx.ValueInfoProto(name=head.maps))
         self._head = head
+        classes = len(model.manifest.classes)
+        self._task = model.manifest.task
+        weights = np.eye(classes) if head.weights is None else head.weights
+        bias = np.zeros(1) if head.bias is None else head.bias
+        self._weights = comparable(weights.T, self._task).T  # (K, C)
+        self._bias = comparable(np.broadcast_to(bias, classes), self._task)  # (K)
         # A session of its own: ONNX Runtime cannot fuse away a tensor that is an output.
         self.runtime = Runtime(
             graph.SerializeToString(),
@@ -92,7 +102,7 @@ class ClassActivationMap:
             model.name,
             shared=model.shared,
         )
-        self._check(len(model.manifest.classes))
+        self._check()
 
     def passes(self, width: int, height: int) -> int:  # noqa: ARG002
         """See `Explainer.passes`."""
@@ -108,34 +118,32 @@ class ClassActivationMap:
         return shrink(grid, MAX_CELLS), bias
 
     def _contributions(self, maps: npt.NDArray[np.float32], number: int) -> tuple[Grid, float]:
-        head = self._head
-        ordered = np.moveaxis(maps, -1, 0) if head.channels_last else maps  # (C, h, w)
-        bias = 0.0 if head.bias is None else float(head.bias[number % len(head.bias)])
-        if head.weights is None:
-            return ordered[number].astype(np.float64), bias
-        return np.tensordot(head.weights[number], ordered, 1), bias
+        ordered = np.moveaxis(maps, -1, 0) if self._head.channels_last else maps  # (C, h, w)
+        return np.tensordot(self._weights[number], ordered, 1), float(self._bias[number])
 
-    def _check(self, classes: int) -> None:
+    def _check(self) -> None:
         """Compare the logits with the means of the maps, for generated pictures."""
         random = np.random.default_rng(0)
         least, most = self.runtime.policy.accepted_side
         for height, width in CHECKED_SIZES:
             size = (min(max(height, least), most), min(max(width, least), most), 3)
             rows = self.runtime.run([random.integers(0, 256, size, np.uint8)], self.names)
-            logits, maps = rows[LOGITS][0], rows[self._head.maps][0]
+            logits, maps = comparable(rows[LOGITS][0], self._task), rows[self._head.maps][0]
             if maps.ndim != 3:  # noqa: PLR2004
                 raise ArtifactError("what it pools are not maps.")
-            found = [self._contributions(maps, number) for number in range(classes)]
+            found = [self._contributions(maps, number) for number in range(len(logits))]
             sums = np.array([grid.mean() + bias for grid, bias in found])
             if not np.abs(sums - logits).max() <= TOLERANCE * max(1.0, np.abs(logits).max()):
                 raise ArtifactError("its logits are not a weighted sum of the means of its maps.")
 
 
 class Occlusion:
-    """How much the logit falls when a part of the picture is hidden.
+    """How much the logit, made `comparable`, falls when a part of the picture is hidden.
 
     The picture is divided into `CELLS` x `CELLS` cells. For each one, a window around its centre,
-    twice as wide and high as the cell, is filled with the mean colour of the picture.
+    twice as wide and high as the cell, is blurred beyond recognition. Filling it with the mean
+    colour, grey or black instead gave worse maps: on training pictures of digits and of CIFAR-10,
+    they predicted less well what the probability falls by.
 
     Args:
         model: any classifier or multi-label model.
@@ -146,6 +154,7 @@ class Occlusion:
 
     def __init__(self, model: ServedModel) -> None:
         self.runtime = model.runtime
+        self._task = model.manifest.task
 
     def passes(self, width: int, height: int) -> int:
         """See `Explainer.passes`."""
@@ -154,20 +163,37 @@ class Occlusion:
     def views(self, prepared: Picture) -> list[Picture]:
         """See `Explainer.views`."""
         height, width = prepared.shape[:2]
-        colour = np.rint(prepared.mean(axis=(0, 1))).astype(np.uint8)
+        radius = BLUR * min(height, width)
+        image = Image.fromarray(prepared).filter(ImageFilter.GaussianBlur(radius))
+        blurred = np.asarray(image)
         views = [prepared]
         for top, bottom in _windows(height):
             for left, right in _windows(width):
                 hidden = prepared.copy()
-                hidden[top:bottom, left:right] = colour
+                hidden[top:bottom, left:right] = blurred[top:bottom, left:right]
                 views.append(hidden)
         return views
 
     def read(self, rows: Rows, number: int, prepared: Picture) -> tuple[Grid, float | None]:
         """See `Explainer.read`; there is no bias, because the drops are not parts of a sum."""
-        logits = rows[LOGITS][:, number].astype(np.float64)
+        logits = comparable(rows[LOGITS], self._task)[:, number]
         shape = [min(CELLS, side) for side in prepared.shape[:2]]
         return (logits[0] - logits[1:]).reshape(shape), None
+
+
+def comparable(logits: npt.NDArray[np.floating], task: Task) -> npt.NDArray[np.float64]:
+    """Return logits whose sign says whether a class is likelier than the others.
+
+    The softmax of a classifier does not depend on what all logits have in common: all of them may
+    be negative. Their mean over the classes is therefore subtracted. The logits of a multi-label
+    model stand alone, and stay as they are.
+
+    Args:
+        logits: ... x K.
+        task: of the model.
+    """
+    values = logits.astype(np.float64)
+    return values - values.mean(axis=-1, keepdims=True) if task == "classification" else values
 
 
 def open_explainer(model: ServedModel) -> Explainer:

@@ -11,7 +11,7 @@ from artifacts.pictures import Picture
 from artifacts.preprocessing import frame
 from serving.inference.models import ServedModel
 from serving.inference.results import logits_output, treatment
-from serving.inspection.explainers import LOGITS, Explainer, Rows, open_explainer
+from serving.inspection.explainers import LOGITS, Explainer, Rows, comparable, open_explainer
 from serving.inspection.overlay import draw_overlay
 from serving.inspection.per_model import PerModel
 from serving.pictures.limits import MAX_REQUEST_PIXELS
@@ -128,7 +128,7 @@ def explained(question: Question, rows: Rows) -> Explanation:
         method=explainer.method,
         label=manifest.classes[number],
         probability=float(shares[number]),
-        logit=float(logits[0, number]),
+        logit=float(comparable(logits, manifest.task)[0, number]),
         bias=bias,
         size=Size(width=width, height=height),
         shown=Size(width=shown[1], height=shown[0]),
