@@ -4,11 +4,11 @@
 
 A server is asked in turns to classify a picture, to explain the answer as JSON and to explain it as
 an overlay. What counts is the processor time of the whole server for a request, so that other
-programs on the machine disturb less; the medians of the rounds are shown.
+programs on the machine disturb less; the means over all rounds are shown.
 """
 
 import signal
-from statistics import median
+from statistics import mean
 
 import click
 import httpx
@@ -22,7 +22,7 @@ from serving.schemas import PNG
 
 MODELS = "cars-lite0-finetuned,cifar10-lite0,cifar10-fast,mnist-relu-cross-entropy-sgd"
 REQUESTS = 10
-"""Requests in a row, measured together: the system counts time in hundredths of a second."""
+"""Requests in a row, of one kind."""
 WAYS = {"classify": {}, "explain": {}, "overlay": {"Accept": PNG}}
 """The headers of each kind of request."""
 
@@ -34,7 +34,7 @@ def main(models: str, rounds: int) -> None:
     """Print a row for each model: milliseconds of processor time, and ratios to classifying."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped
     artifacts = [Artifact.open(name) for name in models.split(",")]
-    click.echo(f"{hardware()}; median of {rounds} rounds of {REQUESTS} requests\n")
+    click.echo(f"{hardware()}; mean of {rounds} rounds of {REQUESTS} requests\n")
     click.echo("| model | method | classify, ms | explain | ratio | overlay | ratio |")
     click.echo("| --- | --- | --- | --- | --- | --- | --- |")
     with vitrine(artifacts) as server:
@@ -60,7 +60,7 @@ def _row(server: Running, artifact: Artifact, rounds: int) -> str:
                 spent = (_processor_seconds(server) - before) / REQUESTS
                 if number >= 3:  # noqa: PLR2004
                     seconds[way].append(spent)
-    classify, explain, overlay = (median(values) for values in seconds.values())
+    classify, explain, overlay = (mean(values) for values in seconds.values())
     return (
         f"| {name} | {method} | {1e3 * classify:.1f} | {1e3 * explain:.1f} | "
         f"{explain / classify:.2f} | {1e3 * overlay:.1f} | {overlay / classify:.2f} |"

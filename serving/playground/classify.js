@@ -49,7 +49,7 @@ export function setUpClassify({ models, defaults }) {
     run(async (signal) => {
       const answer = await askJson(`${path}/classify?top=5`, request(signal));
       showClasses(answer);
-      speaks.offer(path, answer.pictures[0].top);
+      speaks.offer(path, answer.pictures[0].top, chosen().input.resize === "crop");
       byId("surroundings").replaceChildren(...(await surroundings(path, picture.file, signal)));
       byId("around").hidden = false;
       const inside = await askJson(`${path}/inspect`, request(signal));

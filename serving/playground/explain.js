@@ -17,20 +17,20 @@ export function explanations(picture) {
     byId("explain").hidden = true;
   }
 
-  /** Offer the classes of an answer of the model at this path. */
-  function offer(path, top) {
+  /** Offer the classes of an answer of the model at this path, which may see a crop of the picture only. */
+  function offer(path, top, cropped) {
     byId("explain-choices").replaceChildren(
       choice("nothing", true, () => run(async () => show(null, ""))),
-      ...top.map(({ class: name }) => choice(name, false, () => run((signal) => explain(path, name, signal)))),
+      ...top.map(({ class: name }) => choice(name, false, () => run((signal) => explain(path, name, cropped, signal)))),
     );
     byId("explain").hidden = false;
   }
 
-  async function explain(path, name, signal) {
+  async function explain(path, name, cropped, signal) {
     const options = { method: "POST", body: form({ image: picture.file }), headers: { Accept: "image/png" }, signal };
     const answer = await ask(`${path}/explain?class=${encodeURIComponent(name)}`, options);
     const method = METHODS[answer.headers.get("Vitrine-Method")];
-    show(await answer.blob(), `Orange speaks for ${name}, blue against it. ${method} Dark parts were not shown to the network.`);
+    show(await answer.blob(), `Orange speaks for ${name}, blue against it. ${method}${cropped ? " Dark parts were not shown to the network." : ""}`);
   }
 
   function show(overlay, note) {
