@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
-from rich.console import Console
-from rich.progress import track
 
 from analysis.answers import Floats, Ints
 from analysis.figures import COLOURS, new_figure
@@ -26,6 +24,7 @@ from analysis.output import record, report_skipped, this_command, title, write_r
 from artifacts import VitrineError
 from artifacts.contributions import enlarge
 from artifacts.pictures import Picture
+from artifacts.progress import track
 from artifacts.provenance import hardware
 from serving.client.chunks import Source, picture_index_from
 from serving.client.predictor import Predictor
@@ -145,16 +144,8 @@ def measure(
         N x 2 tests x 3 orders x (STEPS + 1).
     """
     random = np.random.default_rng(seed)
-    console = Console(stderr=True)
     curves = np.empty((len(indices), len(TESTS), len(ORDERS), STEPS + 1))
-    work = track(
-        range(len(indices)),
-        f"curves of {info.name}",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    for place in work:
+    for place in track(range(len(indices)), f"curves of {info.name}"):
         picture, explanation = pictures.pixels(indices[place]), explanations[place]
         grid = explanation.grid
         grids = (grid, random.random(grid.shape), explanations[place - 1].grid)
