@@ -14,6 +14,7 @@ COMMANDS = {
     "data": "data.command",
     "distances": "distances.command",
     "drift": "drift.command",
+    "explain": "explain.command",
     "feature-maps": "feature_maps.command",
     "labels": "labels.command",
     "map": "tsne_map.command.command",

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from artifacts import VitrineError
 from serving.client.chunks import Rows, ServerError, Source
 from serving.client.predictor import Predictor
-from serving.schemas import Classification, Drift, Inspection, ModelInfo
+from serving.schemas import Classification, Drift, Explanation, Inspection, ModelInfo
 
 Answer = TypeVar("Answer")
 
@@ -77,6 +77,16 @@ class CachingPredictor:
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """See `Predictor.feature_map`. The answer is not cached: it is large and needed once."""
         return self._predictor.feature_map(name, picture, layer)
+
+    def explain(self, name: str, picture: Source, label: str | None = None) -> Explanation:
+        """See `Predictor.explain`."""
+        return self._cached(
+            name,
+            f"explain?class={label}",
+            [picture],
+            lambda: self._predictor.explain(name, picture, label),
+            (_json, Explanation.model_validate_json),
+        )
 
     def drift(self, name: str) -> Drift:
         """See `Predictor.drift`. The answer is not cached, because every request changes it."""

@@ -26,6 +26,8 @@ SCALES = {"0..1": (255.0, 0.0), "0..255": (1.0, 0.0), "-1..1": (127.5, 1.0)}
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom of a part of a picture, in pixels; the last two are exclusive."""
+Frame = tuple[float, float, float, float]
+"""Left, top, right and bottom of a rectangle, in pixels of a picture, which it may exceed."""
 
 
 def prepare(picture: Picture, policy: InputPolicy) -> Picture:
@@ -58,6 +60,31 @@ def prepare(picture: Picture, policy: InputPolicy) -> Picture:
     padded[:] = policy.pad_colour
     padded[above : above + part.shape[0], before : before + part.shape[1]] = part
     return padded
+
+
+def frame(policy: InputPolicy, width: int, height: int) -> Frame:
+    """Return the rectangle of a picture that the whole of its prepared form shows.
+
+    A crop lies inside the picture, and padding lies outside of it. With them, a place of the
+    prepared picture is found in the picture itself.
+
+    Args:
+        policy: of the graph.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+    """
+    resized, target = policy.resized(width, height), policy.target(width, height)
+    left, right = _shown(width, resized[0], target[0], policy)
+    top, bottom = _shown(height, resized[1], target[1], policy)
+    return left, top, right, bottom
+
+
+def _shown(side: int, resized: int, target: int, policy: InputPolicy) -> tuple[float, float]:
+    """Return where a prepared side of `target` pixels begins and ends, in pixels of `side`."""
+    first, _, padding = _kept(resized, target, policy)
+    begin = first - padding
+    scale = side / resized
+    return begin * scale, (begin + target) * scale
 
 
 def network_input(images: Picture, normalisation: Normalisation) -> npt.NDArray[Any]:

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
@@ -12,6 +14,9 @@ from artifacts.verification.decision import Verification
 
 NPY = "application/x-npy"
 """Media type of arrays, as `numpy.save` writes them."""
+
+PNG = "image/png"
+"""Media type of pictures that the server draws."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -182,6 +187,57 @@ class Inspection(Answer):
     pictures: int = Field(description="number of pictures over which the shares are averaged")
     epsilon: float = Field(description="values nearer to zero than this count as small")
     layers: tuple[Layer, ...]
+
+
+class Rectangle(Answer):
+    """A rectangle, in pixels of the picture as sent, turned upright; its sides may be fractions."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom."""
+        return self.left, self.top, self.right, self.bottom
+
+
+class Explanation(Answer):
+    """Answer to `explain`: which parts of a picture speak for a class, and which against it."""
+
+    model: Stamp
+    provider: str
+    method: Literal["class-activation-map", "occlusion"] = Field(
+        description="class-activation-map: what the places of the last maps add to the logit, "
+        "exactly; occlusion: how much the logit falls if the surroundings of a place are hidden"
+    )
+    label: str = Field(alias="class")
+    probability: Share = Field(description="as in the answer to `classify`")
+    logit: float = Field(
+        description="of a classifier, less the mean logit of all classes, on which the "
+        "probabilities do not depend; of a multi-label model, the logit itself"
+    )
+    bias: float | None = Field(
+        description="only of a class-activation-map: the part of the logit that does not depend on "
+        "the picture. The logit is the mean of the map plus the bias"
+    )
+    size: Size = Field(description="size as sent, turned upright")
+    shown: Size = Field(description="size as the network saw it")
+    treatment: str = Field(description="how the picture was prepared")
+    seen: Rectangle = Field(description="the part of the picture that the network saw")
+    frame: Rectangle = Field(
+        description="what the map covers evenly; it exceeds the picture where that was padded"
+    )
+    map: tuple[tuple[float, ...], ...] = Field(
+        description="contributions to the logit, row by row from the top; positive numbers speak "
+        "for the class"
+    )
+
+    @property
+    def grid(self) -> npt.NDArray[np.float64]:
+        """The map as an array, h x w."""
+        return np.array(self.map, np.float64)
 
 
 class Drift(Answer):

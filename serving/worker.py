@@ -60,7 +60,7 @@ class Worker:
         pool = ThreadPoolExecutor(max_workers=max(2, self.lanes), thread_name_prefix="vitrine")
         scheduler = Scheduler(self.lanes, InFlight(metrics.FOLDER, index, settings.workers))
         answer = Answerer(pool, scheduler)
-        self.app = create_app(pool, answer)
+        self.app = create_app(pool, scheduler, answer)
         self.app.state.models = Models({}, {})
         self.app.state.indexes = Indexes()
         self.app.state.recent_answers = RecentAnswers(metrics.FOLDER, index)

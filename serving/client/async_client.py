@@ -29,6 +29,7 @@ from serving.schemas import (
     Atlas,
     Classification,
     Drift,
+    Explanation,
     Inspection,
     ModelInfo,
     ModelList,
@@ -112,6 +113,14 @@ class AsyncClient:
     async def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """The output of one activation for one picture: float32 C x H x W."""
         return await self._ask(calls.feature_map(name, picture, layer))
+
+    async def explain(self, name: str, picture: Source, label: str | None = None) -> Explanation:
+        """Which parts of a picture speak for a class; for the most probable one by default."""
+        return await self._ask(calls.explain(name, picture, label))
+
+    async def explain_overlay(self, name: str, picture: Source, label: str | None = None) -> bytes:
+        """The same as a PNG: the map, drawn over the picture."""
+        return await self._ask(calls.explain_overlay(name, picture, label))
 
     async def drift(self, name: str) -> Drift:
         """The distance of the recent answers from the model's reference, with the moments."""

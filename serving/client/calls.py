@@ -19,9 +19,11 @@ from serving.client.chunks import Rows, ServerError, Source, encode
 from serving.problems import RequestError
 from serving.schemas import (
     NPY,
+    PNG,
     Atlas,
     Classification,
     Drift,
+    Explanation,
     Inspection,
     ModelInfo,
     ModelList,
@@ -116,6 +118,18 @@ def feature_map(name: str, picture: Source, layer: str) -> Call[Rows]:
     """The output of one activation."""
     options = _pictures([picture], layer=layer)
     return Call("POST", f"{_model_path(name)}/maps", array_of, options)
+
+
+def explain(name: str, picture: Source, label: str | None) -> Call[Explanation]:
+    """Which parts of a picture speak for a class."""
+    options = _pictures([picture], **{"class": label})
+    return Call("POST", f"{_model_path(name)}/explain", json_of(Explanation), options)
+
+
+def explain_overlay(name: str, picture: Source, label: str | None) -> Call[bytes]:
+    """The same, drawn over the picture."""
+    options = _pictures([picture], **{"class": label}) | {"headers": {"Accept": PNG}}
+    return Call("POST", f"{_model_path(name)}/explain", lambda r: r.content, options)
 
 
 def neighbours(

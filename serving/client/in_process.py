@@ -9,12 +9,12 @@ from artifacts import Artifact
 from serving.client.chunks import Rows, Source, ask_each, join, merge
 from serving.inference import results
 from serving.inference.models import Models, ServedModel
-from serving.inspection import looks
+from serving.inspection import explanations, looks
 from serving.inspection.indexes import Indexes
 from serving.inspection.neighbours import nearest, searched
 from serving.inspection.recent_answers import no_answers
 from serving.pictures.decode import read_pictures
-from serving.schemas import Classification, Drift, Inspection, ModelInfo, Neighbours
+from serving.schemas import Classification, Drift, Explanation, Inspection, ModelInfo, Neighbours
 
 
 class LocalPredictor:
@@ -65,6 +65,12 @@ class LocalPredictor:
         """See `Predictor.feature_map`."""
         model = self._model(name)
         return looks.feature_map(model, read_pictures([picture], model.manifest.input), layer)
+
+    def explain(self, name: str, picture: Source, label: str | None = None) -> Explanation:
+        """See `Predictor.explain`."""
+        model = self._model(name)
+        (decoded,) = read_pictures([picture], model.manifest.input)
+        return explanations.explain(model, decoded, label)
 
     def drift(self, name: str) -> Drift:
         """See `Predictor.drift`; there is a reference, but there are no recent answers."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from serving.client.chunks import Rows, Source
-from serving.schemas import Classification, Drift, Inspection, ModelInfo
+from serving.schemas import Classification, Drift, Explanation, Inspection, ModelInfo
 
 
 class Predictor(Protocol):
@@ -34,6 +34,9 @@ class Predictor(Protocol):
 
     def feature_map(self, name: str, picture: Source, layer: str) -> Rows:
         """The output of one activation for one picture: float32 C x H x W."""
+
+    def explain(self, name: str, picture: Source, label: str | None = None) -> Explanation:
+        """Which parts of a picture speak for a class; for the most probable one by default."""
 
     def drift(self, name: str) -> Drift:
         """The distance of a server's recent answers from the model's reference, with moments."""

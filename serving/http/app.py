@@ -16,14 +16,16 @@ from serving.http.pages import add_pages
 from serving.http.responses import PROBLEMS, problem_response
 from serving.http.routes.atlas import atlas_routes
 from serving.http.routes.classify import add_classify_routes
+from serving.http.routes.explain import add_explain_route
 from serving.http.routes.faces import face_routes
 from serving.http.routes.inspection import add_inspection_routes
 from serving.http.routes.models import add_model_routes
+from serving.inference.scheduler import Scheduler
 from serving.observability import metrics
 from serving.problems import RequestError
 
 
-def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
+def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler, answer: Answerer) -> FastAPI:
     """Make the application.
 
     Its `state` must be filled before the first request: `models`, `indexes`, `recent_answers`, and
@@ -31,6 +33,7 @@ def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
 
     Args:
         pool: threads that decode pictures and look into models; its size bounds both.
+        scheduler: runs models.
         answer: has models answer.
     """
     app = FastAPI(
@@ -47,6 +50,7 @@ def create_app(pool: ThreadPoolExecutor, answer: Answerer) -> FastAPI:
     add_model_routes(app)
     add_classify_routes(app, answer)
     add_inspection_routes(app, pool)
+    add_explain_route(app, pool, scheduler)
     app.include_router(atlas_routes(pool, answer))
     app.include_router(face_routes(pool))
     return app

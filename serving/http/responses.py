@@ -38,13 +38,17 @@ def npy_response(model: ServedModel, provider: str, array: np.ndarray) -> Respon
     """An array as a .npy file; headers name the model and the provider that gave it."""
     file = io.BytesIO()
     np.save(file, array)
-    headers = {
+    return Response(file.getvalue(), headers=stamp_headers(model, provider), media_type=NPY)
+
+
+def stamp_headers(model: ServedModel, provider: str) -> dict[str, str]:
+    """The headers that name the model and the provider of an answer that is not JSON."""
+    return {
         "Vitrine-Model": model.name,
         "Vitrine-Model-Hash": model.stamp.hash,
         "Vitrine-Model-Synthetic": str(model.stamp.synthetic).lower(),
         "Vitrine-Provider": provider,
     }
-    return Response(file.getvalue(), headers=headers, media_type=NPY)
 
 
 def problem_response(problem: RequestError, headers: Any = None) -> Response:

@@ -36,6 +36,7 @@ class ServedModel:
     ) -> None:
         self.artifact = artifact
         self.threads = threads
+        self.shared = shared
         self.runtime = open_runtime(artifact, threads, calls, shared)
         self.reference = read_reference(artifact)
         """What drift is measured against, if the artifact has it."""

@@ -1,8 +1,9 @@
-// One picture: its classes, similar pictures, the zeros inside the network, and the feature maps.
+// One picture: its classes and what speaks for them, similar pictures, the zeros inside the network, and the feature maps.
 
 import { ask, askJson, form, parseNpy } from "./api.js";
 import { surroundings } from "./atlas.js";
 import { classBars, featureMaps, percent, zerosProfile } from "./charts.js";
+import { explanations } from "./explain.js";
 import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
 
 const SAMPLE_CLASS = "frog"; // what sample.jpg shows
@@ -13,6 +14,7 @@ export function setUpClassify({ models, defaults }) {
   const run = taskRunner(byId("classes"), byId("classify-problem"));
   const runMaps = taskRunner(byId("maps"), byId("classify-problem"));
   const picture = pictureInput("image", "Drop, paste or choose a picture", answer);
+  const speaks = explanations(picture);
   const chosen = () => classifiers.find((model) => model.name === select.value);
   const address = () => `/v1/models/${encodeURIComponent(select.value)}`;
   let layers = [];
@@ -40,12 +42,14 @@ export function setUpClassify({ models, defaults }) {
   function answer() {
     if (!picture.file || !chosen()) return;
     for (const part of ["welcome", "classes", "around", "inside"]) byId(part).hidden = true;
+    speaks.withdraw();
     runMaps(async () => byId("maps").replaceChildren()); // maps still being requested are of another picture
     const path = address();
     const request = (signal) => ({ method: "POST", body: form({ image: picture.file }), signal });
     run(async (signal) => {
       const answer = await askJson(`${path}/classify?top=5`, request(signal));
       showClasses(answer);
+      speaks.offer(path, answer.pictures[0].top, chosen().input.resize === "crop");
       byId("surroundings").replaceChildren(...(await surroundings(path, picture.file, signal)));
       byId("around").hidden = false;
       const inside = await askJson(`${path}/inspect`, request(signal));

@@ -47,20 +47,24 @@ export function taskRunner(panel, place) {
   };
 }
 
+const COVERED = 240; // px; least length of the longer side of a picture that another one covers
+
 /** Make an area to drop, paste or choose one picture; `picked` is called with each picture. */
 export function pictureInput(name, text, picked = () => {}) {
   const input = make("input", { type: "file", accept: "image/*", id: `file-${name}` });
   const boxes = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
   const image = make("img", { alt: "" });
-  const shown = make("div", { className: "shown", hidden: true }, image, boxes);
+  const overlay = make("img", { className: "overlay", alt: "", hidden: true });
+  const shown = make("div", { className: "shown", hidden: true }, image, overlay, boxes);
   const hint = make("span", {}, text);
   const element = make("label", { className: "drop" }, shown, hint, input);
-  const state = { element, file: null, take, mark, clear };
+  const state = { element, file: null, take, mark, cover, clear };
 
   function take(file) {
     state.file = file;
     URL.revokeObjectURL(image.src);
     boxes.replaceChildren();
+    cover(null);
     shown.hidden = true;
     image.onload = () => (shown.hidden = false);
     image.src = URL.createObjectURL(file);
@@ -76,8 +80,19 @@ export function pictureInput(name, text, picked = () => {}) {
     boxes.replaceChildren(...found.filter((b) => !same(b, box)).map((b) => frame(b, "other")), ...(box ? [frame(box, "chosen")] : []));
   }
 
+  /** Show a picture of the same shape in place of this one; null takes it away. A small one is enlarged. */
+  function cover(blob) {
+    URL.revokeObjectURL(overlay.src);
+    overlay.hidden = !blob;
+    const scale = Math.min(COVERED / image.naturalWidth, COVERED / image.naturalHeight);
+    image.style.width = blob && scale > 1 ? `${scale * image.naturalWidth}px` : "";
+    if (blob) overlay.src = URL.createObjectURL(blob);
+    else overlay.removeAttribute("src");
+  }
+
   function clear() {
     state.file = null;
+    cover(null);
     input.value = "";
     URL.revokeObjectURL(image.src);
     image.removeAttribute("src");

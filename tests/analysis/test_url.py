@@ -71,6 +71,17 @@ def test_feature_maps_are_the_same(run: Run, url: str) -> None:
     assert "relu_1, relu_2" in other.err
 
 
+def test_the_curves_of_explanations_are_the_same(run: Run, url: str) -> None:
+    source = ("--dataset", "synthetic/objects:test", "--limit", 6)
+    remote, local = both(run, url, "explain", "--model", "tiny", *source)
+    assert len(remote) == len(local) == 2 * 3 * 21
+    for one, other in zip(remote, local, strict=True):
+        # pixels of nearly the same contribution may change their places
+        probability = float(other.pop("probability"))
+        assert float(one.pop("probability")) == pytest.approx(probability, abs=1e-3)
+        assert one == other
+
+
 def test_map_is_the_same(run: Run, url: str, folder: Path) -> None:
     remote, local = both(run, url, "map", "--model", "ten", "--images", folder, "--perplexity", 8)
     assert len(remote) == len(local) == 40

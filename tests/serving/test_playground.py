@@ -1,8 +1,10 @@
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
@@ -143,6 +145,51 @@ def _check_which_are_present(page: Page, address: str) -> None:
         share = (line["x"] - whole["x"]) / whole["width"]
         assert share == pytest.approx(given["threshold"], abs=0.01)
     expect(page.locator("#classes-note")).to_contain_text("do not sum to 100 %")
+
+
+def test_what_speaks_for_a_class_is_drawn_over_the_picture(page: Page, address: str) -> None:
+    page.select_option("#classifier", "sparrows")
+    sent = picture(photograph(64, 40))
+    page.set_input_files("#file-image", sent)
+    answer = httpx.post(f"{address}/v1/models/sparrows/classify", content=sent["buffer"])
+    top = [guess["class"] for guess in answer.json()["pictures"][0]["top"]]
+    choices = page.locator("#explain-choices label")
+    expect(choices).to_have_text(["nothing", *top])
+    overlay = page.locator(".overlay").first
+    expect(overlay).to_be_hidden()
+    shown = []
+    for name in top[:2]:
+        page.get_by_role("radio", name=name, exact=True).check()
+        expect(page.locator("#explain-note")).to_contain_text(f"Orange speaks for {name}, blue")
+        expect(overlay).to_be_visible()
+        shown.append(overlay.get_attribute("src"))
+        box, over = page.locator(".drop img").first.bounding_box(), overlay.bounding_box()
+        assert box is not None
+        assert box == over
+        assert box["width"] == pytest.approx(240, abs=1)  # a small picture is enlarged
+    assert shown[0] != shown[1]
+    drawn = page.evaluate(
+        """async () => {
+            const image = document.querySelector(".overlay");
+            await image.decode();
+            const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0);
+            return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+        }"""
+    )
+    address = f"{address}/v1/models/sparrows/explain?class={top[1]}"
+    expected = httpx.post(address, content=sent["buffer"], headers={"Accept": "image/png"})
+    with Image.open(io.BytesIO(expected.content)) as image:
+        assert drawn == np.asarray(image.convert("RGBA")).ravel().tolist()
+    page.get_by_role("radio", name="nothing").check()
+    expect(overlay).to_be_hidden()
+    page.get_by_role("radio", name=top[0], exact=True).check()
+    expect(overlay).to_be_visible()
+    page.set_input_files("#file-image", picture(photograph(40, 64, 1)))
+    expect(overlay).to_be_hidden()
+    expect(page.get_by_role("radio", name="nothing")).to_be_checked()
 
 
 def test_the_whole_card_opens(page: Page, address: str) -> None:

@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, Any] = {
     "first": PICTURE,
     "idempotency_key": None,
     "index": None,
+    "label": None,
     "layer": "relu_1",
     "model": None,
     "name": "tiny",

@@ -67,7 +67,7 @@ def test_the_refusal_says_what_to_send(server: httpx.Client, case: str) -> None:
     headers = {"Content-Type": kind, "Content-Encoding": encoding}
     given = {name: value for name, value in headers.items() if value}
     asked = addresses(server)
-    assert len(asked) == 10
+    assert len(asked) == 11
     for method, path in asked:
         response = server.request(method, path, content=body, headers=given)
         detail = refused(response, "unsupported-body")
