@@ -136,6 +136,7 @@ class Recipe(StrictSettings):
     def policy(self) -> InputPolicy:
         """How pictures of any size are prepared for the network, in training and in serving."""
         return InputPolicy(
+            drawing=self.drawing,
             native_side=self.native_side,
             fixed_size=self.fixed_size,
             normalisation=Normalisation(mean=self.data.mean, std=self.data.std),
