@@ -56,6 +56,10 @@ class NotFoundError(Exception):
     """A picture does not show one drawing; the message says what was found."""
 
 
+class SeveralFoundError(NotFoundError):
+    """A picture shows more than one drawing."""
+
+
 def normalise(picture: Picture) -> tuple[Picture, Drawing]:
     """Find the one drawing on a picture, and normalise it as the digits of MNIST are.
 
@@ -73,8 +77,8 @@ def normalise(picture: Picture) -> tuple[Picture, Drawing]:
     """
     image = Image.fromarray(picture).convert("L")
     factor = -(-max(image.size) // SEARCHED)
-    ink, dark = ink_of(_reduced(image, factor))
-    found, left, top = _find(ink), 0, 0
+    found, ink, dark = _search(_reduced(image, factor))
+    left = top = 0
     if factor > 1:
         around = _around(found, factor, image.size)
         image, (left, top) = image.crop(around), around[:2]
@@ -87,6 +91,22 @@ def normalise(picture: Picture) -> tuple[Picture, Drawing]:
         return picture, Drawing(box, dark, _size(found), unchanged=True)
     grey = _centred(ink, found)
     return np.repeat(grey[..., None], 3, axis=2), Drawing(box, dark, _size(found))
+
+
+def _search(grey: Grey) -> tuple[Box, Grey, bool]:
+    """Find a drawing that is dark or bright: its box, what `ink_of` gives, and whether it is dark.
+
+    Raises:
+        NotFoundError: there is no drawing, or more than one.
+    """
+    ink, dark = ink_of(grey)
+    try:
+        return _find(ink), ink, dark
+    except SeveralFoundError:
+        raise
+    except NotFoundError:  # a light that is far from even may outweigh a small drawing
+        ink, dark = ink_of(grey, dark=not dark)
+        return _find(ink), ink, dark
 
 
 def _find(ink: Grey) -> Box:
@@ -117,7 +137,7 @@ def _find(ink: Grey) -> Box:
         box = np.concatenate([joined[:, :2].min(axis=0), joined[:, 2:].max(axis=0)])
         others = others[~near]
     if len(others) and weights[others[0]] >= RIVAL * weight:
-        raise NotFoundError("several drawings found")
+        raise SeveralFoundError("several drawings found")
     if weights.sum() > 2 * weight:
         raise NotFoundError("no drawing found")
     left, top, right, bottom = box.tolist()
