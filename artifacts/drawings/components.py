@@ -43,7 +43,8 @@ def components(mask: Mask, values: npt.NDArray[np.float32]) -> Components:
         np.maximum.at(boxes[:, column], labels, edge)
     sums = np.zeros((height, width + 1))
     np.cumsum(values, axis=1, out=sums[:, 1:])
-    weights = np.bincount(labels, sums[rows, stops] - sums[rows, starts], len(roots))
+    weights = np.zeros(len(roots))
+    np.add.at(weights, labels, sums[rows, stops] - sums[rows, starts])
     return Components(boxes, weights)
 
 

@@ -154,7 +154,8 @@ def _otsu(ink: Grey) -> float:
     between = np.zeros(255)
     distance = (mean * below - sums[:-1])[both]
     between[both] = distance**2 / (below * above)[both]
-    return float(between.argmax())
+    # no pixel has any of the levels between a clean ground and its ink, which are all as good
+    return float(np.flatnonzero(between == between.max()).mean())
 
 
 def _centred(ink: Grey, box: Box) -> Picture:
@@ -174,7 +175,8 @@ def _centred(ink: Grey, box: Box) -> Picture:
     resized = Image.fromarray(sheet).resize((SIDE, SIDE), Image.Resampling.BICUBIC, window)
     grey = np.asarray(resized)
     bright = np.percentile(grey[grey > grey.max() / 2], 75)
-    return np.rint((grey * (255 / bright)).clip(0, 255)).astype(np.uint8)
+    levels: Picture = np.rint((grey * (255 / bright)).clip(0, 255)).astype(np.uint8)
+    return levels
 
 
 def _as_in_mnist(picture: Picture, ink: Grey, box: Box) -> bool:
@@ -183,7 +185,7 @@ def _as_in_mnist(picture: Picture, ink: Grey, box: Box) -> bool:
     x, y = _centre(ink, box)
     placed = max(abs(x - SIDE / 2), abs(y - SIDE / 2)) <= 1
     black, white = np.median(picture) <= 10, ink.max() >= 200  # noqa: PLR2004
-    return bool(placed and BOX - 2 <= longer <= BOX and black and white)
+    return bool(placed and BOX - 2 <= longer <= BOX + 1 and black and white)
 
 
 def _centre(ink: Grey, box: Box) -> tuple[float, float]:
