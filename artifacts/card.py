@@ -12,6 +12,10 @@ USES = {
     "mnist": "one handwritten digit, light on dark, that fills the picture",
 }
 """The pictures that a classifier is meant for, by the data set it was trained on."""
+USES_OF_DRAWINGS = (
+    "one handwritten digit on a plain ground, dark on light or light on dark, anywhere on the "
+    "picture"
+)
 USES_OF_FACES = "two faces, or one and the people enrolled, in pictures of people who agreed to it"
 TERMS = {
     "cifar10": "no licence was given; its pictures were gathered from the web, in the data set 80 "
@@ -42,6 +46,8 @@ def _use(manifest: Manifest) -> list[str]:
     shown = "pictures like those it was made for"
     if manifest.route == FACES:
         shown = USES_OF_FACES
+    elif manifest.input.drawing:
+        shown = USES_OF_DRAWINGS
     elif manifest.dataset:
         shown = USES.get(manifest.dataset.name, shown)
     if manifest.task == "embedding":
@@ -255,7 +261,11 @@ def _limits(manifest: Manifest) -> str:
 def _input(manifest: Manifest) -> str:
     policy = manifest.input
     low, high = policy.accepted_side
-    return f"pictures of {low} to {high} px a side, {_preparation(policy)}{_method(policy)}."
+    drawing = "their drawing normalised as the digits of MNIST are; those without one are "
+    return (
+        f"pictures of {low} to {high} px a side, {drawing if policy.drawing else ''}"
+        f"{_preparation(policy)}{_method(policy)}."
+    )
 
 
 def _preparation(policy: InputPolicy) -> str:

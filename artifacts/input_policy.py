@@ -70,6 +70,10 @@ class InputPolicy(Strict):
 
     accepted_side: tuple[int, int] = (8, 4096)
     """Minimum and maximum of width and height; pictures outside this range are refused."""
+    drawing: Literal["mnist"] | None = Field(default=None, exclude_if=lambda v: v is None)
+    """mnist: before everything else, the one drawing on a picture is found and normalised as the
+    digits of MNIST are, bright on black in 28x28 px; see `artifacts.drawings`. A picture on which
+    no single drawing is found goes on as it is. None: pictures are not searched."""
     native_side: tuple[int, int] | None = None
     """Range of sides that enter the graph unchanged. A picture outside it is rescaled to the nearer
     end of the range, with its aspect ratio kept. None: no picture is rescaled. It does not count

@@ -4,16 +4,24 @@ The server, the in-process client, the analyses and the measurements of training
 pictures with `prepare`. `network_input` computes what the graph then does with them.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from artifacts.drawings import Drawing, NotFoundError, normalise
 from artifacts.input_policy import InputPolicy, Normalisation
 from artifacts.pictures import Picture
 
-__all__ = ["InputPolicy", "Normalisation", "network_input", "prepare"]
+__all__ = [
+    "InputPolicy",
+    "Normalisation",
+    "Prepared",
+    "network_input",
+    "prepare",
+    "prepare_and_tell",
+]
 
 MAX_EXCESS = 16
 """How many times the pixels of the crop a resized picture may have. Of a longer picture only the
@@ -30,8 +38,35 @@ Frame = tuple[float, float, float, float]
 """Left, top, right and bottom of a rectangle, in pixels of a picture, which it may exceed."""
 
 
+class Prepared(NamedTuple):
+    """A picture as a graph sees it."""
+
+    picture: Picture
+    """uint8 H' x W' x 3."""
+    size: tuple[int, int]
+    """Width and height of the picture as it was given, px."""
+    treatment: str
+    """What was done with it, in words."""
+
+
+def prepare_and_tell(picture: Picture, policy: InputPolicy) -> Prepared:
+    """Prepare one picture as `prepare` does, and say in words what was done."""
+    height, width = picture.shape[:2]
+    if policy.drawing is None:
+        return Prepared(_resize(picture, policy), (width, height), _steps(policy, width, height))
+    try:
+        found, drawing = normalise(picture)
+    except NotFoundError as error:
+        steps = f"{error}; {_steps(policy, width, height)}"
+        return Prepared(_resize(picture, policy), (width, height), steps)
+    shown, steps = _resize(found, policy), _steps(policy, *found.shape[1::-1])
+    if not drawing.unchanged:
+        steps = ", ".join([_told(drawing), steps] if shown is not found else [_told(drawing)])
+    return Prepared(shown, (width, height), steps)
+
+
 def prepare(picture: Picture, policy: InputPolicy) -> Picture:
-    """Resize, crop and pad one picture as the input policy says.
+    """Normalise the drawing on a picture, resize, crop and pad it, as the input policy says.
 
     Resizing equals Pillow's to the pixel, except for strips (see `MAX_EXCESS`). Bilinear without
     antialiasing is the half-pixel bilinear of `tf.image.resize`, rounded to integers. It equals
@@ -42,9 +77,16 @@ def prepare(picture: Picture, policy: InputPolicy) -> Picture:
         policy: of the graph.
 
     Returns:
-        uint8 H' x W' x 3, of the size that `policy.target` gives. It is `picture` itself if nothing
-        changes.
+        uint8 H' x W' x 3, of the size that `policy.target` gives for it, or for the normalised
+        drawing. It is `picture` itself if nothing changes.
     """
+    if policy.drawing is not None:
+        return prepare_and_tell(picture, policy).picture
+    return _resize(picture, policy)
+
+
+def _resize(picture: Picture, policy: InputPolicy) -> Picture:
+    """Resize, crop and pad a picture, in which nothing is searched any more."""
     height, width = picture.shape[:2]
     size = policy.resized(width, height)
     # a policy without a fixed size neither crops nor pads
@@ -110,6 +152,27 @@ def network_input(images: Picture, normalisation: Normalisation) -> npt.NDArray[
     if normalisation.layout == "nchw":
         values = values.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(values.astype(normalisation.dtype))
+
+
+def _steps(policy: InputPolicy, width: int, height: int) -> str:
+    """Say in words how a picture of a size in pixels is resized, cropped and padded."""
+    shown, resized = policy.target(width, height), policy.resized(width, height)
+    steps = []
+    if resized != (width, height):
+        steps.append(f"rescaled {width}x{height} -> {resized[0]}x{resized[1]}")
+    if resized != shown:
+        step = "padded" if policy.resize == "pad" else "cropped"
+        steps.append(f"{step} to {shown[0]}x{shown[1]}")
+    return ", ".join(steps) or "shown as it is"
+
+
+def _told(drawing: Drawing) -> str:
+    """Say in words how a drawing was normalised."""
+    left, top, right, bottom = drawing.box
+    return (
+        f"{'inverted, ' * drawing.inverted}cropped to the drawing {right - left}x{bottom - top} at "
+        f"({left}, {top}), scaled to {drawing.size[0]}x{drawing.size[1]}, centred"
+    )
 
 
 def _kept(side: int, wanted: int, policy: InputPolicy) -> tuple[int, int, int]:

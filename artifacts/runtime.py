@@ -15,7 +15,7 @@ from artifacts.artifact import Artifact
 from artifacts.input_policy import InputPolicy
 from artifacts.manifest import Task
 from artifacts.pictures import Picture
-from artifacts.preprocessing import prepare
+from artifacts.preprocessing import Prepared, prepare, prepare_and_tell
 from artifacts.provenance import cores
 from artifacts.sessions import Engine, OnnxSession, optimize, runs_on_gpu
 
@@ -92,6 +92,10 @@ class Runtime:
     def prepare(self, picture: Picture) -> Picture:
         """Prepare one picture as the input policy says; see `artifacts.preprocessing.prepare`."""
         return prepare(picture, self.policy)
+
+    def prepare_and_tell(self, picture: Picture) -> Prepared:
+        """Prepare one picture and say what was done; see `artifacts.preprocessing`."""
+        return prepare_and_tell(picture, self.policy)
 
     def run_batch(
         self, images: Picture, names: Sequence[str] | None = None, *, spread: bool = False

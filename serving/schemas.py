@@ -128,6 +128,7 @@ class ClassifiedPicture(Answer):
             "shown as it is",
             "rescaled 1024x768 -> 74x55",
             "rescaled 500x375 -> 341x256, cropped to 224x224",
+            "inverted, cropped to the drawing 112x180 at (40, 60), scaled to 12x20, centred",
         ]
     )
     top: tuple[Prediction, ...] = Field(

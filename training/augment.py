@@ -32,6 +32,8 @@ def augment(
         images = jitter(images, settings.jitter, generator)
     if settings.rotate or settings.shift or settings.scale != (1.0, 1.0):
         images = affine(images, settings, generator)
+    if settings.stroke:
+        images = stroke(images, settings.stroke, generator)
     if settings.cutout:
         images = cutout(images, settings.cutout, generator)
     if settings.early_side and epoch < settings.early * recipe.epochs:
@@ -127,6 +129,24 @@ def affine(images: Tensor, settings: Augment, generator: torch.Generator) -> Ten
     planes = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
     grid = F.affine_grid(theta, list(planes.shape), align_corners=False)
     return F.grid_sample(planes, grid, align_corners=False).permute(0, 2, 3, 1)
+
+
+def stroke(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Mix each picture with its dilation or erosion by 3x3 px, by a random share.
+
+    Args:
+        images: uint8 or float32 N x H x W x 3, bright strokes on a dark ground.
+        strength: Largest share of the dilation or erosion, 0..1.
+        generator: The only source of randomness.
+
+    Returns:
+        float32 N x H x W x 3, 0..255.
+    """
+    planes = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
+    share = strength * (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1)
+    sign = torch.where(share < 0, -1.0, 1.0)  # an erosion is the dilation of the negative
+    changed = sign * F.max_pool2d(sign * planes, 3, stride=1, padding=1)
+    return torch.lerp(planes, changed, share.abs()).permute(0, 2, 3, 1)
 
 
 def rescale(images: Tensor, width: int, height: int) -> Tensor:

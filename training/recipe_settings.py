@@ -55,6 +55,9 @@ class Recipe(StrictSettings):
     Other pictures are scaled into this range."""
     fixed_size: Size | None = None
     """(height, width) in px of a network that takes a single size only."""
+    drawing: Literal["mnist"] | None = None
+    """How drawings are normalised in serving and when the model is measured; see `InputPolicy`.
+    Training pictures are taken to be normalised already."""
     cache: Literal["none", "fp32", "bf16", "fp16"] = "none"
     """Precision in which the outputs of the frozen layers are cached on disk. They are computed
     once, so that epochs only run the layers behind them. Flips are the only augmentation that
@@ -133,6 +136,7 @@ class Recipe(StrictSettings):
     def policy(self) -> InputPolicy:
         """How pictures of any size are prepared for the network, in training and in serving."""
         return InputPolicy(
+            drawing=self.drawing,
             native_side=self.native_side,
             fixed_size=self.fixed_size,
             normalisation=Normalisation(mean=self.data.mean, std=self.data.std),

@@ -70,6 +70,9 @@ class Augment(StrictSettings):
     """Maximum shift in either direction, as a fraction of the side; the border is black."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of magnification."""
+    stroke: float = 0.0
+    """Bright strokes become thicker or thinner by up to this fraction (0..1) of one pixel on each
+    side."""
     sizes: tuple[str, ...] = ()
     """Each batch is rescaled to one of these sizes, WIDTHxHEIGHT in px, drawn at random, and then
     into the native range as in serving, so that training matches what the server sees."""

@@ -57,5 +57,5 @@ class FastPath:
 
 async def classified(answer: Answerer, request: Request, model: ServedModel, top: int) -> Response:
     """Answer a request with the `top` most probable classes of its pictures, by a model."""
-    sizes, logits = await answer(request, model, results.logits_output(model))
-    return json_response(results.classification(model, sizes, logits, top))
+    prepared, logits = await answer(request, model, results.logits_output(model))
+    return json_response(results.classification(model, prepared, logits, top))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.requests import Request
 
-from artifacts.pictures import Picture
+from artifacts.preprocessing import Prepared
 from serving.http.body import read_contents
 from serving.http.middleware import context_of
 from serving.inference.models import Models, ServedModel
@@ -20,7 +20,7 @@ from serving.inspection.recent_answers import RecentAnswers
 from serving.observability import metrics, tracing
 from serving.pictures.cancellation import run
 from serving.pictures.decode import decode_pictures
-from serving.pictures.header import Opened, open_pictures, size_of
+from serving.pictures.header import Opened, open_pictures
 
 Result = TypeVar("Result")
 
@@ -46,29 +46,31 @@ class Answerer:
 
     async def __call__(
         self, request: Request, model: ServedModel, output: str
-    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float32]]:
-        """Return the sizes (width, height) of the pictures as sent, and the rows of one output.
+    ) -> tuple[list[Prepared], npt.NDArray[np.float32]]:
+        """Return the pictures as the model saw them, and the rows of one output.
 
         Returns:
-            N sizes, and float32 N x D.
+            N pictures, and float32 N x D.
         """
         contents = await read_contents(request)
         opened = await admit(request, contents, model)
 
-        def decode() -> tuple[list[tuple[int, int]], list[Picture]]:
-            pictures = decode_pictures(opened)
-            return list(map(size_of, pictures)), list(map(model.runtime.prepare, pictures))
+        def decode() -> list[Prepared]:
+            return list(map(model.runtime.prepare_and_tell, decode_pictures(opened)))
 
         # Handing work to a thread costs more than decoding a small picture, unless its file is
         # large for its size.
         size = sum(map(len, contents))
         inline = sum(opened.scanned) <= MAX_INLINE_PIXELS and size <= MAX_INLINE_BYTES
-        sizes, prepared = decode() if inline else await run_in(self._pool, decode)
+        if model.manifest.input.drawing is not None:  # searching one takes up to 2 ms
+            inline = inline and len(contents) == 1
+        prepared = decode() if inline else await run_in(self._pool, decode)
         recent = recent_answers_of(request)
         names = recent.outputs(model, output)
-        outputs = await self._scheduler.run(model.runtime, prepared, names)
-        recent.add(model, sizes, outputs)
-        return sizes, outputs[output]
+        shown = [each.picture for each in prepared]
+        outputs = await self._scheduler.run(model.runtime, shown, names)
+        recent.add(model, [each.size for each in prepared], outputs)
+        return prepared, outputs[output]
 
 
 async def admit(request: Request, contents: Sequence[bytes], model: ServedModel) -> Opened:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from artifacts import InputPolicy, Manifest, probabilities
+from artifacts import Manifest, probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
+from artifacts.preprocessing import Prepared
 from serving.inference.models import ServedModel
-from serving.pictures.header import size_of
 from serving.problems import RequestError
 from serving.schemas import Classification, ClassifiedPicture, Prediction, Size
 
@@ -31,8 +31,9 @@ def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Class
         RequestError: the model gives no classes.
     """
     output = logits_output(model)
-    logits = model.runtime.run(pictures, [output])[output]
-    return classification(model, [size_of(picture) for picture in pictures], logits, top)
+    prepared = [model.runtime.prepare_and_tell(picture) for picture in pictures]
+    logits = model.runtime.run([p.picture for p in prepared], [output], prepared=True)[output]
+    return classification(model, prepared, logits, top)
 
 
 def logits_output(model: ServedModel) -> str:
@@ -51,11 +52,11 @@ def logits_output(model: ServedModel) -> str:
 
 def classification(
     model: ServedModel,
-    sizes: Sequence[tuple[int, int]],
+    prepared: Sequence[Prepared],
     logits: npt.NDArray[np.float32],
     top: int,
 ) -> Classification:
-    """The answer of `classify` to pictures of `sizes` (width, height) with these logits (N x C)."""
+    """The answer of `classify` to pictures that were prepared, with these logits (N x C)."""
     manifest = model.manifest
     shares = probabilities(logits, manifest.temperature, manifest.task)  # (N, C)
     order = np.argsort(-shares, axis=1, kind="stable")
@@ -78,22 +79,10 @@ def classification(
         model=model.stamp,
         provider=model.runtime.provider,
         pictures=tuple(
-            _classified(model, size, top_classes)
-            for size, top_classes in zip(sizes, predictions, strict=True)
+            _classified(picture, top_classes)
+            for picture, top_classes in zip(prepared, predictions, strict=True)
         ),
     )
-
-
-def treatment(policy: InputPolicy, width: int, height: int) -> str:
-    """Say in words how a picture of a size in pixels is prepared."""
-    shown, resized = policy.target(width, height), policy.resized(width, height)
-    steps = []
-    if resized != (width, height):
-        steps.append(f"rescaled {width}x{height} -> {resized[0]}x{resized[1]}")
-    if resized != shown:
-        step = "padded" if policy.resize == "pad" else "cropped"
-        steps.append(f"{step} to {shown[0]}x{shown[1]}")
-    return ", ".join(steps) or "shown as it is"
 
 
 def features(model: ServedModel, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
@@ -151,14 +140,12 @@ def _labels(
     )
 
 
-def _classified(
-    model: ServedModel, size: tuple[int, int], top: tuple[Prediction, ...]
-) -> ClassifiedPicture:
-    width, height = size
-    shown = model.manifest.input.target(width, height)
+def _classified(prepared: Prepared, top: tuple[Prediction, ...]) -> ClassifiedPicture:
+    width, height = prepared.size
+    shown = prepared.picture.shape
     return ClassifiedPicture(
         size=Size(width=width, height=height),
-        shown=Size(width=shown[0], height=shown[1]),
-        treatment=treatment(model.manifest.input, width, height),
+        shown=Size(width=shown[1], height=shown[0]),
+        treatment=prepared.treatment,
         top=top,
     )

@@ -57,10 +57,10 @@ export function setUpClassify({ models, defaults }) {
     });
   }
 
-  function showClasses({ task, model, provider, pictures: [{ size, shown, top }] }) {
+  function showClasses({ task, model, provider, pictures: [{ size, shown, treatment, top }] }) {
     byId("classes-bars").replaceChildren(classBars(top));
     byId("classes-note").textContent =
-      `The model ${model.name} (${model.hash.slice(0, 8)}) ran on ${provider.replace("ExecutionProvider", "")}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px. ` +
+      `The model ${model.name} (${model.hash.slice(0, 8)}) ran on ${provider.replace("ExecutionProvider", "")}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px${treatment.includes("drawing") ? `: ${treatment}` : ""}. ` +
       `The probabilities are calibrated with temperature ${chosen().temperature.toPrecision(3)}. ` +
       (task === "multi-label"
         ? "A picture may have several classes or none. Each class has a probability of its own, so that they do not sum to 100 %; it is present (✓) if its probability reaches its threshold, which the line in its bar marks."

@@ -123,7 +123,7 @@ def test_the_published_models_leave_nothing_unclear(monkeypatch: pytest.MonkeyPa
     assert defaults == {
         "cars": "cars-lite0-finetuned",
         "cifar10": "cifar10-fast",
-        "digits": "mnist-relu-cross-entropy-sgd",
+        "digits": "digits",
         "faces": "faces-dlib",
     }
     assert unclear() == []
