@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from artifacts.drawings import Drawing, NotFoundError, normalise
+from artifacts.drawings import SIDE, Drawing, NotFoundError, normalise
 from artifacts.input_policy import InputPolicy, Normalisation
 from artifacts.pictures import Picture
 
@@ -47,6 +47,8 @@ class Prepared(NamedTuple):
     """Width and height of the picture as it was given, px."""
     treatment: str
     """What was done with it, in words."""
+    window: Frame | None = None
+    """Rectangle of the given picture that the normalised drawing shows; None if there is none."""
 
 
 def prepare_and_tell(picture: Picture, policy: InputPolicy) -> Prepared:
@@ -62,7 +64,7 @@ def prepare_and_tell(picture: Picture, policy: InputPolicy) -> Prepared:
     shown, steps = _resize(found, policy), _steps(policy, *found.shape[1::-1])
     if not drawing.unchanged:
         steps = ", ".join([_told(drawing), steps] if shown is not found else [_told(drawing)])
-    return Prepared(shown, (width, height), steps)
+    return Prepared(shown, (width, height), steps, drawing.window)
 
 
 def prepare(picture: Picture, policy: InputPolicy) -> Picture:
@@ -104,21 +106,23 @@ def _resize(picture: Picture, policy: InputPolicy) -> Picture:
     return padded
 
 
-def frame(policy: InputPolicy, width: int, height: int) -> Frame:
+def frame(prepared: Prepared, policy: InputPolicy) -> Frame:
     """Return the rectangle of a picture that the whole of its prepared form shows.
 
     A crop lies inside the picture, and padding lies outside of it. With them, a place of the
     prepared picture is found in the picture itself.
 
     Args:
-        policy: of the graph.
-        width: of the picture, in pixels.
-        height: of the picture, in pixels.
+        prepared: the picture.
+        policy: that it was prepared by.
     """
+    width, height = prepared.size if prepared.window is None else (SIDE, SIDE)
+    x, y, end, foot = prepared.window or (0, 0, width, height)
+    across, down = (end - x) / width, (foot - y) / height
     resized, target = policy.resized(width, height), policy.target(width, height)
     left, right = _shown(width, resized[0], target[0], policy)
     top, bottom = _shown(height, resized[1], target[1], policy)
-    return left, top, right, bottom
+    return x + across * left, y + down * top, x + across * right, y + down * bottom
 
 
 def _shown(side: int, resized: int, target: int, policy: InputPolicy) -> tuple[float, float]:

@@ -4,6 +4,6 @@
 and `normalising` finds the drawing and puts it where digits of MNIST are.
 """
 
-from artifacts.drawings.normalising import Drawing, NotFoundError, normalise
+from artifacts.drawings.normalising import SIDE, Drawing, NotFoundError, normalise
 
-__all__ = ["Drawing", "NotFoundError", "normalise"]
+__all__ = ["SIDE", "Drawing", "NotFoundError", "normalise"]

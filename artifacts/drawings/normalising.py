@@ -37,6 +37,8 @@ MAX_PARTS = 50
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in px; the last two are exclusive."""
+Window = tuple[float, float, float, float]
+"""Left, top, right and bottom of a rectangle in px, which may exceed the picture."""
 
 
 class Drawing(NamedTuple):
@@ -48,6 +50,8 @@ class Drawing(NamedTuple):
     """Whether it was dark on light."""
     size: tuple[int, int]
     """Width and height to which it was scaled, px."""
+    window: Window
+    """Rectangle of the picture as sent that the normalised picture shows."""
     unchanged: bool = False
     """Whether the picture was as in MNIST, and was left as it is."""
 
@@ -88,9 +92,11 @@ def normalise(picture: Picture) -> tuple[Picture, Drawing]:
     box = _enlarged(found, factor, image.size)
     box = (left + box[0], top + box[1], left + box[2], top + box[3])
     if picture.shape == (SIDE, SIDE, 3) and not dark and _as_in_mnist(picture, ink, found):
-        return picture, Drawing(box, dark, _size(found), unchanged=True)
-    grey = _centred(ink, found)
-    return np.repeat(grey[..., None], 3, axis=2), Drawing(box, dark, _size(found))
+        return picture, Drawing(box, dark, _size(found), (0, 0, SIDE, SIDE), unchanged=True)
+    grey, shown = _centred(ink, found)
+    edges = [factor * edge for edge in shown]
+    window = (left + edges[0], top + edges[1], left + edges[2], top + edges[3])
+    return np.repeat(grey[..., None], 3, axis=2), Drawing(box, dark, _size(found), window)
 
 
 def _search(grey: Grey) -> tuple[Box, Grey, bool]:
@@ -158,25 +164,30 @@ def _otsu(ink: Grey) -> float:
     return float(np.flatnonzero(between == between.max()).mean())
 
 
-def _centred(ink: Grey, box: Box) -> Picture:
-    """Scale what is in a box, and place its centre of mass at the centre: uint8 28 x 28.
+def _centred(ink: Grey, box: Box) -> tuple[Picture, Window]:
+    """Scale what is in a box, and place its centre of mass at the centre.
 
     Strokes get a brightness near 255, as reducing thin ones has made them pale.
+
+    Returns:
+        uint8 28 x 28, and the rectangle of the ink that it shows.
     """
     left, top, right, bottom = box
     half = SIDE / 2 * max(right - left, bottom - top) / BOX  # of the window, in pixels of the ink
     x, y = _centre(ink, box)
     # a drawing whose centre of mass is far from its middle stays in the window
-    x = min(max(x, right - half), left + half) - left
-    y = min(max(y, bottom - half), top + half) - top
+    x = min(max(x, right - half), left + half)
+    y = min(max(y, bottom - half), top + half)
+    shown = (x - half, y - half, x + half, y + half)
     margin = int(2 * half) + 2
     sheet = np.pad(ink[top:bottom, left:right], margin)
-    window = (x - half + margin, y - half + margin, x + half + margin, y + half + margin)
+    across, down = margin - left, margin - top
+    window = (shown[0] + across, shown[1] + down, shown[2] + across, shown[3] + down)
     resized = Image.fromarray(sheet).resize((SIDE, SIDE), Image.Resampling.BICUBIC, window)
     grey = np.asarray(resized)
     bright = np.percentile(grey[grey > grey.max() / 2], 75)
     levels: Picture = np.rint((grey * (255 / bright)).clip(0, 255)).astype(np.uint8)
-    return levels
+    return levels, shown
 
 
 def _as_in_mnist(picture: Picture, ink: Grey, box: Box) -> bool:

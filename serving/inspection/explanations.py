@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from artifacts import probabilities
 from artifacts.contributions import Grid
 from artifacts.pictures import Picture
-from artifacts.preprocessing import frame
+from artifacts.preprocessing import Prepared, frame
 from serving.inference.models import ServedModel
-from serving.inference.results import logits_output, treatment
+from serving.inference.results import logits_output
 from serving.inspection.explainers import LOGITS, Explainer, Rows, comparable, open_explainer
 from serving.inspection.overlay import draw_overlay
 from serving.inspection.per_model import PerModel
@@ -35,7 +35,7 @@ class Question:
     """Name of the class; None for the most probable one."""
     picture: Picture
     """uint8 H x W x 3, as sent, upright."""
-    prepared: Picture
+    prepared: Prepared
     views: list[Picture]
     """See `Explainer.views`."""
 
@@ -106,8 +106,8 @@ def ask(
         picture: uint8 H x W x 3.
         label: name of a class; the most probable one by default.
     """
-    prepared = explainer.runtime.prepare(picture)
-    return Question(model, explainer, label, picture, prepared, explainer.views(prepared))
+    prepared = explainer.runtime.prepare_and_tell(picture)
+    return Question(model, explainer, label, picture, prepared, explainer.views(prepared.picture))
 
 
 def explained(question: Question, rows: Rows) -> Explanation:
@@ -118,10 +118,10 @@ def explained(question: Question, rows: Rows) -> Explanation:
     shares = probabilities(logits, manifest.temperature, manifest.task)[0]
     label = question.label
     number = int(shares.argmax()) if label is None else manifest.classes.index(label)
-    grid, bias = explainer.read(rows, number, question.prepared)
-    height, width = question.picture.shape[:2]
-    shown = question.prepared.shape
-    left, top, right, bottom = frame(manifest.input, width, height)
+    grid, bias = explainer.read(rows, number, question.prepared.picture)
+    width, height = question.prepared.size
+    shown = question.prepared.picture.shape
+    left, top, right, bottom = frame(question.prepared, manifest.input)
     return Explanation(
         model=model.stamp,
         provider=explainer.runtime.provider,
@@ -132,7 +132,7 @@ def explained(question: Question, rows: Rows) -> Explanation:
         bias=bias,
         size=Size(width=width, height=height),
         shown=Size(width=shown[1], height=shown[0]),
-        treatment=treatment(manifest.input, width, height),
+        treatment=question.prepared.treatment,
         seen=Rectangle(
             left=max(0.0, left),
             top=max(0.0, top),

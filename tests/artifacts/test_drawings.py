@@ -11,7 +11,7 @@ from artifacts.drawings.components import components
 from artifacts.drawings.ink import ink_of
 from artifacts.drawings.normalising import SIDE
 from artifacts.pictures import Picture
-from artifacts.preprocessing import prepare, prepare_and_tell
+from artifacts.preprocessing import frame, prepare, prepare_and_tell
 from tests.pictures import photograph
 
 PAPER, INK = (230, 226, 214), (40, 44, 60)
@@ -229,6 +229,27 @@ def test_what_is_told_is_what_was_done() -> None:
     none = prepare_and_tell(picture, InputPolicy())
     assert none.picture is picture
     assert none.treatment == "shown as it is"
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        ((200, 300), (60, 40, 99, 119)),
+        ((1200, 900), (700, 150, 900, 500)),
+        ((64, 64), (9, 9, 40, 60)),
+    ],
+)
+def test_the_frame_is_what_the_normalised_picture_shows(
+    size: tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    picture, policy = sheet(*size, box), InputPolicy(drawing="mnist", fixed_size=(56, 56))
+    told = prepare_and_tell(picture, policy)
+    ink = Image.fromarray(255 - picture).convert("L")
+    shown = ink.transform((56, 56), Image.Transform.EXTENT, frame(told, policy), fillcolor=25)
+    pixels = np.stack([np.asarray(shown), told.picture[..., 0]]).reshape(2, -1)
+    assert np.corrcoef(pixels)[0, 1] > 0.9
+    moved = np.roll(told.picture[..., 0], 4, axis=1).ravel()
+    assert np.corrcoef(pixels[0], moved)[0, 1] < 0.8
 
 
 def test_policies_without_drawings_keep_their_bytes() -> None:

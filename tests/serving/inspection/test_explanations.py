@@ -33,7 +33,7 @@ from tests.graphs import CLASSES, tiny_artifact, tiny_model
 from tests.pictures import photograph
 from tests.serving.inspection.test_head import two_layers
 
-GAP = {"cars-lite0-finetuned", "cifar10-fast", "cifar10-gap", "cifar10-lite0"}
+GAP = {"cars-lite0-finetuned", "cifar10-fast", "cifar10-gap", "cifar10-lite0", "digits"}
 """The served classifiers that end in global average pooling; all others end in another way."""
 SIZES = [(32, 32), (50, 31), (150, 210)]
 
