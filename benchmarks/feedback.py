@@ -69,14 +69,14 @@ def _cpu_table(artifact: Artifact, pictures: Pictures) -> str:
     logits = pictures.logits[:1]
     content = pictures.contents[0]
     (picture,) = read_pictures([content], model.manifest.input)
-    sizes = [(picture.shape[1], picture.shape[0])]
+    prepared = [model.runtime.prepare_and_tell(picture)]
     with TemporaryDirectory() as folder:
         feedback = Feedback(f"{folder}/feedback.sqlite3", "pictures", 90)
         feedback.prepare(Models({model.name: model}, {}))
 
         def answers(mode: str) -> None:
             for _ in range(REPEATS):
-                answer = results.classification(model, sizes, logits, 5)
+                answer = results.classification(model, prepared, logits, 5)
                 if mode != "off":
                     digests = [picture_digest(content)] if mode == "pictures" else []
                     answer = feedback.with_ids(answer, model, digests)
