@@ -16,6 +16,7 @@ COMMANDS = {
     "index": ("serving.commands.index:index", "Index a folder of pictures, to search it."),
     "neighbours": ("serving.commands.ask:neighbours", "Find the pictures like a given one."),
     "faces": ("serving.__main__:faces", "Compare, enrol and identify faces."),
+    "feedback": ("serving.commands.feedback:feedback", "Show, export and erase feedback."),
     "settings": ("serving.__main__:settings_command", "List every setting of the server."),
     "key": ("serving.__main__:key", "Make an API key."),
     "import": (

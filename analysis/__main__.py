@@ -16,6 +16,7 @@ COMMANDS = {
     "drift": "drift.command",
     "explain": "explain.command",
     "feature-maps": "feature_maps.command",
+    "feedback": "feedback.command",
     "labels": "labels.command",
     "map": "tsne_map.command.command",
     "neighbours": "neighbours.command",

@@ -12,12 +12,22 @@ from typing import Any
 import click
 from PIL import Image
 
-from analysis import calibration, confusion, corruptions, distances, labels, neighbours, sparsity
+from analysis import (
+    calibration,
+    confusion,
+    corruptions,
+    distances,
+    feedback,
+    labels,
+    neighbours,
+    sparsity,
+)
 from analysis.options import CommonOptions, common_options
 from analysis.output import data_url, render_page, this_command
 from analysis.tsne_map import command as feature_map
 from artifacts import VitrineError
 from artifacts.provenance import code_version, hardware
+from serving.client import Client, connect
 from serving.schemas import ModelInfo
 
 CLASSIFIER = (
@@ -131,7 +141,7 @@ def command(models: tuple[str, ...], options: CommonOptions, pages: Path | None)
     of the same command and graph are reused, and the answers of the model are cached in
     NAME/answers, so that an interrupted report continues where it stopped. Without --images and
     --dataset, the pictures are the test split of the data that the model was trained on. Sizes and
-    robustness use at most 1,000 pictures.
+    robustness use at most 1,000 pictures. With --url, feedback on the answers is shown, too.
     """
     if options.images and options.dataset:
         raise click.UsageError("give either --images DIR or --dataset NAME:SPLIT.")
@@ -173,6 +183,11 @@ def make_report(info: ModelInfo, options: CommonOptions, pages: Path | None) -> 
         )
         counted = ["--limit", str(count)] if count else []
         sections.append(make_section(analysis, [*arguments, *counted], root, info.hash))
+    if options.url and _has_feedback(options.url, info):
+        # what people say changes, so that an earlier section is never current
+        (root / "feedback" / "feedback.json").unlink(missing_ok=True)
+        own = ["--model", info.name, "--url", options.url]
+        sections.append(make_section(feedback.command, own, root, info.hash))
     for section in sections:
         if section.error:
             click.echo(f"{section.name} failed: {section.error}", err=True)
@@ -182,6 +197,15 @@ def make_report(info: ModelInfo, options: CommonOptions, pages: Path | None) -> 
     if pages is not None:
         alone = [replace(section, files=()) for section in sections]
         _write_page(pages / f"{info.name}.html", render(info, alone, this_command()))
+
+
+def _has_feedback(url: str, info: ModelInfo) -> bool:
+    """Return whether the server may tell what feedback says about the model, and there is some."""
+    client = connect(url)
+    try:
+        return isinstance(client, Client) and bool(feedback.figures_of(client, info))
+    except VitrineError:
+        return False
 
 
 def _pictures(info: ModelInfo, options: CommonOptions) -> list[str]:

@@ -20,7 +20,7 @@ INPUT_OF_VERSION_1 = ("accepted_side", "native_side", "fixed_size")
 """Fields of the input policy in manifests of version 1."""
 FACES = "faces"
 """The route of models that embed faces. All other routes are of classifiers."""
-RESERVED_ROUTES = frozenset({"models"})
+RESERVED_ROUTES = frozenset({"feedback", "models"})
 """Names under /v1 of the server that are no routes."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 Task = Literal["classification", "multi-label", "embedding"]

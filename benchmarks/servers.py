@@ -168,6 +168,7 @@ def vitrine(
     service: str = "serving.service:Vitrine",
     without: str = "",
     checkout: Path = ROOT,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """Start this project's server; it is stopped with all its processes.
 
@@ -176,6 +177,7 @@ def vitrine(
         service: what `bentoml serve` is to start.
         without: optimizations to switch off, for `benchmarks.tricks_service`.
         checkout: folder of the project's code.
+        settings: further variables of the server's environment.
 
     Raises:
         VitrineError: the server does not start.
@@ -199,6 +201,7 @@ def vitrine(
                     "BENCHMARK_WITHOUT": without,
                     "VITRINE_ARTIFACTS": str(root / "models"),
                     "VITRINE_DATABASE": str(root / "gallery.sqlite3"),
+                    **(settings or {}),
                 },
                 stdout=log,
                 stderr=log,

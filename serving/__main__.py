@@ -18,6 +18,7 @@ from artifacts.commands import (
 
 with missing_extras_in_one_line(__name__):
     from serving.commands import ask
+    from serving.commands.feedback import feedback
     from serving.commands.index import index
     from serving.faces.gallery import Gallery
     from serving.faces.migrate import plan, re_embed
@@ -32,7 +33,7 @@ def main() -> None:
     """Serve the models over HTTP, and ask about pictures."""
 
 
-for command in (ask.classify, ask.neighbours, ask.verify, ask.enrol, ask.identify, index):
+for command in (ask.classify, ask.neighbours, ask.verify, ask.enrol, ask.identify, index, feedback):
     main.add_command(command)
 
 

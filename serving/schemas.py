@@ -121,6 +121,11 @@ class Prediction(Answer):
 class ClassifiedPicture(Answer):
     """The answer for one picture."""
 
+    id: str | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only if the server takes feedback: names this answer at `/v1/feedback`",
+    )
     size: Size = Field(description="size as sent, turned upright")
     shown: Size = Field(description="size as the network saw it")
     treatment: str = Field(
@@ -146,6 +151,11 @@ class Classification(Answer):
         description="only of a multi-label model: every class has a probability of its own, so "
         "that the probabilities of a picture do not sum to one, and a picture may have several "
         "classes or none",
+    )
+    feedback: Literal["labels", "pictures"] | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only if the server takes feedback: whether it keeps pictures sent with it",
     )
     model: Stamp
     provider: str

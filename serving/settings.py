@@ -16,8 +16,8 @@ from artifacts import VitrineError, artifacts_root
 from artifacts.provenance import cores
 
 PREFIX = "VITRINE_"
-OPENABLE = ("verify", "embed", "identify")
-"""Operations on faces that `VITRINE_OPEN` can open to callers without a key."""
+OPENABLE = ("verify", "embed", "identify", "feedback")
+"""Operations that `VITRINE_OPEN` can open to callers without a key."""
 
 
 def _digits(given: Any) -> Any:
@@ -103,13 +103,24 @@ class Settings(BaseSettings):
     )
     database: str = Field(
         "gallery.sqlite3",
-        description="where the gallery of faces is: the path of an SQLite file, or "
+        description="where the gallery of faces and feedback are: the path of an SQLite file, or "
         "postgresql://user:password@host/name",
     )
     keep_pictures: Literal["0", "1"] = Field(
         "0",
         description="1 keeps enrolled pictures, so that the gallery can move to another model",
         json_schema_extra=SWITCH,
+    )
+    feedback: Literal["off", "labels", "pictures"] = Field(
+        "off",
+        description="what is kept of feedback about answers: nothing (off), labels, or also "
+        "pictures that are sent with it",
+        json_schema_extra={"accepted": "off, labels or pictures"},
+    )
+    feedback_days: Count = Field(
+        90,
+        description="days for which answers take feedback, and for which it is kept",
+        json_schema_extra=NUMBER,
     )
     exact_search: Annotated[int, BeforeValidator(_digits), Field(ge=0)] = Field(
         100_000,

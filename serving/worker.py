@@ -17,6 +17,7 @@ from artifacts.manifest import FACES
 from artifacts.provenance import cores
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
+from serving.feedback.feedback import Feedback
 from serving.http.access import Access
 from serving.http.app import create_app
 from serving.http.fast_path import FastPath
@@ -64,6 +65,7 @@ class Worker:
         self.app.state.models = Models({}, {})
         self.app.state.indexes = Indexes()
         self.app.state.recent_answers = RecentAnswers(metrics.FOLDER, index)
+        self.app.state.feedback = Feedback.from_settings(settings)
         self.app.state.keeps_pictures = settings.keep_pictures == "1"
         self.middleware = Middleware(
             FastPath(self.app, answer),
@@ -101,6 +103,8 @@ class Worker:
         watch = FolderWatch(artifacts_root(), metrics.FOLDER / "watched") if watches else None
         state.lifecycle = Lifecycle(workers, self.middleware, lambda: self._load(url), watch)
         state.lifecycle.start()
+        if state.feedback is not None:
+            state.feedback.keep_up(lambda: state.models, purges=self.index == 1)
 
     def end(self) -> None:
         """Remove this worker's in-flight counts, and send the traces that are left."""
@@ -112,6 +116,7 @@ class Worker:
         known = self.app.state.models
         models = Models.load(threads=THREADS, keep=known, calls=self.lanes, shared=metrics.FOLDER)
         _load_gallery(models, self.app.state.gallery)
+        _prepare_feedback(models, self.app.state.feedback)
         indexes = Indexes.load(models.served, keep=self.app.state.indexes)
         self.app.state.models = models
         self.app.state.indexes = indexes
@@ -187,6 +192,16 @@ def _load_gallery(models: Models, gallery: Gallery) -> None:
         gallery.load(model.artifact.hash, verification(model).metric)
     except RequestError as error:  # the other routes can answer all the same
         log.error("THE GALLERY OF FACES IS NOT READY: %s", error)  # noqa: TRY400 - it says it all
+
+
+def _prepare_feedback(models: Models, feedback: Feedback | None) -> None:
+    """Have the models' answers take feedback; if the database is down, that is tried again."""
+    if feedback is None:
+        return
+    try:
+        feedback.prepare(models)
+    except RequestError as error:
+        log.error("ANSWERS TAKE NO FEEDBACK YET: %s", error)  # noqa: TRY400 - it says it all
 
 
 def _freeze_loaded_objects() -> None:

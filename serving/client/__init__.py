@@ -17,9 +17,10 @@ from serving.client.async_client import AsyncClient
 from serving.client.in_process import LocalPredictor
 from serving.client.predictor import Predictor
 from serving.client.sync_client import Client
+from serving.feedback.schemas import FeedbackFigures
 from serving.settings import read_settings
 
-__all__ = ["AsyncClient", "Client", "LocalPredictor", "Predictor", "connect"]
+__all__ = ["AsyncClient", "Client", "FeedbackFigures", "LocalPredictor", "Predictor", "connect"]
 
 
 def connect(url: str | None = None, key: str | None = None) -> Client | LocalPredictor:

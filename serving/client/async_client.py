@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from serving.client import calls, face_calls
+from serving.client import calls, face_calls, feedback_calls
 from serving.client.calls import Call
 from serving.client.chunks import Rows, Source, chunks, join, merge, picture_index_from
 from serving.client.connection import AsyncConnection, pieces
@@ -25,6 +25,7 @@ from serving.faces.schemas import (
     Several,
     Verified,
 )
+from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary, Verdict
 from serving.schemas import (
     Atlas,
     Classification,
@@ -144,6 +145,29 @@ class AsyncClient:
     async def atlas_sheet(self, name: str) -> bytes:
         """A JPEG that shows all pictures of the atlas, row by row in its order."""
         return await self._ask(calls.atlas_sheet(name))
+
+    async def give_feedback(
+        self,
+        answer: str,
+        label: str | Sequence[str] | None = None,
+        *,
+        verdict: Verdict | None = None,
+        picture: Source | None = None,
+    ) -> FeedbackEntry:
+        """Say what is right about an answer; see `Client.give_feedback`."""
+        return await self._ask(feedback_calls.give(answer, label, verdict, picture))
+
+    async def feedback_summary(self) -> FeedbackSummary:
+        """Accuracy and calibration of each version of each model, by its feedback."""
+        return await self._ask(feedback_calls.summary())
+
+    async def feedback(self, answer: str) -> FeedbackEntry:
+        """What is stored about an answer."""
+        return await self._ask(feedback_calls.entry(answer))
+
+    async def erase_feedback(self, answer: str) -> FeedbackReceipt:
+        """Erase what is stored about an answer, with its picture."""
+        return await self._ask(feedback_calls.erase(answer))
 
     async def verify(
         self,

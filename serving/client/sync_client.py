@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from serving.client import calls, face_calls
+from serving.client import calls, face_calls, feedback_calls
 from serving.client.calls import Call
 from serving.client.chunks import Rows, Source, ask_each, join, merge
 from serving.client.connection import Connection
@@ -25,6 +25,7 @@ from serving.faces.schemas import (
     Several,
     Verified,
 )
+from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary, Verdict
 from serving.schemas import (
     Atlas,
     Classification,
@@ -151,6 +152,36 @@ class Client:
     def atlas_sheet(self, name: str) -> bytes:
         """A JPEG that shows all pictures of the atlas, row by row in its order."""
         return self._ask(calls.atlas_sheet(name))
+
+    def give_feedback(
+        self,
+        answer: str,
+        label: str | Sequence[str] | None = None,
+        *,
+        verdict: Verdict | None = None,
+        picture: Source | None = None,
+    ) -> FeedbackEntry:
+        """Say what is right about an answer, in place of what was said before.
+
+        Args:
+            answer: the `id` of a picture in an answer of `classify`.
+            label: the right class; several or none for a multi-label model.
+            verdict: instead of a label, whether the answer is right or wrong.
+            picture: the picture that was answered, if it is to be kept.
+        """
+        return self._ask(feedback_calls.give(answer, label, verdict, picture))
+
+    def feedback_summary(self) -> FeedbackSummary:
+        """Accuracy and calibration of each version of each model, by its feedback."""
+        return self._ask(feedback_calls.summary())
+
+    def feedback(self, answer: str) -> FeedbackEntry:
+        """What is stored about an answer."""
+        return self._ask(feedback_calls.entry(answer))
+
+    def erase_feedback(self, answer: str) -> FeedbackReceipt:
+        """Erase what is stored about an answer, with its picture."""
+        return self._ask(feedback_calls.erase(answer))
 
     def verify(
         self,

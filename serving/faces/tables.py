@@ -1,14 +1,9 @@
 """The tables of the gallery."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -16,22 +11,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
 )
+
+from serving.database import UtcDateTime
 
 SCHEMA_VERSION = 1
 """Version of these tables; a database with another version is refused."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A time in UTC. SQLite does not store the time zone, so it is added when a value is read."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the value with its time zone."""
-        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
 
 
 ChangeNumber = BigInteger().with_variant(Integer(), "sqlite")

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from artifacts.manifest import FACES
 from serving.faces.names import check_path
-from serving.http.intake import Answerer, models_of, recent_answers_of
+from serving.http.intake import Answerer, feedback_of, models_of, recent_answers_of
 from serving.http.middleware import context_of
 from serving.http.pages import add_pages
 from serving.http.responses import PROBLEMS, problem_response
@@ -18,6 +18,7 @@ from serving.http.routes.atlas import atlas_routes
 from serving.http.routes.classify import add_classify_routes
 from serving.http.routes.explain import add_explain_route
 from serving.http.routes.faces import face_routes
+from serving.http.routes.feedback import feedback_routes
 from serving.http.routes.inspection import add_inspection_routes
 from serving.http.routes.models import add_model_routes
 from serving.inference.scheduler import Scheduler
@@ -28,8 +29,8 @@ from serving.problems import RequestError
 def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler, answer: Answerer) -> FastAPI:
     """Make the application.
 
-    Its `state` must be filled before the first request: `models`, `indexes`, `recent_answers`, and
-    what `serving.http.routes.faces` needs.
+    Its `state` must be filled before the first request: `models`, `indexes`, `recent_answers`,
+    `feedback`, and what `serving.http.routes.faces` needs.
 
     Args:
         pool: threads that decode pictures and look into models; its size bounds both.
@@ -53,6 +54,7 @@ def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler, answer: Answerer)
     add_explain_route(app, pool, scheduler)
     app.include_router(atlas_routes(pool, answer))
     app.include_router(face_routes(pool))
+    app.include_router(feedback_routes())
     return app
 
 
@@ -63,7 +65,16 @@ def _add_metrics(app: FastAPI) -> None:
             with suppress(RequestError):  # if the database is down, the last count stands
                 metrics.gallery.set(request.app.state.gallery.reader.state()[3])
         drift = recent_answers_of(request).gauges(models_of(request))
-        return Response(metrics.text(drift), media_type=metrics.MEDIA_TYPE)
+        figures: list[metrics.FeedbackGauges] = []
+        with suppress(RequestError):  # if the database is down, there are no figures
+            if (feedback := feedback_of(request)) is not None:
+                figures = [
+                    metrics.FeedbackGauges(
+                        each.model, each.version, each.answers, each.correct, each.ece, each.brier
+                    )
+                    for each in feedback.summary().models
+                ]
+        return Response(metrics.text(drift, figures), media_type=metrics.MEDIA_TYPE)
 
 
 def _add_problems(app: FastAPI) -> None:

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serving.http.intake import Answerer
+from serving.http.intake import Answerer, feedback_of
+from serving.http.middleware import context_of
 from serving.http.responses import json_response
 from serving.inference import results
 from serving.inference.models import Models, ServedModel
@@ -57,5 +58,10 @@ class FastPath:
 
 async def classified(answer: Answerer, request: Request, model: ServedModel, top: int) -> Response:
     """Answer a request with the `top` most probable classes of its pictures, by a model."""
-    prepared, logits = await answer(request, model, results.logits_output(model))
-    return json_response(results.classification(model, prepared, logits, top))
+    feedback = feedback_of(request)
+    digests = feedback is not None and feedback.keeps_pictures
+    prepared, logits = await answer(request, model, results.logits_output(model), digests=digests)
+    given = results.classification(model, prepared, logits, top)
+    if feedback is not None:
+        given = feedback.with_ids(given, model, context_of(request).digests)
+    return json_response(given)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from starlette.requests import Request
 
 from artifacts.preprocessing import Prepared
+from serving.feedback.answer_ids import picture_digest
+from serving.feedback.feedback import Feedback
 from serving.http.body import read_contents
 from serving.http.middleware import context_of
 from serving.inference.models import Models, ServedModel
@@ -45,9 +47,15 @@ class Answerer:
         self._scheduler = scheduler
 
     async def __call__(
-        self, request: Request, model: ServedModel, output: str
+        self, request: Request, model: ServedModel, output: str, *, digests: bool = False
     ) -> tuple[list[Prepared], npt.NDArray[np.float32]]:
         """Return the pictures as the model saw them, and the rows of one output.
+
+        Args:
+            request: the request.
+            model: the model that answers.
+            output: name of the output.
+            digests: whether to leave the pictures' digests in the request's context.
 
         Returns:
             N pictures, and float32 N x D.
@@ -56,6 +64,8 @@ class Answerer:
         opened = await admit(request, contents, model)
 
         def decode() -> list[Prepared]:
+            if digests:
+                context_of(request).digests = list(map(picture_digest, contents))
             return list(map(model.runtime.prepare_and_tell, decode_pictures(opened)))
 
         # Handing work to a thread costs more than decoding a small picture, unless its file is
@@ -112,6 +122,12 @@ def indexes_of(request: Request) -> Indexes:
     """The indexes of pictures of the models that are being served."""
     indexes: Indexes = request.app.state.indexes
     return indexes
+
+
+def feedback_of(request: Request) -> Feedback | None:
+    """What takes feedback about answers; None if this server takes none."""
+    feedback: Feedback | None = request.app.state.feedback
+    return feedback
 
 
 def recent_answers_of(request: Request) -> RecentAnswers:

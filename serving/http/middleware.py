@@ -100,6 +100,8 @@ class RequestContext:
         """The client's X-Request-ID if it sent a valid one, else a new one."""
         self.place = middleware.budget.place()
         """The request's share of the admission budget."""
+        self.digests: list[bytes] = []
+        """Those of the request's pictures, if the ids of its answers are to hold them."""
         scope["vitrine"] = self
 
     async def run(self) -> None:

@@ -6,8 +6,9 @@ requests are never labels, because clients could invent any number of them.
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from serving.settings import run_folder
 
@@ -70,6 +71,51 @@ gallery = prometheus.Gauge(
 )
 
 
+class FeedbackGauges(NamedTuple):
+    """What feedback says about one version of a model; calibration is None if multi-label."""
+
+    model: str
+    version: str
+    answers: int
+    correct: int
+    ece: float | None
+    brier: float | None
+
+
+class _FeedbackCollector:
+    """Collects the gauges of feedback, whose values are read from the database at each scrape."""
+
+    def __init__(self, figures: Sequence[FeedbackGauges]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the current values, for `prometheus_client`."""
+        labels = ["model", "version"]
+        answers = GaugeMetricFamily(
+            "vitrine_feedback_answers",
+            "Number of answers with feedback.",
+            labels=[*labels, "result"],
+        )
+        errors = GaugeMetricFamily(
+            "vitrine_feedback_calibration_error",
+            "Expected calibration error of the answers with feedback, in 15 bins.",
+            labels=labels,
+        )
+        scores = GaugeMetricFamily(
+            "vitrine_feedback_brier_score",
+            "Brier score of the predicted classes of the answers with feedback.",
+            labels=labels,
+        )
+        for each in self._figures:
+            names = [each.model, each.version]
+            answers.add_metric([*names, "right"], each.correct)
+            answers.add_metric([*names, "wrong"], each.answers - each.correct)
+            if each.ece is not None and each.brier is not None:
+                errors.add_metric(names, each.ece)
+                scores.add_metric(names, each.brier)
+        yield from (answers, errors, scores)
+
+
 class _DriftCollector:
     """Collects the gauge of drift.
 
@@ -91,15 +137,17 @@ class _DriftCollector:
         yield gauge
 
 
-def text(drift: Iterable[tuple[str, str, float]]) -> bytes:
+def text(drift: Iterable[tuple[str, str, float]], feedback: Sequence[FeedbackGauges]) -> bytes:
     """Return the metrics of all workers, in Prometheus's text format.
 
     Args:
         drift: (model, quantity, distance) for each distance of each model.
+        feedback: one entry for each version of a model.
     """
     registry = prometheus.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(_DriftCollector(drift))
+    registry.register(_FeedbackCollector(feedback))
     return prometheus.generate_latest(registry)
 
 

@@ -4,6 +4,7 @@ import { ask, askJson, form, parseNpy } from "./api.js";
 import { surroundings } from "./atlas.js";
 import { classBars, featureMaps, percent, zerosProfile } from "./charts.js";
 import { explanations } from "./explain.js";
+import { setUpFeedback } from "./feedback.js";
 import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
 
 const SAMPLE_CLASS = "frog"; // what sample.jpg shows
@@ -15,6 +16,7 @@ export function setUpClassify({ models, defaults }) {
   const runMaps = taskRunner(byId("maps"), byId("classify-problem"));
   const picture = pictureInput("image", "Drop, paste or choose a picture", answer);
   const speaks = explanations(picture);
+  const feedback = setUpFeedback();
   const chosen = () => classifiers.find((model) => model.name === select.value);
   const address = () => `/v1/models/${encodeURIComponent(select.value)}`;
   let layers = [];
@@ -43,6 +45,7 @@ export function setUpClassify({ models, defaults }) {
     if (!picture.file || !chosen()) return;
     for (const part of ["welcome", "classes", "around", "inside"]) byId(part).hidden = true;
     speaks.withdraw();
+    feedback.hide();
     runMaps(async () => byId("maps").replaceChildren()); // maps still being requested are of another picture
     const path = address();
     const request = (signal) => ({ method: "POST", body: form({ image: picture.file }), signal });
@@ -50,6 +53,7 @@ export function setUpClassify({ models, defaults }) {
       const answer = await askJson(`${path}/classify?top=5`, request(signal));
       showClasses(answer);
       speaks.offer(path, answer.pictures[0].top, chosen().input.resize === "crop");
+      feedback.show(answer, chosen().classes, picture.file);
       byId("surroundings").replaceChildren(...(await surroundings(path, picture.file, signal)));
       byId("around").hidden = false;
       const inside = await askJson(`${path}/inspect`, request(signal));

@@ -178,7 +178,7 @@ def test_another_route_is_refused_with_what_is_accepted(route: str) -> None:
         Manifest.build(**FIELDS, route=route)
     assert str(caught.value).startswith(f"route {route!r}: ")
     assert "1 to 40 of a-z, 0-9 and '-'" in str(caught.value)
-    assert "is not 'models'" in str(caught.value)
+    assert "is not 'feedback' or 'models'" in str(caught.value)
 
 
 def test_faces_is_the_route_of_embeddings_and_of_nothing_else() -> None:

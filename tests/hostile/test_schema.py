@@ -45,8 +45,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiSchema]:
     root = tmp_path_factory.mktemp("schema")
     tiny_artifact(root / "models", "tiny", route="cifar10", default=True)
     face_artifact(root / "models")
-    keys = {"VITRINE_API_KEYS": ENTRY}
-    with running_server(root / "models", root / "log.txt", **keys) as address:
+    settings = {"VITRINE_API_KEYS": ENTRY, "VITRINE_FEEDBACK": "pictures"}
+    with running_server(root / "models", root / "log.txt", **settings) as address:
         yield schemathesis.openapi.from_url(f"{address}/openapi.json")
 
 

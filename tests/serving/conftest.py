@@ -1,5 +1,6 @@
-"""One real server for all tests that ask one, on generated models."""
+"""One real server for all tests that ask one, on generated models, and databases of both kinds."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.databases import MISSING, new_database, postgresql_programs, running_postgresql
 from tests.graphs import tiny_artifact, with_atlas
 from tests.pictures import photograph
 from tests.server import running_server
@@ -37,3 +39,20 @@ def url(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 def http(url: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    programs = postgresql_programs()
+    if programs is None:
+        pytest.skip(MISSING)
+    with running_postgresql(programs) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return str(tmp_path / "vitrine.sqlite3")
+    return new_database(request.getfixturevalue("postgresql"), f"test_{uuid.uuid4().hex}")

@@ -34,14 +34,6 @@ from serving.http.routes.face_parameters import (
 
 MAX_IMPORT_BYTES = 8_000_000_000
 CHANGE_LOG_REMAINS = "the change log keeps who removed what and when, including the person's id"
-POSTGRESQL_REMAINS = (
-    "PostgreSQL keeps deleted rows in its files until VACUUM FULL is run, and in its write-ahead "
-    "log until that is recycled"
-)
-SQLITE_REMAINS = (
-    "SQLite's write-ahead log still held it when this was answered; the next removal empties "
-    "that log"
-)
 
 GALLERY: dict[str, Any] = {"tags": ["gallery"], "dependencies": [Depends(bearer)]}
 PARQUET_TYPE = "application/vnd.apache.parquet"
@@ -141,7 +133,7 @@ def _add_gallery(router: APIRouter) -> None:
 def _receipt(gallery: Gallery, person: str, removal: Removal) -> Receipt:
     remains = [CHANGE_LOG_REMAINS]
     if not removal.traces_erased:
-        remains.append(SQLITE_REMAINS if gallery.database.sqlite else POSTGRESQL_REMAINS)
+        remains.append(gallery.database.remains)
     return Receipt(
         person=person,
         pictures=removal.pictures,

@@ -8,17 +8,18 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import httpx
 
-from serving.client import AsyncClient, Client, calls, face_calls
+from serving.client import AsyncClient, Client, calls, face_calls, feedback_calls
 from serving.client.calls import Call
 
 PICTURE = b"picture"
 ARGUMENTS: dict[str, Any] = {
     "after": 0,
+    "answer": "id",
     "content": io.BytesIO(),
     "first": PICTURE,
     "idempotency_key": None,
     "index": None,
-    "label": None,
+    "label": "red",
     "layer": "relu_1",
     "model": None,
     "name": "tiny",
@@ -29,6 +30,7 @@ ARGUMENTS: dict[str, Any] = {
     "second": PICTURE,
     "size": 0,
     "top": 1,
+    "verdict": None,
 }
 """A value for every parameter of the functions that describe calls."""
 
@@ -87,7 +89,7 @@ def test_everything_of_the_async_client_is_awaited() -> None:
 def every_call() -> list[Call[Any]]:
     """What each function that describes a call returns."""
     made = []
-    for module in (calls, face_calls):
+    for module in (calls, face_calls, feedback_calls):
         for _, function in inspect.getmembers(module, inspect.isfunction):
             if get_origin(get_type_hints(function).get("return")) is Call:
                 parameters = inspect.signature(function).parameters.values()

@@ -1,7 +1,6 @@
 """Galleries in both kinds of database, and a model to fill them with."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 
 from serving.client import Client
 from serving.faces.gallery import Gallery
-from tests.databases import MISSING, new_database, postgresql_programs, running_postgresql
 from tests.graphs import face_artifact
 
 LONG = bool(os.environ.get("VITRINE_LONG_TESTS"))
@@ -22,23 +20,6 @@ def face_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("face-models")
     face_artifact(root)
     return root
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    programs = postgresql_programs()
-    if programs is None:
-        pytest.skip(MISSING)
-    with running_postgresql(programs) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind in turn."""
-    if request.param == "sqlite":
-        return str(tmp_path / "gallery.sqlite3")
-    return new_database(request.getfixturevalue("postgresql"), f"gallery_{uuid.uuid4().hex}")
 
 
 @pytest.fixture

@@ -49,12 +49,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 
 def addresses(server: httpx.Client) -> list[tuple[str, str]]:
-    """Method and path of every operation whose body is documented to carry pictures."""
+    """Method and path of every operation whose body is documented to be nothing but pictures."""
     names = {"{name}": "tiny", "{route}": "cifar10", "{person}": "ada"}
     found = []
     for path, operations in server.get("/openapi.json").json()["paths"].items():
         for method, operation in operations.items():
-            if "multipart/form-data" in operation.get("requestBody", {}).get("content", {}):
+            content = operation.get("requestBody", {}).get("content", {})
+            if "multipart/form-data" in content and "application/json" not in content:
                 for placeholder, name in names.items():
                     path = path.replace(placeholder, name)  # noqa: PLW2901
                 found.append((method, path + ("?layer=relu_1" if path.endswith("maps") else "")))
