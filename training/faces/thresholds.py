@@ -10,7 +10,7 @@ from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
 from artifacts.datasets.base import FileImages, take
 from artifacts.errors import ArtifactError
-from artifacts.faces import Detector, largest_face
+from artifacts.faces import Detector, main_face
 from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
 from artifacts.progress import track
@@ -95,7 +95,7 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
 def embed(
     runtime: Runtime, images: Sequence[Picture] | Picture, *, aligned: bool
 ) -> tuple[Vectors, Ints]:
-    """Embed the largest face of each picture, as the server does.
+    """Embed the main face of each picture, as the server does.
 
     Args:
         runtime: Runtime of an embedding.
@@ -114,7 +114,7 @@ def embed(
 
 
 def detect_faces(images: Sequence[Picture] | Picture) -> tuple[list[Picture], Ints]:
-    """Detect and align the largest face of each picture.
+    """Detect and align the main face of each picture.
 
     Returns:
         The faces, and the indices of the pictures in which one was found.
@@ -123,7 +123,7 @@ def detect_faces(images: Sequence[Picture] | Picture) -> tuple[list[Picture], In
         DataError: No picture shows a face.
     """
     detector = Detector()
-    chips = [largest_face(detector, image) for image in track(images, "finding faces")]
+    chips = [main_face(detector, image) for image in track(images, "finding faces")]
     found = [place for place, chip in enumerate(chips) if chip is not None]
     if not found:
         raise DataError(
