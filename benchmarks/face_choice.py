@@ -65,12 +65,8 @@ def scenes(split: str, count: int, seed: int) -> dict[Kind, list[Scene]]:
 
 def scores() -> list[tuple[str, Score]]:
     """Return the scores that are compared, with their names."""
-    found: list[tuple[str, Score]] = []
-    for weight in WEIGHTS:
-        found.append((f"area x exp(-{weight:g} d²)", _product(weight)))
-    for weight in ADDITIVE:
-        found.append((f"area - {weight:g} px²", _difference(weight)))
-    return found
+    products = [(f"area x exp(-{weight:g} d²)", _product(weight)) for weight in WEIGHTS]
+    return products + [(f"area - {weight:g} px²", _difference(weight)) for weight in ADDITIVE]
 
 
 def right(made: list[Scene], score: Score) -> float:

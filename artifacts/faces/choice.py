@@ -17,7 +17,7 @@ import numpy as np
 
 from artifacts.faces.detector import Found
 
-CLOSENESS = 6.0
+CLOSENESS = 4.0
 """Weight of the closeness to the middle against the size of a face."""
 
 

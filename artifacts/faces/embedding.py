@@ -25,5 +25,5 @@ def embed_chips(
     if not mirrored:
         return rows
     others = runtime.run([np.ascontiguousarray(chip[:, ::-1]) for chip in chips], [output])[output]
-    means: npt.NDArray[np.float32] = (rows + others) / 2
+    means: npt.NDArray[np.float32] = (rows + others) * np.float32(0.5)
     return means
