@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ class Measured:
     """N weights of the pairs, on average 1 among those of one person and among those of two; None
     if all pairs count alike. See `pooled`."""
 
-    @property
+    @cached_property
     def same(self) -> npt.NDArray[np.bool_]:
         """N booleans: whether a pair shows one person."""
         same: npt.NDArray[np.bool_] = self.people[:, 0] == self.people[:, 1]
@@ -45,7 +46,7 @@ class Measured:
         """Return the weights of the chosen pairs (N booleans)."""
         return np.ones(int(chosen.sum())) if self.weights is None else self.weights[chosen]
 
-    @property
+    @cached_property
     def numbered(self) -> tuple[int, Ints]:
         """The number of people, and `people` renumbered from 0 without gaps, N x 2."""
         people, numbers = np.unique(self.people, return_inverse=True)
