@@ -22,7 +22,7 @@ from artifacts.provenance import hardware
 from artifacts.verification.curves import curve
 from artifacts.verification.error_rates import rates
 from artifacts.verification.pairs import Ints, Measured, Vectors, all_pairs, distances
-from benchmarks.photographs import Studio
+from benchmarks.photographs import Kind, Studio
 
 FOLDS, PAIRS = 10, 300
 SIZE = (250, 250)
@@ -89,7 +89,7 @@ def photographs(dataset: str, others: float, per_person: int, seed: int) -> Phot
     places = order[np.concatenate(chosen)]
     pictures = []
     for place in places.tolist():
-        kind = "press" if studio.random.random() < others else "portrait"
+        kind: Kind = "press" if studio.random.random() < others else "portrait"
         strangers = np.flatnonzero(people.labels != people.labels[place])
         beside = [people.images[int(i)] for i in studio.random.choice(strangers, 2, replace=False)]
         pictures.append(studio.compose(people.images[place], beside, kind, SIZE).picture)

@@ -87,8 +87,10 @@ def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
     cell = np.sort(numbers, axis=1) @ (count, 1)  # the order of the two people does not matter
     shape = (count, count)
     weights = measured.weight(np.ones(len(cell), bool))
-    failures: Floats = np.bincount(cell, wrong * weights, count**2).reshape(shape)
-    pairs: Floats = np.bincount(cell, weights, count**2).reshape(shape)
+    failures, pairs = (
+        np.bincount(cell, weight, count**2).astype(np.float64).reshape(shape)
+        for weight in (wrong * weights, weights)
+    )
     drawn = draws(count, seed, RESAMPLES).astype(np.float64)
     return _different_rate(failures, pairs, drawn), _same_rate(failures, pairs, drawn)
 
