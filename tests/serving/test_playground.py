@@ -253,7 +253,7 @@ def test_two_faces_are_compared(page: Page, address: str) -> None:
     assert threshold is not None
     assert here is not None
     assert here["x"] < threshold["x"]
-    expect(page.locator("#decision .legend")).to_contain_text("5,839 pairs of one person")
+    expect(page.locator("#decision .legend")).to_contain_text("58,650 pairs of one person")
     expect(page.locator("#verify .drop rect.chosen")).to_have_count(2)
     page.set_input_files("#file-second", picture(photograph(300, 300)))
     page.click("#compare")
