@@ -16,6 +16,7 @@ USES_OF_DRAWINGS = (
     "one handwritten digit on a plain ground, dark on light or light on dark, anywhere on the "
     "picture"
 )
+MIRRORED = " The embedding of a face is the mean of those of its crop and of the mirrored crop."
 USES_OF_FACES = "two faces, or one and the people enrolled, in pictures of people who agreed to it"
 TERMS = {
     "cifar10": "no licence was given; its pictures were gathered from the web, in the data set 80 "
@@ -198,6 +199,8 @@ def _face_tables(manifest: Manifest) -> list[str]:
     about = (
         f"Thresholds ({checked.metric} distance) were chosen on {pairs.dataset}: {pairs.people} "
         f"people, {pairs.same:,} pairs of one person, {pairs.different:,} of two."
+        + MIRRORED
+        * checked.mirrored
     )
     rates = [
         "| target FMR | distance | people | FMR (95 % by person) | FNMR (95 % by person) |",
@@ -205,6 +208,12 @@ def _face_tables(manifest: Manifest) -> list[str]:
     ]
     splits = dict.fromkeys(metric.split for metric in manifest.metrics)
     for threshold in checked.thresholds:
+        if pairs.dataset not in splits:  # several sources, each of which follows
+            low, high = threshold.fmr_interval
+            rates.append(
+                f"| {threshold.target_fmr:g} | {threshold.distance:.4f} | {pairs.dataset} | "
+                f"{threshold.fmr:.2g} ({low:.2g} to {high:.2g}) | {threshold.fnmr or 0:.2g} |"
+            )
         for split in splits:
             cells = [_rate_cell(manifest, kind, threshold.target_fmr, split) for kind in RATES]
             rates.append(

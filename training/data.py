@@ -13,7 +13,7 @@ from torch import Tensor
 from artifacts import DataError, InputPolicy
 from artifacts.datasets import ImageSet, load
 from artifacts.datasets.base import take
-from artifacts.faces import Detector, largest_face
+from artifacts.faces import Detector, main_face
 from artifacts.preprocessing import prepare
 from artifacts.progress import track
 from training.download import download
@@ -220,6 +220,6 @@ def _decode(source: ImageSet, size: Size, path: Path, *, align: bool) -> None:
     writable = np.lib.format.open_memmap(path, "w+", dtype=np.uint8, shape=shape)
     for i in track(range(len(source)), f"decoding {source.name}"):
         picture = source.images[i]
-        chip = largest_face(detector, picture) if detector else None
+        chip = main_face(detector, picture) if detector else None
         writable[i] = prepare(picture if chip is None else chip, policy)
     writable.flush()

@@ -13,13 +13,15 @@ predictor of 9 MB, and it finds faces down to 20 px, where dlib stops at 40 px.
 """
 
 from artifacts.faces.alignment import align
+from artifacts.faces.choice import by_prominence
 from artifacts.faces.detector import Detector, Found
 from artifacts.pictures import Picture
 
-__all__ = ["Detector", "Found", "align", "largest_face"]
+__all__ = ["Detector", "Found", "align", "by_prominence", "main_face"]
 
 
-def largest_face(detector: Detector, picture: Picture) -> Picture | None:
-    """Return the largest face of a picture (uint8 H x W x 3), aligned, or None without a face."""
-    faces = detector.find(picture)
+def main_face(detector: Detector, picture: Picture) -> Picture | None:
+    """Return the main face of a picture (uint8 H x W x 3), aligned, or None without a face."""
+    height, width = picture.shape[:2]
+    faces = by_prominence(detector.find(picture), width, height)
     return align(picture, faces[0].landmarks) if faces else None

@@ -17,6 +17,8 @@ from artifacts.verification.pairs import Floats, Ints, Measured
 RESAMPLES = 200
 INTERVAL = (2.5, 97.5)
 """Percentiles of the resampled values that bound an interval."""
+CELLS = 4096
+"""Number of pairs of people whose pairs of pictures are counted at a time."""
 GRID = 256
 """Number of quantiles of either kind of pair that the thresholds of resampled curves are from."""
 
@@ -118,8 +120,7 @@ def _resampled(measured: Measured, seed: int) -> tuple[Floats, Floats]:
     Resamples without pairs of both kinds are left out.
     """
     count, numbers = measured.numbered
-    order = measured.distances.argsort(kind="stable")
-    distances, people, same = measured.distances[order], numbers[order], measured.same[order]
+    distances, same = measured.distances, measured.same
     # quantiles: linearly spaced for pairs of one person, logarithmically for those of two people,
     # because low false-match rates matter most
     shares = np.concatenate([[0], np.logspace(-5, 0, GRID)])
@@ -128,29 +129,47 @@ def _resampled(measured: Measured, seed: int) -> tuple[Floats, Floats]:
         np.quantile(distances[same], np.linspace(0, 1, GRID)),
     ]
     grid = np.unique(np.concatenate([[-1.0], *quantiles]))  # nothing matches below 0
-    one, two = people[same, 0], people[~same].T
-    matching_one, matching_two = (
-        np.searchsorted(distances[kind], grid, "right") for kind in (same, ~same)
+    drawn = draws(count, seed, RESAMPLES).astype(np.float64)  # (R, people)
+    matches, false_matches = (
+        _matches(distances[kind], numbers[kind], grid, drawn) for kind in (same, ~same)
     )
-    fmrs, fnmrs = [], []
-    for drawn in draws(count, seed, RESAMPLES):
-        matches = _partial_sums(drawn[one], matching_one)
-        false_matches = _partial_sums(drawn[two[0]] * drawn[two[1]], matching_two)
-        if matches[-1] and false_matches[-1]:
-            fmrs.append(false_matches / false_matches[-1])
-            fnmrs.append(1 - matches / matches[-1])
-    return np.stack(fmrs), np.stack(fnmrs)
+    both = (matches[:, -1] > 0) & (false_matches[:, -1] > 0)
+    matches, false_matches = matches[both], false_matches[both]
+    return false_matches / false_matches[:, -1:], 1 - matches / matches[:, -1:]
+
+
+def _matches(distances: Floats, people: Ints, grid: Floats, drawn: Floats) -> Floats:
+    """Return the weight of the pairs within each threshold of a grid in each resample, R x T.
+
+    Pairs of the same people have one weight, so that they are counted before they are weighted.
+
+    Args:
+        distances: P distances of pairs, all of one person or all of two.
+        people: P x 2 numbers of the people.
+        grid: T ascending thresholds, the last one the largest distance of all pairs.
+        drawn: R x people, how often each person was drawn.
+    """
+    cells = np.sort(people, axis=1) @ (drawn.shape[1], 1)
+    order = cells.argsort(kind="stable")
+    places = np.searchsorted(grid, distances[order])  # the first threshold within which a pair is
+    found, starts = np.unique(cells[order], return_index=True)
+    starts = np.append(starts, len(order))
+    total: Floats = np.zeros((len(drawn), len(grid)))
+    for first in range(0, len(found), CELLS):
+        some = found[first : first + CELLS]
+        edges = starts[first : first + len(some) + 1]
+        row = np.repeat(np.arange(len(some)), np.diff(edges))
+        flat = row * len(grid) + places[edges[0] : edges[-1]]
+        counts = np.bincount(flat, minlength=len(some) * len(grid)).reshape(len(some), -1)
+        one, two = np.divmod(some, drawn.shape[1])
+        weights = drawn[:, one] * np.where(one == two, 1.0, drawn[:, two])
+        total += weights @ counts.cumsum(1)
+    return total
 
 
 def _fnmr_at(max_fmr: float, fmr: Floats, fnmr: Floats) -> float:
     """Return the FNMR at the last threshold whose FMR is at most `max_fmr`."""
     return float(fnmr[np.flatnonzero(fmr <= max_fmr)[-1]])
-
-
-def _partial_sums(weights: Ints, counts: Ints) -> Ints:
-    """Return the sum of the first n weights for each n in `counts`."""
-    sums: Ints = np.concatenate([[0], np.cumsum(weights)])[counts]
-    return sums
 
 
 def _rate(value: float, resampled: Floats) -> Rate:

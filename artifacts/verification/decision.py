@@ -67,3 +67,7 @@ class Verification(Strict):
     thresholds: tuple[Threshold, ...] = ()
     """One threshold for each target; none until the model is calibrated."""
     pairs: Pairs | None = None
+    mirrored: bool = Field(default=False, exclude_if=lambda v: not v)
+    """Whether the embedding of a face is the mean of those of its chip and of the mirrored chip.
+    Left out of the JSON if false, so that manifests written before this field existed keep their
+    bytes."""

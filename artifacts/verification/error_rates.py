@@ -23,8 +23,8 @@ MIN_FALSE_MATCHES = 10
 def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Threshold, ...]:
     """Choose the largest threshold that keeps each target false-match rate on these pairs.
 
-    A pair at the threshold matches. If many pairs have the same distance, they match together or
-    not at all, and the measured rate is below the target.
+    Pairs count by their weights. A pair at the threshold matches. If many pairs have the same
+    distance, they match together or not at all, and the measured rate is below the target.
 
     Args:
         measured: pairs of one person and of two.
@@ -37,10 +37,13 @@ def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Thr
     Raises:
         DataError: there are too few pairs for a target, or too many at one distance.
     """
-    different = np.sort(measured.distances[~measured.same])
+    apart = ~measured.same
+    order = measured.distances[apart].argsort(kind="stable")
+    different = measured.distances[apart][order]
+    within = np.cumsum(measured.weight(apart)[order])
     thresholds = []
     for target in sorted(targets):
-        allowed = int(target * len(different))
+        allowed = int(np.searchsorted(within, target * len(different), "right"))
         if allowed < MIN_FALSE_MATCHES:
             raise DataError(
                 f"{measured.source}: {len(different):,} pairs of two people are too few for a "
@@ -83,8 +86,11 @@ def rates(measured: Measured, distance: float, seed: int) -> tuple[Rate, Rate]:
     count, numbers = measured.numbered
     cell = np.sort(numbers, axis=1) @ (count, 1)  # the order of the two people does not matter
     shape = (count, count)
-    failures: Floats = np.bincount(cell, wrong, count**2).reshape(shape).astype(np.float64)
-    pairs: Floats = np.bincount(cell, minlength=count**2).reshape(shape).astype(np.float64)
+    weights = measured.weight(np.ones(len(cell), bool))
+    failures, pairs = (
+        np.bincount(cell, weight, count**2).astype(np.float64).reshape(shape)
+        for weight in (wrong * weights, weights)
+    )
     drawn = draws(count, seed, RESAMPLES).astype(np.float64)
     return _different_rate(failures, pairs, drawn), _same_rate(failures, pairs, drawn)
 

@@ -1,6 +1,8 @@
 """Pairs of pictures of people, and the distances of their embeddings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +32,21 @@ class Measured:
     """Number of pictures in which a face was found."""
     missed: int
     """Number of pictures without a detected face; they are in no pair."""
+    weights: Floats | None = None
+    """N weights of the pairs, on average 1 among those of one person and among those of two; None
+    if all pairs count alike. See `pooled`."""
 
-    @property
+    @cached_property
     def same(self) -> npt.NDArray[np.bool_]:
         """N booleans: whether a pair shows one person."""
         same: npt.NDArray[np.bool_] = self.people[:, 0] == self.people[:, 1]
         return same
 
-    @property
+    def weight(self, chosen: npt.NDArray[np.bool_]) -> Floats:
+        """Return the weights of the chosen pairs (N booleans)."""
+        return np.ones(int(chosen.sum())) if self.weights is None else self.weights[chosen]
+
+    @cached_property
     def numbered(self) -> tuple[int, Ints]:
         """The number of people, and `people` renumbered from 0 without gaps, N x 2."""
         people, numbers = np.unique(self.people, return_inverse=True)
@@ -64,6 +73,36 @@ class Measured:
             for kind in (self.same, ~self.same)
         )
         return Histogram(width=edges[1], same=tuple(same), different=tuple(different))
+
+
+def pooled(sources: Sequence[Measured]) -> Measured:
+    """Put the pairs of several sources of pictures together.
+
+    Nobody is paired with people of another source. Each source counts by its number of people, not
+    of pairs: otherwise, its weight would grow with the square of the number of its pictures.
+    """
+    if len(sources) == 1:
+        return sources[0]
+    people, weights, start = [], [], 0
+    total = sum(each.numbered[0] for each in sources)
+    for each in sources:
+        count, numbers = each.numbered
+        people.append(numbers + start)
+        start += count
+        there = each.same
+        shares = (np.where(there, there.mean(), 1 - there.mean()) * len(there)).astype(np.float64)
+        weights.append(count / total / shares)
+    every = np.concatenate(people)
+    weight = np.concatenate(weights)  # sums to 1 over either kind of pair
+    same = every[:, 0] == every[:, 1]
+    return Measured(
+        source=" and ".join(each.source for each in sources),
+        distances=np.concatenate([each.distances for each in sources]),
+        people=every,
+        pictures=sum(each.pictures for each in sources),
+        missed=sum(each.missed for each in sources),
+        weights=weight * np.where(same, same.sum(), (~same).sum()),
+    )
 
 
 def all_pairs(

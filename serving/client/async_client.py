@@ -14,6 +14,7 @@ from serving.client.connection import AsyncConnection, pieces
 from serving.client.face_calls import Page
 from serving.faces.schemas import (
     ChangeInfo,
+    ChosenFace,
     Embedded,
     EnrolledPictures,
     GalleryInfo,
@@ -175,7 +176,7 @@ class AsyncClient:
         second: Source,
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: Several = "main",
         fmr: float | None = None,
         model: str | None = None,
     ) -> Verified:
@@ -189,7 +190,7 @@ class AsyncClient:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: Several = "main",
         model: str | None = None,
     ) -> Embedded:
         """The embedding of the face on each picture."""
@@ -202,7 +203,7 @@ class AsyncClient:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: Several = "main",
         fmr: float | None = None,
         top: int = 5,
     ) -> Identified:
@@ -217,7 +218,7 @@ class AsyncClient:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: ChosenFace = "main",
         idempotency_key: str | None = None,
     ) -> EnrolledPictures:
         """Add pictures of a person; see `Client.enrol`."""

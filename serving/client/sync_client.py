@@ -14,6 +14,7 @@ from serving.client.connection import Connection
 from serving.client.face_calls import Page
 from serving.faces.schemas import (
     ChangeInfo,
+    ChosenFace,
     Embedded,
     EnrolledPictures,
     GalleryInfo,
@@ -51,7 +52,9 @@ class Client:
 
     Options of the methods about faces:
         aligned: each picture is the aligned crop of one face; otherwise the face is found.
-        several: whether a picture with several faces stands for the largest, or is refused.
+        several: what to do with a picture of several faces: use the main one, by size and closeness
+            to the middle, or the largest, or refuse it (error), or, except when enrolling, answer
+            for all of them.
         fmr: target false-match rate, one of those that the model has thresholds for.
         model: name of another embedding model than the server's default.
 
@@ -189,7 +192,7 @@ class Client:
         second: Source,
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: Several = "main",
         fmr: float | None = None,
         model: str | None = None,
     ) -> Verified:
@@ -203,7 +206,7 @@ class Client:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: Several = "main",
         model: str | None = None,
     ) -> Embedded:
         """The embedding of the face on each picture."""
@@ -214,7 +217,7 @@ class Client:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: Several = "main",
         fmr: float | None = None,
         top: int = 5,
     ) -> Identified:
@@ -229,7 +232,7 @@ class Client:
         pictures: Sequence[Source],
         *,
         aligned: bool = False,
-        several: Several = "largest",
+        several: ChosenFace = "main",
         idempotency_key: str | None = None,
     ) -> EnrolledPictures:
         """Add pictures of a person.

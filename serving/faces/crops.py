@@ -1,4 +1,4 @@
-"""Finds the one face of a picture that is embedded, or the reason why there is none."""
+"""Finds the faces of a picture that are embedded, or the reason why there is none."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from artifacts.faces import Detector, Found, align
+from artifacts.faces import Detector, Found, align, by_prominence
 from artifacts.faces.alignment import roll, sharpness
 from artifacts.pictures import Picture
 from serving.faces.schemas import Several
@@ -23,6 +23,8 @@ MIN_SHARPNESS = 3.0
 """Minimum sharpness of a face, in grey levels; more blurred faces are refused."""
 MAX_ROLL = 60.0
 """Maximum rotation of a face in the picture's plane, in degrees; others are refused."""
+MAX_FACES = 64
+"""Maximum number of faces of a picture that are embedded, the most prominent ones."""
 TURNED_SIDE = 512
 """If no upright face is found, a copy of the picture whose longer side has this many pixels is
 searched for a face that is turned."""
@@ -53,14 +55,14 @@ class Quality(NamedTuple):
 
 @dataclass(frozen=True)
 class Face:
-    """The face chosen in a picture, or the reason why there is none.
+    """A face chosen in a picture, or the reason why there is none.
 
     Attributes:
         crop: the aligned face, uint8 H x W x 3 RGB; None if there is a problem.
         box: where the face is; None if no face was chosen.
         found: boxes of all faces, the largest first.
         quality: None if the picture was sent as an aligned crop, or no face was chosen.
-        problem: why no face of the picture can be embedded; None if one can.
+        problem: why the face cannot be embedded; None if it can.
     """
 
     crop: Picture | None
@@ -70,38 +72,50 @@ class Face:
     problem: RequestError | None = None
 
 
-def find_face(picture: Picture, *, aligned: bool, several: Several = "largest") -> Face:
-    """Find the face of a picture, and check that it is good enough to embed.
+def find_faces(picture: Picture, *, aligned: bool, several: Several = "main") -> list[Face]:
+    """Find the faces of a picture that are asked for, and check that they can be embedded.
 
     Args:
         picture: uint8 H x W x 3 RGB, upright.
         aligned: whether the picture already is the aligned crop of one face that the model expects;
             it is then used as it is, without any check.
-        several: if there are several faces, whether to take the largest or to refuse the picture.
+        several: if there are several faces, which of them to take, or to refuse the picture.
+
+    Returns:
+        At least one face, which has a problem if the picture has none or is refused. With several
+        = all, up to `MAX_FACES`, the most prominent first; otherwise one.
     """
     height, width = picture.shape[:2]
     if aligned:
         whole = Box(0, 0, width, height)
-        return Face(picture, whole, (whole,))
+        return [Face(picture, whole, (whole,))]
     faces = detector().find(picture)
     boxes = tuple(_box(face, width, height) for face in faces)
     if not faces:
-        return Face(None, None, problem=_no_face_problem(picture))
+        return [Face(None, None, problem=_no_face_problem(picture))]
     if len(faces) > 1 and several == "error":
         reason = (
             f"{len(faces)} faces were found; send a picture of one face, or send "
-            "several=largest to use the largest."
+            "several=main to use the main one."
         )
-        return Face(None, None, boxes, problem=RequestError("several-faces", reason))
-    crop = align(picture, faces[0].landmarks)
+        return [Face(None, None, boxes, problem=RequestError("several-faces", reason))]
+    ordered = faces if several == "largest" else by_prominence(faces, width, height)
+    wanted = ordered[: MAX_FACES if several == "all" else 1]
+    return [_checked(picture, face, boxes) for face in wanted]
+
+
+def _checked(picture: Picture, face: Found, boxes: tuple[Box, ...]) -> Face:
+    """Align a face of a picture, and check that it is good enough to embed."""
+    height, width = picture.shape[:2]
+    crop = align(picture, face.landmarks)
     quality = Quality(
-        probability=faces[0].probability,
-        side=faces[0].side,
+        probability=face.probability,
+        side=face.side,
         sharpness=sharpness(crop),
-        roll=roll(faces[0].landmarks),
+        roll=roll(face.landmarks),
     )
     problem = _not_upright_problem() if detector().quarters(crop) else _quality_problem(quality)
-    return Face(None if problem else crop, boxes[0], boxes, quality, problem)
+    return Face(None if problem else crop, _box(face, width, height), boxes, quality, problem)
 
 
 @cache

@@ -9,12 +9,17 @@ import numpy.typing as npt
 
 from serving.faces.database import Database
 from serving.faces.index import RECALL_QUERIES, GroundTruth, Index, Metric, distances, training_size
+from serving.faces.person_distance import person_distance
 from serving.faces.reader import GalleryReader
 from serving.faces.writer import GalleryWriter, model_mismatch
 from serving.settings import Settings
 
 PAGE_SIZE = 10_000
 """Number of embeddings that are read with one query."""
+MIN_CANDIDATES = 20
+"""Minimum number of people whose distance by all their pictures is computed."""
+MAX_PICTURES = 100
+"""Maximum number of pictures of a person that their distance is computed from, the newest."""
 REBUILD_GROWTH = 4
 """An approximate index is rebuilt once the gallery has grown by this factor."""
 
@@ -105,6 +110,38 @@ class Gallery:
                 self._build_if_large()
                 return best[:count]
             wanted *= 4
+
+    def identify(
+        self,
+        embedding: npt.NDArray[np.float32],
+        model: str,
+        metric: Metric,
+        count: int,
+        alike: float,
+    ) -> list[Neighbour]:
+        """Return the `count` people nearest to an embedding by all their pictures, nearest first.
+
+        The candidates are the people of the nearest pictures. Their distances are those of
+        `person_distance`, from up to `MAX_PICTURES` pictures of each.
+
+        Args:
+            embedding: D float32.
+            model: hash of the model that gave the embedding.
+            metric: metric of that model.
+            count: number of people to return, at least 1.
+            alike: see `person_distance`.
+
+        Raises:
+            RequestError: the gallery holds embeddings of another model.
+        """
+        near = self.search(embedding, model, metric, max(count, MIN_CANDIDATES))
+        vectors = self.reader.pictures_of([each.person for each in near], model, MAX_PICTURES)
+        people = [
+            each._replace(distance=person_distance(embedding, vectors[each.person], metric, alike))
+            for each in near
+            if each.person in vectors  # others were removed meanwhile
+        ]
+        return sorted(people, key=lambda each: each.distance)[:count]
 
     def load(self, model: str, metric: Metric) -> None:
         """Bring the index up to date; a large gallery gets an approximate index.

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.faces.embedding import embed_chips
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import FACES
 from artifacts.pictures import Picture
 from artifacts.verification.decision import Threshold, Verification
-from serving.faces.crops import Face, find_face
+from serving.faces.crops import Face, find_faces
 from serving.faces.gallery import Gallery
 from serving.faces.index import distances, is_comparable
 from serving.faces.schemas import (
@@ -39,13 +40,13 @@ NOT_COMPARABLE = "the embedding of this picture has no distance to others"
 
 
 class EmbeddedFace(NamedTuple):
-    """The face of one picture, and its embedding."""
+    """A face of a picture, and its embedding."""
 
     found: FoundFace
     vector: npt.NDArray[np.float32] | None
     """Float32 D; None if there is a problem."""
     problem: RequestError | None = None
-    """Why no face of the picture can be embedded; None if one can."""
+    """Why the face cannot be embedded, or the picture has none; None if it can."""
 
 
 def face_model(models: Models, name: str | None = None, hash_: str | None = None) -> ServedModel:
@@ -109,41 +110,56 @@ def embed(
     pictures: Sequence[Picture],
     *,
     aligned: bool,
-    several: Several = "largest",
+    several: Several = "main",
 ) -> list[EmbeddedFace]:
-    """Embed the face of each picture, if it has one.
+    """Embed the face of each picture, if it has one, or with several = all its faces.
 
     Args:
         model: an embedding model.
         pictures: uint8 H x W x 3 RGB, of any mix of sizes.
-        aligned: see `find_face`.
-        several: see `find_face`.
+        aligned: see `find_faces`.
+        several: see `find_faces`.
+
+    Returns:
+        At least one entry for each picture, in their order.
     """
-    faces = [find_face(picture, aligned=aligned, several=several) for picture in pictures]
-    crops = [face.crop for face in faces if face.crop is not None]
-    output = OUTPUTS["embedding"]
+    faces = [
+        (number, face)
+        for number, picture in enumerate(pictures)
+        for face in find_faces(picture, aligned=aligned, several=several)
+    ]
+    crops = [face.crop for _, face in faces if face.crop is not None]
+    mirrored = verification(model).mirrored
     with span("inference", model=model.name):
-        rows = model.runtime.run(crops, [output])[output] if crops else ()  # (N, D)
+        rows = embed_chips(model.runtime, crops, mirrored=mirrored) if crops else ()  # (N, D)
     vectors = iter(rows)
     return [
         EmbeddedFace(
-            _found_face(picture, face), None if face.crop is None else next(vectors), face.problem
+            _found_face(number, pictures[number], face),
+            None if face.crop is None else next(vectors),
+            face.problem,
         )
-        for picture, face in zip(pictures, faces, strict=True)
+        for number, face in faces
     ]
 
 
+def embeddable(faces: Sequence[EmbeddedFace]) -> list[EmbeddedFace]:
+    """Leave out faces that cannot be embedded if their picture shows another that can."""
+    fine = {face.found.picture for face in faces if face.vector is not None}
+    return [face for face in faces if face.vector is not None or face.found.picture not in fine]
+
+
 def vectors_of(faces: Sequence[EmbeddedFace]) -> list[npt.NDArray[np.float32]]:
-    """Return the embeddings of all pictures.
+    """Return the embeddings of all faces.
 
     Raises:
-        RequestError: a picture has none; the first such picture and the reason are named.
+        RequestError: a face has none; the first such picture and the reason are named.
     """
     vectors: list[npt.NDArray[np.float32]] = []
-    for index, face in enumerate(faces):
+    for face in faces:
         if face.vector is None:
             problem = face.problem or RequestError("no-embedding", NOT_COMPARABLE)
-            raise problem.at(index)
+            raise problem.at(face.found.picture)
         vectors.append(face.vector)
     return vectors
 
@@ -154,19 +170,40 @@ def check_comparable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:
     Raises:
         RequestError: one does not; the first such picture is named.
     """
-    for index, vector in enumerate(vectors_of(faces)):
+    for face, vector in zip(faces, vectors_of(faces), strict=True):
         if not is_comparable(vector, verification(model).metric):
-            raise RequestError("no-embedding", f"{NOT_COMPARABLE}; send another picture.", index)
+            reason = f"{NOT_COMPARABLE}; send another picture."
+            raise RequestError("no-embedding", reason, face.found.picture)
 
 
 def verify(
-    model: ServedModel, first: EmbeddedFace, second: EmbeddedFace, threshold: Threshold | None
+    model: ServedModel,
+    first: Sequence[EmbeddedFace],
+    second: Sequence[EmbeddedFace],
+    threshold: Threshold | None,
 ) -> Verified:
-    """Decide at a threshold whether two faces are of one person."""
+    """Decide at a threshold whether two pictures show one person, by their nearest faces.
+
+    Args:
+        model: the model that embedded the faces.
+        first: faces of the first picture, at least one entry.
+        second: faces of the second picture, at least one entry.
+        threshold: distance up to which two faces match; None if the model was not calibrated.
+    """
     metric = verification(model).metric
-    distance, result, reason = None, "cannot_say", _not_comparable_reason(first, second, metric)
-    if first.vector is not None and second.vector is not None and reason is None:
-        distance = float(distances(first.vector, second.vector[None], metric)[0])
+    pairs = [
+        (float(distances(a.vector, b.vector[None], metric)[0]), a, b)
+        for a in first
+        for b in second
+        if a.vector is not None
+        and b.vector is not None
+        and is_comparable(a.vector, metric)
+        and is_comparable(b.vector, metric)
+    ]
+    distance, one, other = None, first[0], second[0]
+    result, reason = "cannot_say", _not_comparable_reason(first, second, metric)
+    if pairs:
+        distance, one, other = min(pairs, key=lambda pair: pair[0])
         reason = NOT_CALIBRATED
         if threshold is not None:
             result = "match" if distance <= threshold.distance else "no_match"
@@ -179,8 +216,9 @@ def verify(
             "distance": distance,
             "metric": metric,
             "threshold": threshold,
-            "first": first.found,
-            "second": second.found,
+            "compared": len(pairs),
+            "first": one.found,
+            "second": other.found,
         }
     )
 
@@ -217,9 +255,10 @@ def _identify(
         reason = face.problem.reason if face.problem else NOT_COMPARABLE
         return IdentifiedPicture(face=face.found, result="cannot_say", reason=reason, people=())
     limit = -1.0 if threshold is None else threshold.distance
+    alike = max((t.distance for t in verification(model).thresholds), default=0.0)
     people = tuple(
         Candidate(**neighbour._asdict(), within=neighbour.distance <= limit)
-        for neighbour in gallery.search(face.vector, model.artifact.hash, metric, top)
+        for neighbour in gallery.identify(face.vector, model.artifact.hash, metric, top, alike)
     )
     if threshold is None:
         return IdentifiedPicture(
@@ -231,19 +270,21 @@ def _identify(
     )
 
 
-def _not_comparable_reason(first: EmbeddedFace, second: EmbeddedFace, metric: Metric) -> str | None:
-    """Return why two pictures cannot be compared; None if they can."""
-    for name, face in (("first", first), ("second", second)):
-        if face.problem is not None:
-            return f"{name} picture: {face.problem.reason}"
-        if face.vector is None or not is_comparable(face.vector, metric):
-            return f"{name} picture: {NOT_COMPARABLE}"
+def _not_comparable_reason(
+    first: Sequence[EmbeddedFace], second: Sequence[EmbeddedFace], metric: Metric
+) -> str | None:
+    """Return why two pictures cannot be compared, by their main faces; None if they can."""
+    for name, faces in (("first", first), ("second", second)):
+        if not any(f.vector is not None and is_comparable(f.vector, metric) for f in faces):
+            problem = faces[0].problem
+            return f"{name} picture: {problem.reason if problem else NOT_COMPARABLE}"
     return None
 
 
-def _found_face(picture: Picture, face: Face) -> FoundFace:
+def _found_face(number: int, picture: Picture, face: Face) -> FoundFace:
     height, width = picture.shape[:2]
     return FoundFace(
+        picture=number,
         size=Size(width=width, height=height),
         box=None if face.box is None else FaceBox(**asdict(face.box)),
         found=tuple(FaceBox(**asdict(box)) for box in face.found),

@@ -157,6 +157,36 @@ class GalleryReader:
                 ]
         return found
 
+    def pictures_of(self, names: Sequence[str], model: str, limit: int) -> dict[str, Vectors]:
+        """Return the embeddings of people's pictures, K x D each, by the person's name.
+
+        Args:
+            names: ids of the people; those who are not enrolled are left out.
+            model: hash of the model that gave the embeddings.
+            limit: maximum number of pictures of each person, the ones enrolled last.
+        """
+        order = func.row_number().over(
+            partition_by=pictures.c.person, order_by=pictures.c.number.desc()
+        )
+        columns = (pictures.c.number, people.c.name, order.label("place"))
+        numbered = select(*columns).join(people, people.c.number == pictures.c.person)
+        found: dict[str, list[bytes]] = {}
+        with self.database.read() as connection:
+            for i in range(0, len(names), MAX_SQL_PARAMETERS):
+                part = numbered.where(people.c.name.in_(names[i : i + MAX_SQL_PARAMETERS]))
+                chosen = part.subquery()
+                query = (
+                    select(chosen.c.name, embeddings.c.vector)
+                    .join(embeddings, embeddings.c.picture == chosen.c.number)
+                    .where(chosen.c.place <= limit, embeddings.c.model == model)
+                )
+                for name, vector in connection.execute(query):
+                    found.setdefault(name, []).append(vector)
+        return {
+            name: np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1)
+            for name, rows in found.items()
+        }
+
 
 def person_number(connection: Connection, person: str) -> int:
     """Return the number of a person.

@@ -9,8 +9,11 @@ from artifacts.verification.decision import Threshold
 from serving.schemas import Answer, Share, Size, Stamp
 
 Metric = Literal["euclidean", "cosine"]
-Several = Literal["largest", "error"]
-"""What to do if a picture shows several faces: use the largest, or refuse the picture."""
+ChosenFace = Literal["main", "largest", "error"]
+"""What to do if a picture shows several faces: use the main one, by size and closeness to the
+middle, or the largest, or refuse the picture."""
+Several = Literal[ChosenFace, "all"]
+"""`ChosenFace`, or answer for every face."""
 
 
 class FaceBox(Answer):
@@ -38,8 +41,9 @@ class FaceQuality(Answer):
 
 
 class FoundFace(Answer):
-    """The face that was chosen in a picture."""
+    """The face that was chosen in a picture, or one of its faces with several=all."""
 
+    picture: int = Field(description="number of the picture in the request, from 0")
     size: Size = Field(description="size of the picture, turned upright")
     box: FaceBox | None = Field(
         description="where the face is; the whole picture if it was sent with aligned=true, null "
@@ -67,12 +71,22 @@ class Verified(Answer):
         "rate (FMR) was measured on people that the model never saw; null if the model was not "
         "calibrated"
     )
-    first: FoundFace
+    compared: int = Field(
+        description="number of pairs of faces that were compared, more than one only with "
+        "several=all; somebody is then taken for another with a probability of up to compared * FMR"
+    )
+    first: FoundFace = Field(
+        description="the face of the first picture; with several=all, that of the nearest pair"
+    )
     second: FoundFace
 
 
 class Embedded(Answer):
-    """Answer to `embed`: one row of D floats for each picture, in the order sent."""
+    """Answer to `embed`: one row of D floats for each picture, in the order sent.
+
+    With several=all, there is a row for each face that can be embedded, the main one of each
+    picture first.
+    """
 
     model: Stamp
     provider: str
@@ -86,12 +100,16 @@ class Candidate(Answer):
 
     person: str
     picture: str
-    distance: float
+    distance: float = Field(
+        description="of the face from the person: the mean of the distance to the centroid of the "
+        "person's pictures and of the mean distance to them, over those pictures that match the "
+        "nearest one at the loosest threshold"
+    )
     within: bool = Field(description="whether the distance is within the threshold")
 
 
 class IdentifiedPicture(Answer):
-    """Who is on one picture."""
+    """Who is on one picture, or whose one of its faces is with several=all."""
 
     face: FoundFace
     result: Literal["known", "unknown", "cannot_say"] = Field(
@@ -114,7 +132,10 @@ class Search(Answer):
 
 
 class Identified(Answer):
-    """Answer to `identify`: one entry for each picture, in the order sent."""
+    """Answer to `identify`: one entry for each picture, in the order sent.
+
+    With several=all, there is an entry for each face, the main one of each picture first.
+    """
 
     model: Stamp
     provider: str

@@ -36,9 +36,12 @@ export function setUpVerify({ models, defaults }) {
     });
   }
 
-  function show({ result, reason, distance, threshold, metric }) {
+  function show({ result, reason, distance, threshold, metric, first: one, second: other }) {
     const parts = [make("p", { className: `verdict ${result}` }, VERDICTS[result])];
     if (reason) parts.push(make("p", {}, reason));
+    if ([one, other].some(({ found }) => found.length > 1)) {
+      parts.push(make("p", {}, "Several faces were found. The highlighted ones were compared: large ones near the middle."));
+    }
     if (distance !== null && threshold) {
       const [low, high] = threshold.fmr_interval;
       parts.push(distanceChart({ distance, threshold, thresholds, histogram: pairs?.histogram }));

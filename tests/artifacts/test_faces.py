@@ -6,8 +6,13 @@ import pytest
 from PIL import Image
 
 from artifacts.datasets import load
-from artifacts.faces import Detector, align
+from artifacts.faces import Detector, Found, align, by_prominence, main_face
 from artifacts.faces.alignment import SIDE, TEMPLATE, roll, sharpness, similarity
+from artifacts.faces.choice import prominence
+from artifacts.faces.embedding import embed_chips
+from artifacts.input_policy import InputPolicy
+from artifacts.runtime import Runtime
+from tests.graphs import embedding_model
 from tests.pictures import photograph, portrait_photograph
 
 LANDMARKS = (TEMPLATE * SIDE).astype(np.float32)
@@ -114,3 +119,56 @@ def test_faces_of_real_data_are_found(detector: Detector) -> None:
     people = load("faces/orl", "test").head(30)
     found = [len(detector.find(picture)) for picture in people.images]
     assert found.count(1) >= 29
+
+
+def face(left: float, top: float, side: float) -> Found:
+    box = np.array([left, top, left + side, top + side], np.float32)
+    return Found(box, LANDMARKS, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("main", "other"),
+    [
+        (face(90, 80, 70), face(-20, 40, 100)),  # press: cut by the border, and larger
+        (face(90, 80, 70), face(160, 10, 85)),  # in a corner, and larger
+        (face(40, 30, 90), face(115, 115, 20)),  # aside, with a passer-by in the very middle
+    ],
+)
+def test_the_main_face_is_large_and_near_the_middle(main: Found, other: Found) -> None:
+    for faces in ([main, other], [other, main]):
+        assert by_prominence(faces, 250, 250) == [main, other]
+
+
+def test_prominence_counts_what_is_in_the_picture() -> None:
+    whole = prominence(face(0, 0, 100), 100, 100)
+    assert whole == pytest.approx(1), "it covers the picture, in its middle"
+    assert prominence(face(0, 0, 50), 100, 100, 0.0) == pytest.approx(0.25)
+    assert prominence(face(-50, 0, 100), 100, 100, 0.0) == pytest.approx(0.5)
+    assert prominence(face(200, 200, 50), 100, 100) == 0
+    corner = np.array([0, 0, 1e-3, 1e-3], np.float32)
+    share = prominence(Found(corner, LANDMARKS, 1.0), 100, 100, 2.0) / 1e-10
+    assert share == pytest.approx(np.exp(-2), rel=1e-3), "the corner is at distance 1"
+
+
+def test_the_main_face_of_a_photograph_is_aligned(detector: Detector) -> None:
+    hopper = portrait_photograph()
+    wide = Image.new("RGB", (1000, 500), "grey")
+    wide.paste(hopper.resize((300, 350)), (350, 75))
+    alone = main_face(detector, array(wide))
+    wide.paste(hopper.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((428, 500)), (-180, 0))
+    assert len(detector.find(array(wide))) == 2
+    chosen = main_face(detector, array(wide))
+    assert alone is not None
+    assert chosen is not None
+    assert np.abs(chosen.astype(float) - alone).mean() < 4
+    assert main_face(detector, array(photograph(300, 200))) is None
+
+
+def test_an_embedding_is_the_mean_of_both_sides() -> None:
+    runtime = Runtime(embedding_model(8).SerializeToString(), InputPolicy(), 1)
+    chip = array(photograph(SIDE, SIDE))
+    other = np.ascontiguousarray(chip[:, ::-1])
+    one, two = embed_chips(runtime, [chip, other], mirrored=False)
+    assert np.abs(one - two).max() > 1e-4, "the network tells them apart"
+    both = embed_chips(runtime, [chip, other], mirrored=True)
+    np.testing.assert_allclose(both, [(one + two) / 2] * 2, rtol=1e-5)

@@ -42,7 +42,9 @@ def import_mtcnn_command(folder: Path) -> None:
 @click.argument("name")
 @click.option(
     "--dataset",
-    help="Data set of people whose pictures are paired: faces/COLLECTION:SPLIT (or :all).",
+    multiple=True,
+    help="Data set of people whose pictures are paired: faces/COLLECTION:SPLIT (or :all). "
+    "Repeatable; each then counts by its number of people.",
 )
 @click.option(
     "--pairs",
@@ -69,30 +71,46 @@ def import_mtcnn_command(folder: Path) -> None:
 @click.option(
     "--aligned", is_flag=True, help="The pictures are aligned faces already: skip the detector."
 )
+@click.option(
+    "--mirrored/--not-mirrored",
+    default=None,
+    help="Whether the embedding of a face is the mean of those of its crop and of the mirrored "
+    "crop, which takes twice the time. Default: as before.",
+)
 def calibrate_command(
     name: str,
-    dataset: str | None,
+    dataset: tuple[str, ...],
     pairs: Path | None,
     check: tuple[str, ...],
     fmr: tuple[float, ...],
     per_person: int,
     seed: int,
     aligned: bool,
+    mirrored: bool | None,
 ) -> None:
     """Set the thresholds of embedding NAME by target false-match rate and measure them.
 
     Faces are detected and aligned as the server does it. Intervals are a bootstrap over people.
     """
-    from training.faces.thresholds import TARGETS, calibrate, measure_pairs, measure_people
+    from training.faces.thresholds import (
+        TARGETS,
+        calibrate,
+        measure_pairs,
+        measure_people,
+        with_mirroring,
+    )
 
-    if (dataset is None) == (pairs is None):
+    if bool(dataset) == (pairs is not None):
         raise click.UsageError("give either --dataset or --pairs.")
     artifact = Artifact.open(name)
+    if mirrored is not None:
+        artifact = with_mirroring(artifact, mirrored)
+    measured, others = (
+        [measure_people(artifact, each, per_person, seed, aligned=aligned) for each in names]
+        for names in (dataset, check)
+    )
     if pairs is not None:
-        measured = measure_pairs(artifact, pairs, aligned=aligned)
-    else:
-        measured = measure_people(artifact, str(dataset), per_person, seed, aligned=aligned)
-    others = [measure_people(artifact, each, per_person, seed, aligned=aligned) for each in check]
+        measured = [measure_pairs(artifact, pairs, aligned=aligned)]
     done = calibrate(artifact, measured, others, fmr or TARGETS, seed)
     Console().print(_table(done.manifest))
     click.echo(done.path)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,20 @@ from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
 from artifacts.datasets.base import FileImages, take
 from artifacts.errors import ArtifactError
-from artifacts.faces import Detector, largest_face
-from artifacts.graph import OUTPUTS
+from artifacts.faces import Detector, main_face
+from artifacts.faces.embedding import embed_chips
 from artifacts.pictures import Picture
 from artifacts.progress import track
 from artifacts.verification.decision import Verification
 from artifacts.verification.error_rates import choose, report
-from artifacts.verification.pairs import Ints, Measured, Vectors, all_pairs, distances
+from artifacts.verification.pairs import (
+    Ints,
+    Measured,
+    Vectors,
+    all_pairs,
+    distances,
+    pooled,
+)
 
 TARGETS = (1e-2, 1e-3, 1e-4)
 
@@ -37,7 +45,7 @@ def measure_people(
         ArtifactError: The artifact is not an embedding.
         DataError: The data is missing, the model was trained on it, or it shows no face.
     """
-    metric = _metric(artifact)
+    how = _verification(artifact)
     _check_unseen(artifact, name)
     images, people = load_people(name)
     random = np.random.default_rng(seed)
@@ -46,8 +54,9 @@ def measure_people(
         for number in range(int(people.max()) + 1)
     ]
     places = np.concatenate(drawn)
-    vectors, found = embed(Runtime.open(artifact), take(images, places), aligned=aligned)
-    return all_pairs(vectors, people[places][found], name, metric, len(places) - len(found))
+    runtime, chosen = Runtime.open(artifact), take(images, places)
+    vectors, found = embed(runtime, chosen, aligned=aligned, mirrored=how.mirrored)
+    return all_pairs(vectors, people[places][found], name, how.metric, len(places) - len(found))
 
 
 def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
@@ -63,7 +72,7 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
         ArtifactError: The artifact is not an embedding.
         DataError: The file or a picture cannot be read, or no picture shows a face.
     """
-    metric = _metric(artifact)
+    how = _verification(artifact)
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             rows = list(csv.DictReader(lines))
@@ -76,7 +85,8 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
             "first_person, first, second_person, second is expected."
         ) from None
     paths = sorted({*left, *right})
-    vectors, found = embed(Runtime.open(artifact), FileImages(paths), aligned=aligned)
+    runtime = Runtime.open(artifact)
+    vectors, found = embed(runtime, FileImages(paths), aligned=aligned, mirrored=how.mirrored)
     place = {paths[number]: row for row, number in enumerate(found)}
     kept = [i for i in range(len(rows)) if left[i] in place and right[i] in place]
     first = np.array([place[left[i]] for i in kept], np.int64)
@@ -85,7 +95,7 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
     people = [[numbers[name] for name in names[i]] for i in kept]
     return Measured(
         source=file.name,
-        distances=distances(vectors, first, second, metric),
+        distances=distances(vectors, first, second, how.metric),
         people=np.array(people, np.int64).reshape(-1, 2),
         pictures=len(found),
         missed=len(paths) - len(found),
@@ -93,14 +103,19 @@ def measure_pairs(artifact: Artifact, file: Path, *, aligned: bool) -> Measured:
 
 
 def embed(
-    runtime: Runtime, images: Sequence[Picture] | Picture, *, aligned: bool
+    runtime: Runtime,
+    images: Sequence[Picture] | Picture,
+    *,
+    aligned: bool,
+    mirrored: bool = False,
 ) -> tuple[Vectors, Ints]:
-    """Embed the largest face of each picture, as the server does.
+    """Embed the main face of each picture, as the server does.
 
     Args:
         runtime: Runtime of an embedding.
         images: Pictures uint8 H x W x 3, of any sizes.
         aligned: Whether the pictures are aligned faces, which need no detection.
+        mirrored: See `artifacts.verification.decision.Verification`.
 
     Returns:
         Embeddings N x D, and the indices of the N pictures in which a face was found.
@@ -109,12 +124,11 @@ def embed(
         DataError: No picture shows a face.
     """
     chips, found = (images, np.arange(len(images))) if aligned else detect_faces(images)
-    output = OUTPUTS["embedding"]
-    return runtime.run(chips, [output])[output], found
+    return embed_chips(runtime, chips, mirrored=mirrored), found
 
 
 def detect_faces(images: Sequence[Picture] | Picture) -> tuple[list[Picture], Ints]:
-    """Detect and align the largest face of each picture.
+    """Detect and align the main face of each picture.
 
     Returns:
         The faces, and the indices of the pictures in which one was found.
@@ -123,7 +137,7 @@ def detect_faces(images: Sequence[Picture] | Picture) -> tuple[list[Picture], In
         DataError: No picture shows a face.
     """
     detector = Detector()
-    chips = [largest_face(detector, image) for image in track(images, "finding faces")]
+    chips = [main_face(detector, image) for image in track(images, "finding faces")]
     found = [place for place, chip in enumerate(chips) if chip is not None]
     if not found:
         raise DataError(
@@ -154,7 +168,7 @@ def load_people(name: str) -> tuple[Sequence[Picture] | Picture, Ints]:
 
 def calibrate(
     artifact: Artifact,
-    measured: Measured,
+    measured: Sequence[Measured],
     others: Sequence[Measured],
     targets: Sequence[float],
     seed: int,
@@ -165,7 +179,7 @@ def calibrate(
 
     Args:
         artifact: An embedding.
-        measured: Pairs on which the thresholds are chosen and measured.
+        measured: Pairs on which the thresholds are chosen and measured, of one or more sources.
         others: Pairs of other people on which they are measured, too.
         targets: Target false-match rates.
         seed: Seed of the bootstrap.
@@ -173,22 +187,34 @@ def calibrate(
     Raises:
         DataError: There are too few pairs for a target.
     """
-    thresholds = choose(measured, targets, seed)
-    verification = Verification(
-        metric=_metric(artifact), thresholds=thresholds, pairs=measured.pairs
+    together = pooled(measured)
+    thresholds = choose(together, targets, seed)
+    verification = _verification(artifact).model_copy(
+        update={"thresholds": thresholds, "pairs": together.pairs}
     )
-    metrics = [m for each in (measured, *others) for m in report(each, thresholds, seed)]
+    metrics = [m for each in (*measured, *others) for m in report(each, thresholds, seed)]
     update = {"verification": verification, "metrics": tuple(metrics)}
     manifest = artifact.manifest.model_copy(update=update)
     return artifact.rewrite(manifest, artifact.contents())
 
 
-def _metric(artifact: Artifact) -> str:
+def _verification(artifact: Artifact) -> Verification:
     if artifact.manifest.task != "embedding":
         raise ArtifactError(
             f"{artifact.manifest.name} is a classifier; only embeddings have thresholds."
         )
-    return (artifact.manifest.verification or Verification()).metric
+    return artifact.manifest.verification or Verification()
+
+
+def with_mirroring(artifact: Artifact, mirrored: bool) -> Artifact:
+    """Return the artifact with another choice of `Verification.mirrored`, not yet written.
+
+    Raises:
+        ArtifactError: The artifact is not an embedding.
+    """
+    verification = _verification(artifact).model_copy(update={"mirrored": mirrored})
+    update = {"verification": verification}
+    return replace(artifact, manifest=artifact.manifest.model_copy(update=update))
 
 
 def _check_unseen(artifact: Artifact, name: str) -> None:

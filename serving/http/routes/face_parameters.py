@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from serving.faces.gallery import Gallery
 from serving.faces.names import check_path, check_person
 from serving.faces.operations import face_model
-from serving.faces.schemas import Several
+from serving.faces.schemas import ChosenFace, Several
 from serving.http.access import Access
 from serving.http.intake import models_of
 from serving.inference.models import ServedModel
@@ -32,12 +32,14 @@ Aligned = Annotated[
         "embedded as they are, without looking for a face or checking its quality"
     ),
 ]
+CHOICES = (
+    "what to do if a picture shows several faces: use the main one, by size and closeness to the "
+    "middle, or the largest, or refuse the picture"
+)
+OneFace = Annotated[ChosenFace, Query(alias="several", description=CHOICES)]
 SeveralFaces = Annotated[
     Several,
-    Query(
-        alias="several",
-        description="what to do if a picture shows several faces: use the largest, or refuse it",
-    ),
+    Query(alias="several", description=f"{CHOICES} (error), or answer for all of them, 64 at most"),
 ]
 ModelName = Annotated[
     str | None, Query(description="name of an embedding model of this server; the best by default")

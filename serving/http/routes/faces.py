@@ -23,6 +23,7 @@ from serving.http.routes.face_parameters import (
     Fmr,
     IdempotencyKeyHeader,
     ModelName,
+    OneFace,
     PersonId,
     SeveralFaces,
     access_of,
@@ -77,17 +78,19 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         request: Request,
         *,
         aligned: Aligned = False,
-        several: SeveralFaces = "largest",
+        several: SeveralFaces = "main",
         fmr: Fmr = None,
         model: ModelName = None,
     ) -> Response:
-        """Decide whether two pictures show one person, or say why that cannot be decided."""
+        """Decide whether two pictures show one person, or say why that cannot be decided.
+
+        With several=all, the nearest pair of a face of each picture decides.
+        """
         access_of(request).check(request, "read", "verify")
         served = operations.face_model(models_of(request), model)
         threshold = operations.threshold_of(served, fmr)
-        first, second = await _embed(
-            request, pool, served, await read_pair(request), aligned, several
-        )
+        faces = await _embed(request, pool, served, await read_pair(request), aligned, several)
+        first, second = ([face for face in faces if face.found.picture == i] for i in (0, 1))
         return json_response(operations.verify(served, first, second, threshold))
 
     @router.post("/embed", response_model=Embedded, openapi_extra=picture_body(("image",)), **FACES)
@@ -95,13 +98,18 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         request: Request,
         *,
         aligned: Aligned = False,
-        several: SeveralFaces = "largest",
+        several: SeveralFaces = "main",
         model: ModelName = None,
     ) -> Response:
-        """Return the embedding of the face in each picture."""
+        """Return the embedding of the face in each picture, or with several=all of every face.
+
+        A picture without a face that can be embedded is refused.
+        """
         access_of(request).check(request, "read", "embed")
         served = operations.face_model(models_of(request), model)
-        faces = await _embed(request, pool, served, await read_contents(request), aligned, several)
+        faces = operations.embeddable(
+            await _embed(request, pool, served, await read_contents(request), aligned, several)
+        )
         return json_response(
             Embedded(
                 model=served.stamp,
@@ -119,11 +127,11 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         request: Request,
         *,
         aligned: Aligned = False,
-        several: SeveralFaces = "largest",
+        several: SeveralFaces = "main",
         fmr: Fmr = None,
         top: Annotated[int, Query(ge=1, le=1000, description="number of people to return")] = 5,
     ) -> Response:
-        """Return the enrolled people nearest to the face in each picture."""
+        """Return the enrolled people nearest to the face in each picture, or to every face."""
         access_of(request).check(request, "read", "identify")
         served = await gallery_model(request)
         threshold = operations.threshold_of(served, fmr)
@@ -146,7 +154,7 @@ def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         person: PersonId,
         *,
         aligned: Aligned = False,
-        several: SeveralFaces = "largest",
+        several: OneFace = "main",
         key: IdempotencyKeyHeader = None,
     ) -> Response:
         """Add pictures of a person.

@@ -5,7 +5,7 @@ import pytest
 
 from artifacts import DataError
 from artifacts.verification.error_rates import choose, rates, report
-from artifacts.verification.pairs import Measured
+from artifacts.verification.pairs import Measured, pooled
 
 
 def measured(same: list[float], different: list[float]) -> Measured:
@@ -86,3 +86,38 @@ def test_a_report_has_all_rates() -> None:
     assert metrics["fmr@0.01"].value == pytest.approx(0.01)
     assert metrics["fnmr@0.01"].samples == 20
     assert metrics["fmr@0.01/low"].value <= 0.01 <= metrics["fmr@0.01/high"].value
+
+
+def source(name: str, people: int, often: int, near: float) -> Measured:
+    """People each of whom is paired with everybody `often` times, with a share of near pairs."""
+    pairs = [(a, b) for a in range(people) for b in range(a, people)] * often
+    random = np.random.default_rng(people)
+    away = np.where(
+        [a == b for a, b in pairs], 0.1, np.where(random.random(len(pairs)) < near, 0.3, 0.9)
+    )
+    return Measured(name, away + random.random(len(pairs)) / 100, np.array(pairs), people, 1)
+
+
+def test_sources_count_by_their_people() -> None:
+    few, many = source("few", 10, 20, 0.2), source("many", 30, 2, 0.02)
+    both = pooled([few, many])
+    assert (both.source, both.pictures, both.missed) == ("few and many", 40, 2)
+    assert (both.pairs.people, len(both.distances)) == (40, 1_100 + 930)
+    fmr, fnmr = rates(both, 0.5, seed=0)
+    one, other = rates(few, 0.5, seed=0)[0].value, rates(many, 0.5, seed=0)[0].value
+    assert fmr.value == pytest.approx((10 * one + 30 * other) / 40)
+    assert one > 5 * other
+    assert fnmr.value == 0
+    assert fmr.interval[0] < fmr.value < fmr.interval[1]
+
+
+def test_a_threshold_of_several_sources_keeps_to_its_target() -> None:
+    both = pooled([source("few", 10, 20, 0.2), source("many", 30, 2, 0.02)])
+    (threshold,) = choose(both, [0.03], seed=0)
+    assert threshold.fmr == pytest.approx(0.03, abs=0.002)
+    assert threshold.fmr <= 0.03
+    assert rates(both, threshold.distance, seed=0)[0].value == pytest.approx(threshold.fmr)
+
+
+def test_one_source_is_left_as_it_is() -> None:
+    assert pooled([EXAMPLE]) is EXAMPLE

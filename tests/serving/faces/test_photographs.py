@@ -123,6 +123,57 @@ def test_of_several_faces_the_largest_is_taken_or_none(faces: Client) -> None:
     assert (caught.value.code, caught.value.picture) == ("several-faces", 0)
 
 
+def press() -> bytes:
+    """The person in the middle, and a larger face, half of it outside, at the border."""
+    wide = Image.new("RGB", (1000, 500), "grey")
+    wide.paste(hopper().resize((300, 350)), (350, 75))
+    wide.paste(hopper().resize((428, 500)), (-160, 0))
+    return encoded(wide)
+
+
+def test_the_main_face_is_chosen_unless_the_largest_is_asked_for(faces: Client) -> None:
+    chosen = faces.verify(encoded(hopper()), press())
+    assert (chosen.result, chosen.compared) == ("match", 1)
+    for found in (chosen.first, chosen.second):
+        assert found.box is not None, "the boxes of both pictures are in the answer"
+    assert (chosen.first.picture, chosen.second.picture) == (0, 1)
+    assert chosen.second.box is not None
+    assert chosen.second.box.left == pytest.approx(350 + 175 * 300 / 512, abs=40)
+    largest = faces.verify(encoded(hopper()), press(), several="largest")
+    assert largest.second.box is not None
+    assert largest.second.box.left < 100
+    assert largest.second.box == largest.second.found[0]
+    (main,) = faces.embed([press()]).faces
+    assert main.box == chosen.second.box
+
+
+def test_every_face_is_answered_for(faces: Client) -> None:
+    crowd = together(150, 300, 40)
+    nearest = faces.verify(encoded(hopper()), crowd, several="all")
+    assert (nearest.result, nearest.compared) == ("match", 2), "the third face is too small"
+    faces.enrol("Grace Hopper", [encoded(hopper())])
+    answer = faces.identify([crowd, encoded(photograph(300, 200))], several="all").pictures
+    assert [a.face.picture for a in answer] == [0, 0, 0, 1]
+    assert [a.result for a in answer] == ["known", "known", "cannot_say", "cannot_say"]
+    assert [a.face.problem for a in answer] == [None, None, "face-too-small", "no-face"]
+    boxes = [a.face.box for a in answer[:3]]
+    assert sorted(boxes, key=str) == sorted(answer[0].face.found, key=str)
+    embedded = faces.embed([crowd, encoded(hopper())], several="all")
+    assert [face.picture for face in embedded.faces] == [0, 0, 1]
+    assert [len(row) for row in embedded.embeddings] == [128] * 3
+    with pytest.raises(RequestError) as caught:
+        faces.embed([crowd, encoded(photograph(300, 200))], several="all")
+    assert (caught.value.code, caught.value.picture) == ("no-face", 1)
+
+
+def test_all_faces_of_a_picture_are_not_one_person(address: str) -> None:
+    with httpx.Client(base_url=address, timeout=30) as http:
+        response = http.put(
+            "/v1/faces/people/p/pictures?several=all", files=form(encoded(hopper()), press())
+        )
+    assert "several" in refused(response, "bad-parameter")
+
+
 def test_a_photograph_is_enrolled_and_identified(faces: Client) -> None:
     faces.enrol("Grace Hopper", [encoded(hopper())])
     (picture,) = faces.identify([encoded(hopper().resize((256, 300)))]).pictures
