@@ -103,7 +103,7 @@ def test_interrupted_and_resumed_gives_the_same_weights(
     finally:
         signal.signal(signal.SIGINT, before)
     again, same = learned(settings, folder / "twice")
-    assert "continuing after epoch" in capsys.readouterr().out
+    assert "continuing after epoch" in capsys.readouterr().err
     assert same == losses
     assert all(again[key].equal(value) for key, value in weights.items())
 
