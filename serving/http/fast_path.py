@@ -55,7 +55,15 @@ class FastPath:
         await response(scope, receive, send)
 
 
-async def classified(answer: Answerer, request: Request, model: ServedModel, top: int) -> Response:
+async def classified(
+    answer: Answerer,
+    request: Request,
+    model: ServedModel,
+    top: int,
+    keep: float | None = None,
+    coverage: float | None = None,
+) -> Response:
     """Answer a request with the `top` most probable classes of its pictures, by a model."""
-    prepared, logits = await answer(request, model, results.logits_output(model))
-    return json_response(results.classification(model, prepared, logits, top))
+    wanted = results.classify_outputs(model, keep, coverage)
+    prepared, outputs = await answer.outputs(request, model, wanted)
+    return json_response(results.classification(model, prepared, outputs, top, keep, coverage))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from starlette.requests import Request
 
 from artifacts.preprocessing import Prepared
+from artifacts.runtime import Outputs
 from serving.http.body import read_contents
 from serving.http.middleware import context_of
 from serving.inference.models import Models, ServedModel
@@ -52,6 +53,13 @@ class Answerer:
         Returns:
             N pictures, and float32 N x D.
         """
+        prepared, outputs = await self.outputs(request, model, (output,))
+        return prepared, outputs[output]
+
+    async def outputs(
+        self, request: Request, model: ServedModel, wanted: Sequence[str]
+    ) -> tuple[list[Prepared], Outputs]:
+        """Return the pictures as the model saw them, and the wanted outputs."""
         contents = await read_contents(request)
         opened = await admit(request, contents, model)
 
@@ -66,11 +74,11 @@ class Answerer:
             inline = inline and len(contents) == 1
         prepared = decode() if inline else await run_in(self._pool, decode)
         recent = recent_answers_of(request)
-        names = recent.outputs(model, output)
+        names = recent.outputs(model, *wanted)
         shown = [each.picture for each in prepared]
         outputs = await self._scheduler.run(model.runtime, shown, names)
         recent.add(model, [each.size for each in prepared], outputs)
-        return prepared, outputs[output]
+        return prepared, outputs
 
 
 async def admit(request: Request, contents: Sequence[bytes], model: ServedModel) -> Opened:
