@@ -44,13 +44,22 @@ class CachingPredictor:
         """See `Predictor.model_info`."""
         return self._predictor.model_info(name)
 
-    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+    def classify(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> Classification:
         """See `Predictor.classify`."""
+        asked = {"keep": keep, "coverage": coverage}
+        given = "".join(f"&{key}={value}" for key, value in asked.items() if value is not None)
         return self._cached(
             name,
-            f"classify?top={top}",
+            f"classify?top={top}{given}",
             pictures,
-            lambda: self._predictor.classify(name, pictures, top),
+            lambda: self._predictor.classify(name, pictures, top, keep, coverage),
             (_json, Classification.model_validate_json),
         )
 

@@ -1,6 +1,7 @@
 """Writes model cards (Mitchell et al. 2019, Model Cards for Model Reporting) from manifests."""
 
 from artifacts.input_policy import InputPolicy
+from artifacts.known.text import known_text, sets_text
 from artifacts.manifest import FACES, Manifest
 
 CARD_FILE = "card.md"
@@ -38,6 +39,8 @@ def write_card(manifest: Manifest) -> str:
         ["## Origin", "\n".join(_origin(manifest))],
         ["## Data and its terms", "\n".join(_terms(manifest))],
         ["## Figures", *_figures(manifest)],
+        ["## Pictures of other things", *known_text(manifest)] if manifest.known else [],
+        ["## Sets of classes", *sets_text(manifest)] if manifest.sets else [],
         ["## Limits", _limits(manifest)],
     ]
     return "\n\n".join(part for block in blocks for part in block) + "\n"

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 
 from artifacts.errors import ArtifactError
 from artifacts.input_policy import InputPolicy
+from artifacts.known.record import KnownRecord, SetsRecord
 from artifacts.strict import Strict
 from artifacts.verification.decision import Verification
 
@@ -176,6 +177,11 @@ class Manifest(Strict):
     verification: Verification | None = Field(default=None, exclude_if=lambda v: v is None)
     """How embeddings are compared. Left out of the JSON if None, so that manifests written before
     this field existed keep their bytes."""
+    known: KnownRecord | None = Field(default=None, exclude_if=lambda v: v is None)
+    """How a classifier tells pictures of its kinds from others, with the arrays in `known.npz`;
+    None if that was not fitted."""
+    sets: SetsRecord | None = Field(default=None, exclude_if=lambda v: v is None)
+    """Calibration of the sets of classes that hold the truth; None if it was not measured."""
     dataset: DatasetRecord | None = None
     recipe: RecipeRecord | None = None
     parameters: Parameters | None = None

@@ -66,17 +66,17 @@ def main(models: str, loads: str, seconds: float, rounds: int) -> None:
 def _cpu_table(artifact: Artifact, pictures: Pictures) -> str:
     """Measure what is done for an answer to one picture, from the logits to the JSON."""
     model = ServedModel(artifact, threads=1)
-    logits = pictures.logits[:1]
     content = pictures.contents[0]
     (picture,) = read_pictures([content], model.manifest.input)
     prepared = [model.runtime.prepare_and_tell(picture)]
+    outputs = model.runtime.run([picture], results.classify_outputs(model))
     with TemporaryDirectory() as folder:
         feedback = Feedback(f"{folder}/feedback.sqlite3", "pictures", 90)
         feedback.prepare(Models({model.name: model}, {}))
 
         def answers(mode: str) -> None:
             for _ in range(REPEATS):
-                answer = results.classification(model, prepared, logits, 5)
+                answer = results.classification(model, prepared, outputs, 5)
                 if mode != "off":
                     digests = [picture_digest(content)] if mode == "pictures" else []
                     answer = feedback.with_ids(answer, model, digests)

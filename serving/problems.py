@@ -30,6 +30,7 @@ KINDS = {
     "unknown-model": Kind(404, "There is no such model"),
     "no-model-for-route": Kind(404, "No model serves this route"),
     "task-not-supported": Kind(422, "The model cannot do this"),
+    "not-calibrated": Kind(422, "The model was not calibrated for this"),
     "no-atlas": Kind(404, "The model has no atlas"),
     "no-index": Kind(404, "The model has no such index of pictures"),
     "index-outdated": Kind(409, "The index holds embeddings of another version of the model"),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from artifacts import InputPolicy
 from artifacts.drift_distances import Distance
+from artifacts.known.record import KnownRecord, SetsRecord
 from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization, Task
 from artifacts.reference import Moments, Reference
 from artifacts.verification.decision import Verification
@@ -61,6 +62,18 @@ class ModelInfo(Answer):
         exclude_if=lambda v: not v,
         description="only of a multi-label model: the probability from which on each class counts "
         "as present, in the order of `classes`",
+    )
+    known: KnownRecord | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="of a classifier that tells pictures of its kinds from others: how, and how "
+        "often it is right",
+    )
+    sets: SetsRecord | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="of a classifier with sets of classes that hold the truth with a chosen "
+        "frequency: their calibration",
     )
     verification: Verification | None = Field(
         description="of an embedding model: metric, and thresholds by target false-match rate"
@@ -118,6 +131,68 @@ class Prediction(Answer):
     )
 
 
+Verdict = Literal["known", "cannot_say"]
+
+
+class Worth(Answer):
+    """A share of pictures with its 95 % interval (Wilson)."""
+
+    share: Share
+    low: Share
+    high: Share
+    pictures: int = Field(description="number of pictures that it was measured on")
+    data: tuple[str, ...] = Field(description="names of their data sets")
+
+
+class Verdicts(Answer):
+    """What the verdicts of an answer are worth."""
+
+    offered: bool = Field(description="whether the pictures have a verdict")
+    reason: str | None = Field(
+        default=None, exclude_if=lambda v: v is None, description="why they have none"
+    )
+    method: str | None = Field(default=None, exclude_if=lambda v: v is None)
+    keep: Share | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="share of known pictures that the threshold keeps, as asked by `keep`",
+    )
+    threshold: Share | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="pictures with a lower score get `cannot_say`",
+    )
+    kept: Worth | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="share of known pictures, on which nothing was chosen, that get `known`",
+    )
+    refused: Worth | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="share of pictures of other things that get `cannot_say`",
+    )
+    seen: bool | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="whether the method was chosen and fitted with other pictures of those kinds; "
+        "fewer pictures of kinds that it has not seen are refused",
+    )
+
+
+class ClassSet(Answer):
+    """The smallest set of classes that holds the truth with a frequency."""
+
+    coverage: Share = Field(
+        description="how often such sets hold the true class, over pictures like those calibrated "
+        "on; not for each picture or class"
+    )
+    classes: tuple[str, ...] = Field(
+        description="most probable class first; empty if no class is probable enough, as happens "
+        "where the coverage is below the accuracy of the model"
+    )
+
+
 class ClassifiedPicture(Answer):
     """The answer for one picture."""
 
@@ -140,6 +215,23 @@ class ClassifiedPicture(Answer):
         description="most probable class first; of a multi-label model, the classes asked for by "
         "`top` and every other class that is present"
     )
+    verdict: Verdict | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="whether the picture is like those that the model knows; only of models with "
+        "`verdicts`, which say what this is worth",
+    )
+    score: Share | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="share of the model's validation pictures that look no more familiar",
+    )
+    class_set: ClassSet | None = Field(
+        default=None,
+        alias="set",
+        exclude_if=lambda v: v is None,
+        description="only if `coverage` is given",
+    )
 
 
 class Classification(Answer):
@@ -159,6 +251,11 @@ class Classification(Answer):
     )
     model: Stamp
     provider: str
+    verdicts: Verdicts | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only of models that were calibrated for verdicts",
+    )
     pictures: tuple[ClassifiedPicture, ...]
 
 

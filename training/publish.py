@@ -21,6 +21,7 @@ from training.export import Served, export
 from training.faces.evaluate import measure_embedding
 from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
+from training.known import measure_known
 from training.multi_label import choose_thresholds, score_labels
 from training.networks import Classifier, parameter_counts
 from training.recipe import RECIPE_FILE, Recipe
@@ -109,8 +110,13 @@ def publish(
         code_version=code_version(),
         created=datetime.now(UTC).replace(microsecond=0),
     )
-    files = {
-        MODEL_FILE: graph,
+    files = {MODEL_FILE: graph}
+    if manifest.task == "classification" and len(manifest.classes) > 1:
+        report.update(None, "measuring which pictures the model knows")
+        added = measure_known(splits, runtime, manifest.temperature)
+        manifest = manifest.model_copy(update=added.fields)
+        files |= added.files
+    files |= {
         REFERENCE_FILE: _reference(manifest, splits, runtime),
         HISTORY_FILE: history_csv(history),
         RECIPE_FILE: recipe.as_text().encode(),

@@ -15,6 +15,7 @@ from artifacts.errors import ArtifactError
 from artifacts.imports.adapting import adapt, prepare_graph
 from artifacts.imports.checking import check
 from artifacts.imports.inputs import Layout, describe
+from artifacts.imports.known import measure_reference
 from artifacts.imports.loading import load_foreign
 from artifacts.imports.options import GroupedCommand, preprocessing_options, settings_of
 from artifacts.imports.parameters import read_classes
@@ -65,6 +66,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.Choice(["nchw", "nhwc"]),
     help="Order of the axes of the input, if its shape does not tell.",
 )
+@click.option(
+    "--reference",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with a folder of pictures per class, which the model was not trained on: fits "
+    "verdicts about pictures of other things, and sets of classes.",
+)
 @click.option("--check", "picture", type=FILE, help="Show what the model says about this picture.")
 @click.option(
     "--expect",
@@ -90,6 +97,7 @@ def import_command(
     output: str | None,
     activation: Any,
     layout: Layout | None,
+    reference: Path | None,
     picture: Path | None,
     expect: Path | None,
     tolerance: float,
@@ -146,7 +154,12 @@ def import_command(
     lines += [*adapted.notes, *notes]
     if picture is not None:
         lines += check(Runtime(content, policy), manifest, picture, expect, tolerance)
-    artifact = Artifact.save(manifest, {MODEL_FILE: content})
+    files = {MODEL_FILE: content}
+    if reference is not None:
+        added = measure_reference(Runtime(content, policy), manifest, reference)
+        manifest = manifest.model_copy(update=added.fields)
+        files |= added.files
+    artifact = Artifact.save(manifest, files)
     for line in lines:
         click.echo(line, err=as_json)
     if as_json:

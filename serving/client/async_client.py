@@ -89,17 +89,35 @@ class AsyncClient:
         """The model card as Markdown: purpose, training data, quality and limits."""
         return await self._ask(calls.card(name))
 
-    async def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
-        """The `top` most probable classes of each picture."""
-        return join(await self._ask_each(lambda part: calls.classify(name, part, top), pictures))
+    async def classify(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> Classification:
+        """The `top` most probable classes of each picture; see `Predictor.classify`."""
+        return join(
+            await self._ask_each(
+                lambda part: calls.classify(name, part, top, keep, coverage), pictures
+            )
+        )
 
     async def classify_by_route(
-        self, route: str, pictures: Sequence[Source], top: int = 5, model: str | None = None
+        self,
+        route: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        model: str | None = None,
+        keep: float | None = None,
+        coverage: float | None = None,
     ) -> Classification:
         """The same from the default model of a route, or from another `model` of that route."""
         return join(
             await self._ask_each(
-                lambda part: calls.classify_by_route(route, part, top, model), pictures
+                lambda part: calls.classify_by_route(route, part, top, model, keep, coverage),
+                pictures,
             )
         )
 

@@ -80,14 +80,26 @@ def card(name: str) -> Call[str]:
     return Call("GET", f"{_model_path(name)}/card", lambda response: response.text)
 
 
-def classify(name: str, pictures: Sequence[Source], top: int) -> Call[Classification]:
+def classify(
+    name: str,
+    pictures: Sequence[Source],
+    top: int,
+    keep: float | None = None,
+    coverage: float | None = None,
+) -> Call[Classification]:
     """The `top` most probable classes of each picture."""
     path = f"{_model_path(name)}/classify"
-    return Call("POST", path, json_of(Classification), _pictures(pictures, top=top))
+    options = _pictures(pictures, top=top, keep=keep, coverage=coverage)
+    return Call("POST", path, json_of(Classification), options)
 
 
 def classify_by_route(
-    route: str, pictures: Sequence[Source], top: int, model: str | None
+    route: str,
+    pictures: Sequence[Source],
+    top: int,
+    model: str | None,
+    keep: float | None = None,
+    coverage: float | None = None,
 ) -> Call[Classification]:
     """The same, from the default model of a route or from another one of that route.
 
@@ -99,7 +111,7 @@ def classify_by_route(
     except ValueError as error:
         raise RequestError("bad-parameter", f"route = {route!r}: {error}.") from None
     path = f"/v1/{quote(route, safe='')}/classify"
-    options = _pictures(pictures, top=top, model=model)
+    options = _pictures(pictures, top=top, model=model, keep=keep, coverage=coverage)
     return Call("POST", path, json_of(Classification), options)
 
 

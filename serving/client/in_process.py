@@ -38,12 +38,20 @@ class LocalPredictor:
         """See `Predictor.model_info`."""
         return self._model(name).info
 
-    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+    def classify(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> Classification:
         """See `Predictor.classify`."""
         model = self._model(name)
 
         def ask(chunk: list[Source]) -> Classification:
-            return results.classify(model, read_pictures(chunk, model.manifest.input), top)
+            decoded = read_pictures(chunk, model.manifest.input)
+            return results.classify(model, decoded, top, keep, coverage)
 
         return join(ask_each(ask, pictures))
 

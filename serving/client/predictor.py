@@ -20,10 +20,25 @@ class Predictor(Protocol):
     def model_info(self, name: str) -> ModelInfo:
         """What is known about one model."""
 
-    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
+    def classify(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> Classification:
         """The `top` most probable classes of each picture.
 
         Of a multi-label model, the answer also has every other class that is present.
+
+        Args:
+            name: of the model.
+            pictures: at least one.
+            top: number of classes wanted.
+            keep: share of known pictures that get the verdict `known`; None for 0.95.
+            coverage: frequency with which the set of classes of a picture holds the truth; None
+                for no sets.
         """
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:

@@ -102,16 +102,34 @@ class Client:
         """The model card as Markdown: purpose, training data, quality and limits."""
         return self._ask(calls.card(name))
 
-    def classify(self, name: str, pictures: Sequence[Source], top: int = 5) -> Classification:
-        """The `top` most probable classes of each picture."""
-        return join(self._ask_each(lambda part: calls.classify(name, part, top), pictures))
+    def classify(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> Classification:
+        """The `top` most probable classes of each picture; see `Predictor.classify`."""
+        return join(
+            self._ask_each(lambda part: calls.classify(name, part, top, keep, coverage), pictures)
+        )
 
     def classify_by_route(
-        self, route: str, pictures: Sequence[Source], top: int = 5, model: str | None = None
+        self,
+        route: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        model: str | None = None,
+        keep: float | None = None,
+        coverage: float | None = None,
     ) -> Classification:
         """The same from the default model of a route, or from another `model` of that route."""
         return join(
-            self._ask_each(lambda part: calls.classify_by_route(route, part, top, model), pictures)
+            self._ask_each(
+                lambda part: calls.classify_by_route(route, part, top, model, keep, coverage),
+                pictures,
+            )
         )
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:

@@ -53,6 +53,12 @@ def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @key_option
 @top_option
+@click.option(
+    "--keep", type=float, help="Share of known pictures that get the verdict known; 0.95."
+)
+@click.option(
+    "--coverage", type=float, help="Add the set of classes that holds the truth so often."
+)
 @out_option
 def classify(
     paths: tuple[Path, ...],
@@ -60,11 +66,15 @@ def classify(
     url: str | None,
     key: str | None,
     top: int,
+    keep: float | None,
+    coverage: float | None,
     out: Path | None,
 ) -> None:
     """Name the most probable classes of pictures, given as files and folders.
 
     Of a multi-label model, the column `labels` names all classes that are present, joined by `|`.
+    If the model gives verdicts, the column `verdict` is `known` or `cannot_say`. With --coverage,
+    the column `set` names the classes of the set, joined by `|`.
     """
     predictor = connect(url, key)
     info = _classifier(predictor, model)
@@ -72,14 +82,19 @@ def classify(
     ranks = range(1, top + 1)
     classes = [column for n in ranks for column in (f"class_{n}", f"probability_{n}")]
     labels = ["labels"] if info.task == "multi-label" else []
-    columns = ["path", "width", "height", *labels, *classes, "model", "hash", "problem"]
+    judged = ["verdict", "score"] if info.known is not None and info.known.offered else []
+    sets = [] if coverage is None else ["set"]
+    columns = ["path", "width", "height", *labels, *judged, *classes, *sets]
+    columns += ["model", "hash", "problem"]
 
     def ask(contents: Sequence[bytes]) -> list[Row]:
-        answer = predictor.classify(info.name, contents, top)
+        answer = predictor.classify(info.name, contents, top, keep, coverage)
         stamp = {"model": answer.model.name, "hash": answer.model.hash}
         return [
             picture.size.model_dump()
             | {name: "|".join(p.label for p in picture.top if p.present) for name in labels}
+            | {name: getattr(picture, name) for name in judged}
+            | {name: "|".join(picture.class_set.classes) for name in sets if picture.class_set}
             | _ranked(picture.top[:top])
             | stamp
             for picture in answer.pictures

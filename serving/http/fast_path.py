@@ -56,12 +56,20 @@ class FastPath:
         await response(scope, receive, send)
 
 
-async def classified(answer: Answerer, request: Request, model: ServedModel, top: int) -> Response:
+async def classified(
+    answer: Answerer,
+    request: Request,
+    model: ServedModel,
+    top: int,
+    keep: float | None = None,
+    coverage: float | None = None,
+) -> Response:
     """Answer a request with the `top` most probable classes of its pictures, by a model."""
     feedback = feedback_of(request)
     digests = feedback is not None and feedback.keeps_pictures
-    prepared, logits = await answer(request, model, results.logits_output(model), digests=digests)
-    given = results.classification(model, prepared, logits, top)
+    wanted = results.classify_outputs(model, keep, coverage)
+    prepared, outputs = await answer.outputs(request, model, wanted, digests=digests)
+    given = results.classification(model, prepared, outputs, top, keep, coverage)
     if feedback is not None:
         given = feedback.with_ids(given, model, context_of(request).digests)
     return json_response(given)

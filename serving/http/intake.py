@@ -11,6 +11,7 @@ import numpy.typing as npt
 from starlette.requests import Request
 
 from artifacts.preprocessing import Prepared
+from artifacts.runtime import Outputs
 from serving.feedback.answer_ids import picture_digest
 from serving.feedback.feedback import Feedback
 from serving.http.body import read_contents
@@ -47,7 +48,7 @@ class Answerer:
         self._scheduler = scheduler
 
     async def __call__(
-        self, request: Request, model: ServedModel, output: str, *, digests: bool = False
+        self, request: Request, model: ServedModel, output: str
     ) -> tuple[list[Prepared], npt.NDArray[np.float32]]:
         """Return the pictures as the model saw them, and the rows of one output.
 
@@ -55,10 +56,23 @@ class Answerer:
             request: the request.
             model: the model that answers.
             output: name of the output.
-            digests: whether to leave the pictures' digests in the request's context.
 
         Returns:
             N pictures, and float32 N x D.
+        """
+        prepared, outputs = await self.outputs(request, model, (output,))
+        return prepared, outputs[output]
+
+    async def outputs(
+        self, request: Request, model: ServedModel, wanted: Sequence[str], *, digests: bool = False
+    ) -> tuple[list[Prepared], Outputs]:
+        """Return the pictures as the model saw them, and the wanted outputs.
+
+        Args:
+            request: the request.
+            model: the model that answers.
+            wanted: names of outputs.
+            digests: whether to leave the pictures' digests in the request's context.
         """
         contents = await read_contents(request)
         opened = await admit(request, contents, model)
@@ -76,11 +90,11 @@ class Answerer:
             inline = inline and len(contents) == 1
         prepared = decode() if inline else await run_in(self._pool, decode)
         recent = recent_answers_of(request)
-        names = recent.outputs(model, output)
+        names = recent.outputs(model, *wanted)
         shown = [each.picture for each in prepared]
         outputs = await self._scheduler.run(model.runtime, shown, names)
         recent.add(model, [each.size for each in prepared], outputs)
-        return prepared, outputs[output]
+        return prepared, outputs
 
 
 async def admit(request: Request, contents: Sequence[bytes], model: ServedModel) -> Opened:

@@ -9,6 +9,7 @@ import numpy as np
 
 from artifacts import Artifact, ArtifactError, artifact_names, artifacts_root
 from artifacts.artifact import default_version
+from artifacts.known.detector import KNOWN_FILE, Detector
 from artifacts.manifest import FACES, Manifest
 from artifacts.reference import check_fits, read_reference
 from artifacts.routes import models_by_route, unclear_defaults
@@ -40,6 +41,8 @@ class ServedModel:
         self.runtime = open_runtime(artifact, threads, calls, shared)
         self.reference = read_reference(artifact)
         """What drift is measured against, if the artifact has it."""
+        self.detector = _read_detector(artifact)
+        """Tells pictures of the model's kinds from others, if the artifact has it."""
         self._warm_up()
 
     @property
@@ -73,6 +76,8 @@ class ServedModel:
             input=manifest.input,
             temperature=manifest.temperature,
             thresholds=manifest.thresholds,
+            known=manifest.known,
+            sets=manifest.sets,
             verification=manifest.verification,
             dataset=manifest.dataset,
             parameters=manifest.parameters,
@@ -91,6 +96,21 @@ class ServedModel:
             raise ArtifactError(f"the graph cannot be run: {error}") from None
         if self.reference is not None:
             check_fits(self.reference, outputs)
+        if self.detector is not None:
+            self.detector.check_fits(outputs["features"], outputs["logits"])
+
+
+def _read_detector(artifact: Artifact) -> Detector | None:
+    """Return the detector of an artifact; None if its manifest records none.
+
+    Raises:
+        ArtifactError: the file is missing or not a detector.
+    """
+    if artifact.manifest.known is None:
+        return None
+    if KNOWN_FILE not in artifact.manifest.files:
+        raise ArtifactError(f"{artifact.name}: the manifest lists no {KNOWN_FILE}; make it again.")
+    return Detector.read(artifact.read(KNOWN_FILE))
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,28 @@ from artifacts import Manifest, probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
 from artifacts.preprocessing import Prepared
+from artifacts.runtime import Outputs
 from serving.inference.models import ServedModel
+from serving.inference.verdicts import check_question, class_sets, judge, verdicts
+from serving.observability import metrics
 from serving.problems import RequestError
-from serving.schemas import Classification, ClassifiedPicture, Prediction, Size
+from serving.schemas import (
+    Classification,
+    ClassifiedPicture,
+    ClassSet,
+    Prediction,
+    Size,
+    Verdict,
+)
 
 
-def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Classification:
+def classify(
+    model: ServedModel,
+    pictures: Sequence[Picture],
+    top: int,
+    keep: float | None = None,
+    coverage: float | None = None,
+) -> Classification:
     """Name the `top` most probable classes of each picture.
 
     Of a multi-label model, all classes that are present are named, too.
@@ -26,14 +42,30 @@ def classify(model: ServedModel, pictures: Sequence[Picture], top: int) -> Class
         model: a classifier or a multi-label model.
         pictures: uint8 H x W x 3, of any mix of sizes.
         top: number of classes wanted, at least 1; all if there are fewer.
+        keep: share of known pictures to keep; None for the default.
+        coverage: frequency with which sets of classes shall hold the truth; None for no sets.
 
     Raises:
-        RequestError: the model gives no classes.
+        RequestError: the model gives no classes, or see `verdicts.check_question`.
+    """
+    names = classify_outputs(model, keep, coverage)
+    prepared = [model.runtime.prepare_and_tell(picture) for picture in pictures]
+    outputs = model.runtime.run([p.picture for p in prepared], names, prepared=True)
+    return classification(model, prepared, outputs, top, keep, coverage)
+
+
+def classify_outputs(
+    model: ServedModel, keep: float | None = None, coverage: float | None = None
+) -> tuple[str, ...]:
+    """Outputs that `classification` needs: the logits first, and features for verdicts.
+
+    Raises:
+        RequestError: the model gives no classes, or see `verdicts.check_question`.
     """
     output = logits_output(model)
-    prepared = [model.runtime.prepare_and_tell(picture) for picture in pictures]
-    logits = model.runtime.run([p.picture for p in prepared], [output], prepared=True)[output]
-    return classification(model, prepared, logits, top)
+    if keep is not None or coverage is not None:
+        check_question(model, keep, coverage)
+    return (output,) if model.detector is None else (output, "features")
 
 
 def logits_output(model: ServedModel) -> str:
@@ -53,11 +85,23 @@ def logits_output(model: ServedModel) -> str:
 def classification(
     model: ServedModel,
     prepared: Sequence[Prepared],
-    logits: npt.NDArray[np.float32],
+    outputs: Outputs,
     top: int,
+    keep: float | None = None,
+    coverage: float | None = None,
 ) -> Classification:
-    """The answer of `classify` to pictures that were prepared, with these logits (N x C)."""
+    """The answer of `classify` to pictures that were prepared, with these outputs.
+
+    Args:
+        model: a classifier or a multi-label model.
+        prepared: N pictures.
+        outputs: those that `classify_outputs` names.
+        top: number of classes wanted.
+        keep: share of known pictures to keep; None for the default.
+        coverage: frequency with which sets of classes shall hold the truth; None for no sets.
+    """
     manifest = model.manifest
+    logits = outputs[OUTPUTS["classification"]]
     shares = probabilities(logits, manifest.temperature, manifest.task)  # (N, C)
     order = np.argsort(-shares, axis=1, kind="stable")
     if manifest.task == "multi-label":
@@ -74,13 +118,21 @@ def classification(
             )
             for indices, row in zip(best.tolist(), rows, strict=True)
         ]
+    worth = None if model.detector is None else verdicts(model, keep)
+    judged: Sequence[tuple[Verdict | None, float | None]] = [(None, None)] * len(logits)
+    if worth is not None and worth.offered:
+        judged = _judged(model, outputs, keep)
+    sets = [None] * len(logits) if coverage is None else class_sets(model, logits, coverage)
     return Classification(
         task="multi-label" if manifest.task == "multi-label" else None,
         model=model.stamp,
         provider=model.runtime.provider,
+        verdicts=worth,
         pictures=tuple(
-            _classified(picture, top_classes)
-            for picture, top_classes in zip(prepared, predictions, strict=True)
+            _classified(picture, top_classes, verdict, classes)
+            for picture, top_classes, verdict, classes in zip(
+                prepared, predictions, judged, sets, strict=True
+            )
         ),
     )
 
@@ -140,7 +192,23 @@ def _labels(
     )
 
 
-def _classified(prepared: Prepared, top: tuple[Prediction, ...]) -> ClassifiedPicture:
+def _judged(
+    model: ServedModel, outputs: Outputs, keep: float | None
+) -> list[tuple[Verdict, float]]:
+    """Return the verdict about each picture and its score, and count those that are refused."""
+    judged = judge(model, outputs["features"], outputs[OUTPUTS["classification"]], keep)
+    refused = sum(verdict == "cannot_say" for verdict, _ in judged)
+    if refused:
+        metrics.cannot_say.labels(model.name).inc(refused)
+    return judged
+
+
+def _classified(
+    prepared: Prepared,
+    top: tuple[Prediction, ...],
+    judged: tuple[Verdict | None, float | None],
+    class_set: ClassSet | None,
+) -> ClassifiedPicture:
     width, height = prepared.size
     shown = prepared.picture.shape
     return ClassifiedPicture(
@@ -148,4 +216,7 @@ def _classified(prepared: Prepared, top: tuple[Prediction, ...]) -> ClassifiedPi
         shown=Size(width=shown[1], height=shown[0]),
         treatment=prepared.treatment,
         top=top,
+        verdict=judged[0],
+        score=judged[1],
+        class_set=class_set,
     )

@@ -91,11 +91,11 @@ class RecentAnswers:
         self._worker = worker
         self._models: WeakKeyDictionary[ServedModel, _ModelAnswers] = WeakKeyDictionary()
 
-    def outputs(self, model: ServedModel, wanted: str) -> tuple[str, ...]:
-        """Return the outputs to run: the one wanted, and those from which drift is computed."""
+    def outputs(self, model: ServedModel, *wanted: str) -> tuple[str, ...]:
+        """Return the outputs to run: those wanted, and those from which drift is computed."""
         if model.reference is None:
-            return (wanted,)
-        return tuple(dict.fromkeys((wanted, *answer_outputs(model.runtime))))
+            return wanted
+        return tuple(dict.fromkeys((*wanted, *answer_outputs(model.runtime))))
 
     def add(self, model: ServedModel, sizes: Sequence[tuple[int, int]], outputs: Outputs) -> None:
         """Add answers; those of a model without a reference are ignored.

@@ -63,6 +63,11 @@ batches = prometheus.Histogram(
     buckets=BATCH_SIZE_BUCKETS,
 )
 pictures = prometheus.Counter("vitrine_pictures", "Number of pictures read for a model.", ["model"])
+cannot_say = prometheus.Counter(
+    "vitrine_cannot_say",
+    "Number of pictures that a classifier answered with the verdict cannot_say.",
+    ["model"],
+)
 refusals = prometheus.Counter("vitrine_refusals", "Number of requests refused.", ["code"])
 gallery = prometheus.Gauge(
     "vitrine_gallery_pictures",

@@ -61,8 +61,9 @@ export function setUpClassify({ models, defaults }) {
     });
   }
 
-  function showClasses({ task, model, provider, pictures: [{ size, shown, treatment, top }] }) {
+  function showClasses({ task, model, provider, verdicts, pictures: [{ size, shown, treatment, top, verdict, score }] }) {
     byId("classes-bars").replaceChildren(classBars(top));
+    showVerdict(verdicts, verdict, score);
     byId("classes-note").textContent =
       `The model ${model.name} (${model.hash.slice(0, 8)}) ran on ${provider.replace("ExecutionProvider", "")}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px${treatment.includes("drawing") ? `: ${treatment}` : ""}. ` +
       `The probabilities are calibrated with temperature ${chosen().temperature.toPrecision(3)}. ` +
@@ -70,6 +71,21 @@ export function setUpClassify({ models, defaults }) {
         ? "A picture may have several classes or none. Each class has a probability of its own, so that they do not sum to 100 %; it is present (✓) if its probability reaches its threshold, which the line in its bar marks."
         : "The model knows only its own classes: it names one of them for any picture.");
     byId("classes").hidden = false;
+  }
+
+  function showVerdict(verdicts, verdict, score) {
+    const line = byId("verdict");
+    line.hidden = !verdict;
+    line.className = verdict === "cannot_say" ? "cannot-say" : "note";
+    if (!verdict) return;
+    const { keep, threshold, kept, refused } = verdicts;
+    line.replaceChildren(
+      make("strong", {}, verdict === "known" ? "Known" : "Cannot say"),
+      verdict === "known"
+        ? `: the picture is like those that this model was made for (score ${score.toFixed(3)}, of at least ${threshold.toFixed(3)}).`
+        : `: the picture is unlike those that this model was made for, and the classes below may mean nothing (score ${score.toFixed(3)}, below ${threshold.toFixed(3)}).`,
+      ` At this threshold, ${percent(kept.share)} of known pictures were kept (asked: ${percent(keep)}), and ${percent(refused.share)} of pictures of other things refused.`,
+    );
   }
 
   function showInside(found) {

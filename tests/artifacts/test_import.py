@@ -15,6 +15,7 @@ from tests.artifacts.conftest import Cli, assert_refused
 from tests.artifacts.test_adapt import adapted
 from tests.commands import Done
 from tests.graphs import MEAN, STD, foreign_model, tiny_artifact, tiny_model
+from tests.pictures import photograph
 
 CLASSES = "a,b,c,d,e"
 
@@ -222,3 +223,25 @@ def test_import_of_a_multi_label_model_needs_classes(cli: Cli, onnx_file: Path) 
     assert_refused(done, "a classifier needs class names", 2)
     done = cli("import", onnx_file, "--task", "multi-label", "--classes", "a,b", *KEPT)
     assert_refused(done, "5 logits, but --classes has 2 names")
+
+
+def test_reference_pictures_give_verdicts_and_sets(
+    cli: Cli, root: Path, tmp_path: Path, onnx_file: Path
+) -> None:
+    folder = tmp_path / "reference"
+    for number, name in enumerate(CLASSES.split(",")):
+        (folder / name).mkdir(parents=True)
+        for seed in range(20):
+            photograph(24, 24, 100 * number + seed).save(folder / name / f"{seed}.png")
+    command = ["import", onnx_file, "--task", "classification", "--classes", CLASSES, *KEPT]
+    assert cli(*command, "--reference", folder).status == 0
+    manifest = Artifact.open("foreign").manifest
+    assert manifest.sets is not None
+    assert manifest.sets.pictures == 50
+    assert manifest.known is not None
+    assert "known.npz" in manifest.files
+    (folder / "strange").mkdir()
+    photograph(24, 24).save(folder / "strange" / "1.png")
+    refused = cli(*command, "--name", "again", "--reference", folder)
+    assert_refused(refused, "'strange' is not a class of the model")
+    assert not (root / "again").exists()

@@ -3,7 +3,9 @@
 import click
 
 from artifacts import Artifact
+from artifacts.commands import json_option, print_json
 from artifacts.datasets.registry import HELP
+from artifacts.known.text import known_text, sets_text
 from artifacts.manifest import Manifest
 
 
@@ -21,6 +23,50 @@ def reference_command(name: str, dataset: str | None) -> None:
     images, data = of_dataset(dataset) if dataset else held_out(artifact.manifest, artifact.path)
     done = add_reference(artifact, images, data)
     click.echo(f"{done.path}: reference of {data}")
+
+
+@click.command("known")
+@click.argument("name")
+@click.option(
+    "--outliers",
+    multiple=True,
+    metavar="DATASET",
+    help="Pictures of other things, to choose and fit with: NAME:SPLIT, or generated:KIND. By "
+    "default, all generated kinds.",
+)
+@click.option(
+    "--unseen",
+    multiple=True,
+    metavar="DATASET",
+    help="Pictures of yet other things, on which only the share that is refused is measured.",
+)
+@click.option(
+    "--elsewhere",
+    multiple=True,
+    metavar="DATASET",
+    help="Pictures of known kinds, on which only the share that is kept is measured.",
+)
+@json_option
+def known_command(
+    name: str,
+    outliers: tuple[str, ...],
+    unseen: tuple[str, ...],
+    elsewhere: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Fit the verdicts and the sets of classes of classifier NAME again; the graph is unchanged.
+
+    Verdicts say `cannot_say` about pictures unlike the training pictures. They are fitted on the
+    graph that is served on this machine. Options can be given several times.
+    """
+    from training.known import fit_known
+
+    done = fit_known(Artifact.open(name), outliers, unseen, elsewhere)
+    manifest = done.manifest
+    if as_json:
+        print_json(manifest.model_dump(mode="json", include={"known", "sets"}))
+        return
+    click.echo("\n\n".join([*known_text(manifest), *sets_text(manifest)]))
 
 
 @click.command("halve")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from training.commands.artifacts import halve_command, reference_command
+from training.commands.artifacts import halve_command, known_command, reference_command
 from training.commands.data import download_command
 from training.commands.init import init_command
 from training.commands.recipes import list_command, run_command, search_command, show_command
@@ -77,6 +77,7 @@ for _command in (
     download_command,
     calibrate_command,
     halve_command,
+    known_command,
     import_dlib_command,
     import_mtcnn_command,
     reference_command,

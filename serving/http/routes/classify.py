@@ -17,6 +17,20 @@ from serving.inference import results
 from serving.schemas import NPY, Classification, Features
 
 Top = Annotated[int, Query(ge=1, description="number of classes to return")]
+Keep = Annotated[
+    float | None,
+    Query(
+        description="share of known pictures that get the verdict `known`, between 0 and 1; 0.95 "
+        "if not given"
+    ),
+]
+Coverage = Annotated[
+    float | None,
+    Query(
+        description="frequency, between 0 and 1, with which the set of classes in the answer holds "
+        "the truth; no set if not given"
+    ),
+]
 RouteName = Annotated[
     str, Path(description="a route of a model, as `/v1/models` lists them under `defaults`")
 ]
@@ -45,12 +59,18 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
     """
 
     @app.post(BY_NAME, tags=["models"], response_model=Classification, openapi_extra=PICTURES)
-    async def classify(request: Request, name: str, top: Top = TOP) -> Response:
-        """Return the most probable classes of each picture.
+    async def classify(
+        request: Request,
+        name: str,
+        top: Top = TOP,
+        keep: Keep = None,
+        coverage: Coverage = None,
+    ) -> Response:
+        """Return the most probable classes of each picture, and whether the model knows its kind.
 
         A multi-label model also returns every other class whose probability reaches its threshold.
         """
-        return await classified(answer, request, models_of(request).get(name), top)
+        return await classified(answer, request, models_of(request).get(name), top, keep, coverage)
 
     @app.post(
         "/v1/models/{name}/features",
@@ -68,13 +88,19 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
         return json_response(Features(model=model.stamp, provider=provider, features=rows.tolist()))
 
     async def classify_route(
-        request: Request, route: RouteName, top: Top = TOP, model: ModelName = None
+        request: Request,
+        route: RouteName,
+        top: Top = TOP,
+        model: ModelName = None,
+        keep: Keep = None,
+        coverage: Coverage = None,
     ) -> Response:
         """Return the most probable classes of each picture, by the default model of the route.
 
         A multi-label model also returns every other class whose probability reaches its threshold.
         """
-        return await classified(answer, request, models_of(request).choose(route, model), top)
+        chosen = models_of(request).choose(route, model)
+        return await classified(answer, request, chosen, top, keep, coverage)
 
     app.router.add_api_route(
         BY_ROUTE,

@@ -1,0 +1,80 @@
+"""Verdicts and sets of classes of the models that are trained here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from artifacts import Artifact, Runtime
+from artifacts.datasets import ImageSet
+from artifacts.datasets.base import take
+from artifacts.known.adding import Added, Labelled, Sources, add, check_task, measure
+from artifacts.known.outliers import ALWAYS, named
+from training.data import Splits, hold_out, load_test
+from training.drift_reference import check_training_data, recipe_of
+
+
+def measure_known(splits: Splits, runtime: Runtime, temperature: float) -> Added:
+    """Fit verdicts and sets of a newly trained classifier, with generated outliers.
+
+    Args:
+        splits: Training and validation pictures.
+        runtime: Runtime of its graph.
+        temperature: Divisor of its logits.
+    """
+    name = splits.source.name
+    train, held_out = (
+        Labelled(part, split.originals, split.labels.numpy())
+        for part, split in (
+            (f"{name}:train", splits.train),
+            (f"{name}:validation", splits.validation),
+        )
+    )
+    test = _labelled(load_test(name, splits.classes))
+    declared = [named(each) for each in ALWAYS]
+    return measure(runtime, temperature, Sources(train, held_out, test, declared))
+
+
+def fit_known(
+    artifact: Artifact,
+    outliers: Sequence[str] = (),
+    unseen: Sequence[str] = (),
+    elsewhere: Sequence[str] = (),
+) -> Artifact:
+    """Fit verdicts and sets of an existing artifact again, on the graph that is served here.
+
+    Args:
+        artifact: A classifier that a recipe made.
+        outliers: Data sets of other things, `NAME:SPLIT` or `generated:KIND`, to choose and fit
+            with; by default all kinds of generated pictures.
+        unseen: Data sets of yet other things, to measure on.
+        elsewhere: Data sets of known kinds, to measure on.
+
+    Raises:
+        ArtifactError: The model is no classifier, or no recipe made it.
+        DataError: Data is missing, or is not what the artifact was trained on.
+    """
+    check_task(artifact.manifest)
+    declared, others, known = (
+        [named(each, seed) for each in names]
+        for seed, names in enumerate((outliers or ALWAYS, unseen, elsewhere))
+    )
+    recipe = recipe_of(
+        artifact.manifest, "`vitrine import --reference` fits imported models", artifact.path
+    )
+    source, places = hold_out(recipe.data, recipe.seed)
+    held_out = places.numpy()
+    check_training_data(artifact.manifest, recipe, source, len(held_out))
+    rest = np.setdiff1d(np.arange(len(source)), held_out)
+    train, validation = (
+        Labelled(name, take(source.images, chosen), source.labels[chosen])
+        for name, chosen in (
+            (f"{source.name}:train", rest),
+            (f"{source.name}:validation", held_out),
+        )
+    )
+    test = _labelled(load_test(recipe.data.name, source.classes))
+    return add(artifact, Sources(train, validation, test, declared, others, known))
+
+
+def _labelled(data: ImageSet) -> Labelled:
+    return Labelled(f"{data.name}:{data.split}", data.images, data.labels)
