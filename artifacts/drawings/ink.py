@@ -54,9 +54,10 @@ def ink_of(grey: Grey, *, dark: bool | None = None) -> tuple[Grey, bool]:
     if dark:  # of the light that falls on paper, ink takes the same share everywhere
         ink *= -255 / np.maximum(ground + light, DARKEST)
     sample = ink[::step, ::step]
-    usual = np.median(sample)
-    deviation = 1.4826 * np.median(np.abs(sample - usual))  # of normal noise
-    return np.maximum(ink - usual - NOISE * deviation, 0), dark
+    # the quarter of the pixels with the least ink is ground, whose noise is taken to be normal
+    least, quarter = np.percentile(sample, (5, 25))
+    deviation = (quarter - least) / (1.645 - 0.674)
+    return np.maximum(ink - quarter - (0.674 + NOISE) * deviation, 0), dark
 
 
 def _light(grey: Grey) -> Grey:
@@ -64,6 +65,9 @@ def _light(grey: Grey) -> Grey:
 
     The sum of absolute deviations is made least, so that strokes hardly count: H x W.
     """
+    if max(grey.shape) < 2 * GRID:  # too small for its light to be told from its strokes
+        edges = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+        return np.full_like(grey, np.median(edges))
     resized = Image.fromarray(grey).resize((GRID, GRID), Image.Resampling.BOX)
     values = np.asarray(resized, np.float64).ravel()
     weights = BORDER / (np.abs(values - np.median(values[BORDER])) + 1)
