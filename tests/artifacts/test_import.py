@@ -158,7 +158,7 @@ def test_import_refuses_what_cannot_be_served(
         (["--classes", "a,b,c,d,a"], "a name of its own", 1),
         (["--classes", CLASSES, "--name", "No Name"], "'No Name' is not a valid name", 2),
         (["--classes", CLASSES, "--route", "Zoo"], "--route 'Zoo': a route has 1 to 40 of", 2),
-        (["--classes", CLASSES, "--route", "models"], "is not 'models'", 2),
+        (["--classes", CLASSES, "--route", "models"], "is not 'feedback' or 'models'", 2),
         (["--classes", CLASSES, "--route", "faces"], "the route of embedding models", 2),
         (["--classes", CLASSES, "--native", "32,16"], "the lower one first", 1),
         (["--classes", CLASSES, "--mean", "1,2"], "3 numbers separated by commas", 2),
