@@ -26,6 +26,9 @@ MARGIN = 0.35
 """Margin around the drawing that is cut out with it, relative to its longer side."""
 MIN_CONTRAST = 20.0
 """Least mean contrast of strokes, in grey levels of 255."""
+MIN_SEPARABILITY = 0.8
+"""Least share of the variance of a drawing's surroundings that is between ink and ground, which
+Otsu 1979 calls eta. The ink of photographs has many levels; that of digits was above it."""
 SPECK = 0.02
 """Weight of a part, relative to the heaviest, below which it is a speck."""
 GAP = 0.25
@@ -89,6 +92,8 @@ def normalise(picture: Picture) -> tuple[Picture, Drawing]:
         factor = -(-max(image.size) // CUT_OUT)
         ink, _ = ink_of(_reduced(image, factor), dark=dark)
         found = _find(ink)
+    if _otsu(ink)[1] < MIN_SEPARABILITY:
+        raise NotFoundError("no drawing found")
     box = _enlarged(found, factor, image.size)
     box = (left + box[0], top + box[1], left + box[2], top + box[3])
     if picture.shape == (SIDE, SIDE, 3) and not dark and _as_in_mnist(picture, ink, found):
@@ -124,7 +129,7 @@ def _find(ink: Grey) -> Box:
     Raises:
         NotFoundError: there is no drawing, or more than one.
     """
-    threshold = _otsu(ink)
+    threshold, _ = _otsu(ink)
     strokes = ink[ink > threshold]
     if not len(strokes) or strokes.mean() < MIN_CONTRAST:
         raise NotFoundError("no drawing found")
@@ -150,8 +155,12 @@ def _find(ink: Grey) -> Box:
     return left, top, right, bottom
 
 
-def _otsu(ink: Grey) -> float:
-    """Return the grey level that divides the pixels with the largest variance between the two."""
+def _otsu(ink: Grey) -> tuple[float, float]:
+    """Find the grey level that divides the pixels with the largest variance between the two.
+
+    Returns:
+        The level, and the share of the variance that is between the two, 0..1.
+    """
     levels = np.minimum(ink, 255).astype(np.uint8).ravel()
     counts = np.bincount(levels, minlength=256).astype(np.float64)
     below, sums = counts.cumsum()[:-1], (counts * np.arange(256)).cumsum()
@@ -161,7 +170,9 @@ def _otsu(ink: Grey) -> float:
     distance = (mean * below - sums[:-1])[both]
     between[both] = distance**2 / (below * above)[both]
     # no pixel has any of the levels between a clean ground and its ink, which are all as good
-    return float(np.flatnonzero(between == between.max()).mean())
+    threshold = float(np.flatnonzero(between == between.max()).mean())
+    variance = levels.var()
+    return threshold, float(between.max() / variance) if variance else 0.0
 
 
 def _centred(ink: Grey, box: Box) -> tuple[Picture, Window]:

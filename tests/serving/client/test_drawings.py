@@ -39,7 +39,7 @@ def client(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli
 
 
 def drawing(
-    digit: str,
+    digits: str,
     size: tuple[int, int],
     corner: tuple[int, int],
     height: int,
@@ -47,10 +47,13 @@ def drawing(
     paper: tuple[int, int, int] = (228, 222, 205),
     ink: tuple[int, int, int] = (30, 40, 90),
 ) -> Image.Image:
-    """Draw a digit with its upper left corner at a place of a sheet, and with the light uneven."""
+    """Draw digits in a row, the upper left corner of the first at a place; the light is uneven."""
     image = Image.new("RGB", size, paper)
-    places = [(corner[0] + 0.7 * height * x, corner[1] + height * y) for x, y in STROKES[digit]]
-    ImageDraw.Draw(image).line(places, ink, max(2, height // 9), joint="curve")
+    pen = ImageDraw.Draw(image)
+    for place, digit in enumerate(digits):
+        left, top = corner[0] + 1.5 * place * height, corner[1]
+        points = [(left + 0.7 * height * x, top + height * y) for x, y in STROKES[digit]]
+        pen.line(points, ink, max(2, height // 9), joint="curve")
     light = np.linspace(0.5, 1, size[0])[:, None]
     return Image.fromarray(np.rint(np.asarray(image) * light).astype(np.uint8))
 
@@ -80,9 +83,7 @@ def test_digits_are_read_wherever_they_are_on_a_sheet(client: Client, root: Path
 
 def test_a_sheet_without_one_digit_is_answered_and_said_to_be_so(client: Client) -> None:
     blank = Image.new("RGB", (400, 300), (228, 222, 205))
-    two = Image.fromarray(
-        np.hstack([np.asarray(drawing(d, (300, 300), (60, 60), 150)) for d in ("1", "7")])
-    )
+    two = drawing("17", (600, 300), (60, 60), 150)
     answers = client.classify("digits", [encoded(blank), encoded(two)]).pictures
     for picture, said in zip(answers, ("no drawing found", "several drawings found"), strict=True):
         shown = picture.shown
