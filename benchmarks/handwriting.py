@@ -2,7 +2,7 @@
 
 Digits of MNIST are rendered on sheets (`benchmarks.drawn_digits`), and two models read them, each
 with the normalisation of drawings (`artifacts.drawings`) and without it. Then come the digits that
-scikit-learn carries: 1,797 of 43 other writers, of 8x8 px (E. Alpaydin and C. Kaynak, 1998,
+scikit-learn carries: 1,797 of 13 other writers, of 8x8 px (E. Alpaydin and C. Kaynak, 1998,
 "Optical recognition of handwritten digits", UCI machine learning repository).
 
     python -m benchmarks.handwriting
