@@ -14,6 +14,7 @@ from training.augment import (
     jitter,
     rescale,
     rescale_as_served,
+    stroke,
     translate,
 )
 from training.recipe import Recipe
@@ -159,3 +160,22 @@ def test_affine_magnifies_and_shifts() -> None:
     areas = affine(square, Augment(scale=(0.5, 2.0)), generator()).mean(3).sum((1, 2)) / 255
     assert areas.min() < 0.4 * 121
     assert areas.max() > 3 * 121
+
+
+def test_strokes_become_thicker_and_thinner_by_up_to_a_pixel_on_each_side() -> None:
+    images = torch.zeros(200, 16, 16, 3, dtype=torch.uint8)
+    images[:, 4:12, 6:10] = 200
+    whole = stroke(images, 1.0, generator())
+    assert whole.shape == images.shape
+    assert (whole[:, 5:11, 7:9] == 200).all()  # what an erosion leaves
+    assert (whole[:, :3] == 0).all()  # farther than a dilation reaches
+    outer, inner = whole[:, 3, 5, 0], whole[:, 4, 6, 0]
+    thicker = outer > 0
+    assert 70 < thicker.sum() < 130
+    assert (inner[thicker] == 200).all()
+    assert (inner[~thicker] < 200).all()
+    assert outer.max() > 180
+    assert inner.min() < 20
+    half = stroke(images, 0.5, generator())
+    assert 80 < half[:, 3, 5, 0].max() <= 100
+    assert 100 <= half[:, 4, 6, 0].min() < 120
