@@ -15,6 +15,7 @@ from serving.http.middleware import context_of
 from serving.http.responses import json_response
 from serving.inference import results
 from serving.inference.models import Models, ServedModel
+from serving.observability import metrics
 
 TOP = 5
 """Number of classes that are named if the query does not say."""
@@ -70,6 +71,9 @@ async def classified(
     wanted = results.classify_outputs(model, keep, coverage)
     prepared, outputs = await answer.outputs(request, model, wanted, digests=digests)
     given = results.classification(model, prepared, outputs, top, keep, coverage)
+    refused = sum(picture.verdict == "cannot_say" for picture in given.pictures)
+    if refused:
+        metrics.cannot_say.labels(model.name).inc(refused)
     if feedback is not None:
         given = feedback.with_ids(given, model, context_of(request).digests)
     return json_response(given)

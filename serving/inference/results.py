@@ -15,7 +15,6 @@ from artifacts.preprocessing import Prepared
 from artifacts.runtime import Outputs
 from serving.inference.models import ServedModel
 from serving.inference.verdicts import check_question, class_sets, judge, verdicts
-from serving.observability import metrics
 from serving.problems import RequestError
 from serving.schemas import (
     Classification,
@@ -121,7 +120,7 @@ def classification(
     worth = None if model.detector is None else verdicts(model, keep)
     judged: Sequence[tuple[Verdict | None, float | None]] = [(None, None)] * len(logits)
     if worth is not None and worth.offered:
-        judged = _judged(model, outputs, keep)
+        judged = judge(model, outputs["features"], logits, keep)
     sets = [None] * len(logits) if coverage is None else class_sets(model, logits, coverage)
     return Classification(
         task="multi-label" if manifest.task == "multi-label" else None,
@@ -190,17 +189,6 @@ def _labels(
         for rank, i in enumerate(ranks.tolist())
         if rank < top or present[i]
     )
-
-
-def _judged(
-    model: ServedModel, outputs: Outputs, keep: float | None
-) -> list[tuple[Verdict, float]]:
-    """Return the verdict about each picture and its score, and count those that are refused."""
-    judged = judge(model, outputs["features"], outputs[OUTPUTS["classification"]], keep)
-    refused = sum(verdict == "cannot_say" for verdict, _ in judged)
-    if refused:
-        metrics.cannot_say.labels(model.name).inc(refused)
-    return judged
 
 
 def _classified(

@@ -50,7 +50,7 @@ def test_a_recipe_has_any_route_of_the_form() -> None:
     ("route", "message"),
     [
         ("My birds", "route 'My birds': a route has 1 to 40 of a-z"),
-        ("models", "is not 'models'"),
+        ("models", "is not 'feedback' or 'models'"),
         ("faces", "the route of embedding models"),
         (7, "route: Input should be a valid string"),
     ],
