@@ -249,8 +249,8 @@ def test_a_picture_that_fails_fails_alone(scheduler: Scheduler) -> None:
     found = [answer["logits"].item() for answer in answers]
     assert found == [float(p[0, 0, 0]) for i, p in enumerate(pictures) if i != 5]
     # counted once, as one batch, though each of its pictures was run again by itself
-    assert b'\nvitrine_batch_pictures_sum{model="poisonable"} 14.0\n' in metrics.text(())
-    assert b'\nvitrine_batch_pictures_count{model="poisonable"} 1.0\n' in metrics.text(())
+    assert b'\nvitrine_batch_pictures_sum{model="poisonable"} 14.0\n' in metrics.text((), ())
+    assert b'\nvitrine_batch_pictures_count{model="poisonable"} 1.0\n' in metrics.text((), ())
 
 
 def test_a_cancelled_request_leaves_the_queue(scheduler: Scheduler) -> None:
@@ -263,12 +263,12 @@ def test_a_cancelled_request_leaves_the_queue(scheduler: Scheduler) -> None:
         )
         await asyncio.sleep(0)
         assert scheduler.queued == 50
-        assert b"\nvitrine_queued_pictures 50.0\n" in metrics.text(())
+        assert b"\nvitrine_queued_pictures 50.0\n" in metrics.text((), ())
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up
         assert scheduler.queued == 0
-        assert b"\nvitrine_queued_pictures 0.0\n" in metrics.text(())
+        assert b"\nvitrine_queued_pictures 0.0\n" in metrics.text((), ())
         runtime.gate.set()
         await busy
         return await scheduler.run(runtime, [pixels(16, 16, 0)], ["logits"])
