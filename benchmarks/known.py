@@ -24,10 +24,11 @@ from artifacts import Artifact, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.commands import run_command
 from artifacts.datasets import load
+from artifacts.intervals import interval
 from artifacts.known.detector import KNOWN_FILE, Detector
 from artifacts.known.fitting import look
 from artifacts.known.outliers import Pictures, named
-from artifacts.known.record import KEEP, interval
+from artifacts.known.record import KEEP
 from artifacts.pictures import Picture
 from artifacts.provenance import hardware
 from artifacts.reference import answer_outputs

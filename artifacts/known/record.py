@@ -1,14 +1,12 @@
 """What the manifest records about verdicts and about sets of classes."""
 
-import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from artifacts.intervals import interval
 from artifacts.strict import Strict
 
-Z_95 = 1.959963984540054
-"""Two-sided 95 % quantile of the normal distribution."""
 KEEP = 0.95
 """Share of known pictures that is kept if a request names no other."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -16,16 +14,6 @@ Method = Literal[
     "maximum-probability", "energy", "mahalanobis", "relative-mahalanobis", "neighbours", "combined"
 ]
 """How a picture is scored; see `artifacts.known.detector`."""
-
-
-def interval(count: float, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, 0..1 (Wilson 1927); (0, 1) of no picture."""
-    if not total:
-        return 0.0, 1.0
-    share, spread = count / total, Z_95**2 / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 class Rate(Strict):

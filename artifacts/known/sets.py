@@ -13,7 +13,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.known.record import Coverage, SetsRecord, interval
+from artifacts.intervals import interval
+from artifacts.known.record import Coverage, SetsRecord
 
 LEVELS = (0.0, 0.001, 0.002, 0.005, *(n / 100 for n in range(1, 101)))
 """Levels of the quantiles that are stored."""

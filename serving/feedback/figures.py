@@ -6,12 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, case, func, literal, select, type_coerce
 
+from artifacts.intervals import interval
 from serving.feedback.schemas import FeedbackBin, FeedbackFigures
 from serving.feedback.tables import feedback, versions
 
 BINS = 15
-Z = 1.959964
-"""97.5th percentile of the normal distribution."""
 
 
 def bin_of(probability: float) -> int:
@@ -44,14 +43,6 @@ def read_figures(connection: Connection) -> tuple[FeedbackFigures, ...]:
     rows = connection.execute(query)
     grouped = groupby(rows, key=lambda row: (row.model, row.version, row.hash, row.task))
     return tuple(_figures(names, list(group)) for names, group in grouped)
-
-
-def interval(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927); the total is at least 1."""
-    share, shrunk = count / total, 1 + Z**2 / total
-    centre = (share + Z**2 / (2 * total)) / shrunk
-    half = Z * math.sqrt(share * (1 - share) / total + (Z / (2 * total)) ** 2) / shrunk
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _figures(names: tuple[str, str, str, str], rows: list[Any]) -> FeedbackFigures:

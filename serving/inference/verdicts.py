@@ -5,7 +5,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from artifacts.known.record import KEEP, interval
+from artifacts.intervals import interval
+from artifacts.known.record import KEEP
 from artifacts.known.sets import log_odds, threshold
 from serving.inference.models import ServedModel
 from serving.problems import RequestError

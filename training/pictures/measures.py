@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from artifacts.intervals import interval
 from training.pictures.results import Floats, Ints, Results, Rows
 
-Z = 1.959964
-"""Quantile of the normal distribution for intervals of 95 %."""
 DRAWS = 1000
 """Number of bootstrap samples."""
 BINS = 15
@@ -39,13 +38,8 @@ class Share:
     @property
     def interval(self) -> Estimate:
         """The share with its 95 % interval (Wilson 1927); 0..1 if the total is 0."""
-        if not self.total:
-            return Estimate(math.nan, 0, 1)
-        shrunk = 1 + Z**2 / self.total
-        centre = (self.value + Z**2 / (2 * self.total)) / shrunk
-        variance = self.value * (1 - self.value) / self.total + (Z / (2 * self.total)) ** 2
-        half = Z * math.sqrt(variance) / shrunk
-        return Estimate(self.value, max(0.0, centre - half), min(1.0, centre + half))
+        low, high = interval(self.count, self.total)
+        return Estimate(self.value, low, high)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import pytest
 from scipy.stats import binomtest
 
 from artifacts import ArtifactError, DataError
+from artifacts.intervals import interval
 from artifacts.known.detector import SUMMARY, Detector, maximum_and_energy, summary
 from artifacts.known.fitting import LEAST, Material, Seen, fit
-from artifacts.known.record import KEEP, interval
+from artifacts.known.record import KEEP
 from artifacts.known.regression import area, logistic, space_of, total_whitening
 
 CLASSES, FEATURES = 4, 12
