@@ -136,6 +136,33 @@ def test_an_artifact_is_halved_and_measured_anew(
     assert "half precision already" in refused.err
 
 
+def test_verdicts_are_fitted_again_with_the_outliers_that_are_named(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(uninterrupted / "models", tmp_path / "models")
+    before = Artifact.open(NAME, tmp_path / "models")
+    train = within(tmp_path, monkeypatch)
+    declared = ("--outliers", "generated:noise", "--outliers", "synthetic/digits:train")
+    others = ("--unseen", "generated:drawings", "--elsewhere", "synthetic/objects:test")
+    done = train("known", NAME, *declared, *others, "--json")
+    assert done.status == 0, done.err
+    after = Artifact.open(NAME, tmp_path / "models")
+    assert after.model_path.read_bytes() == before.model_path.read_bytes()
+    record = after.manifest.known
+    assert record is not None
+    assert json.loads(done.out)["known"] == record.model_dump(mode="json")
+    assert {rate.data: rate.declared for rate in record.refused} == {
+        "generated:noise": True,
+        "synthetic/digits:train": True,
+        "generated:drawings": False,
+    }
+    assert "synthetic/objects:test" in {rate.data for rate in record.kept}
+    assert "generated:drawings" in (after.path / "card.md").read_text()
+    refused = train("known", NAME, "--outliers", "generated:nothing")
+    assert (refused.status, refused.err.count("\n")) == (1, 1)
+    assert "generated:noise" in refused.err
+
+
 def in_single(graph: bytes) -> bytes:
     model = onnx.load_from_string(graph)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}

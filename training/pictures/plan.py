@@ -26,8 +26,9 @@ MIN_BUDGET, MAX_BUDGET = 60.0, 600.0
 """Range of that budget, in seconds."""
 MAX_EPOCHS = 30
 """Maximum number of epochs of a candidate: more of them have not paid."""
-MIN_EPOCHS = 3
-"""Minimum number of epochs with which a candidate is worth training."""
+MIN_EPOCHS = 5
+"""Minimum number of epochs with which a candidate is worth training. After four epochs on 602
+pictures of 40 people, all layers were worse than the head alone, and the last stage was better."""
 MAX_ASPECT = 2.0
 """Maximum ratio of the longer to the shorter side of the pictures that the network sees."""
 ENLARGED = 2

@@ -51,7 +51,7 @@ def test_small_pictures_are_enlarged_less() -> None:
 
 def test_epochs_fill_the_time_and_too_few_are_not_begun() -> None:
     assert fitting_epochs(50, 10) == 5
-    assert fitting_epochs(29, 10) == 0
+    assert fitting_epochs(49, 10) == 0
     assert fitting_epochs(-3, 10) == 0
     assert fitting_epochs(1e6, 10) == MAX_EPOCHS
 
