@@ -1,16 +1,29 @@
 """Random augmentation of batches, uint8 N x H x W x 3, driven by one generator."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from artifacts import InputPolicy
 from training.recipe import Recipe
+from training.scenery import Scenery, framed
 from training.settings import Augment
+
+MAX_SOFTNESS = 0.15
+"""Largest share of a framed picture's sides over which it fades into its scenery."""
+MIN_FLATTENING = 0.8
+"""Smallest height of a framed picture relative to the aspect ratio of the whole."""
 
 
 def augment(
-    images: Tensor, indices: Tensor, recipe: Recipe, generator: torch.Generator, epoch: int
+    images: Tensor,
+    indices: Tensor,
+    recipe: Recipe,
+    generator: torch.Generator,
+    epoch: int,
+    scenery: Scenery | None = None,
 ) -> Tensor:
     """Augment a batch by a recipe and rescale it for the network.
 
@@ -20,6 +33,7 @@ def augment(
         recipe: Its `augment` lists the augmentations.
         generator: The only source of randomness.
         epoch: Epoch, counted from 0.
+        scenery: What surrounds the pictures that the recipe frames.
 
     Returns:
         uint8 or float32 N x H' x W' x 3 in 0..255.
@@ -36,13 +50,15 @@ def augment(
         images = stroke(images, settings.stroke, generator)
     if settings.cutout:
         images = cutout(images, settings.cutout, generator)
+    policy, size = recipe.policy, (images.shape[2], images.shape[1])
     if settings.early_side and epoch < settings.early * recipe.epochs:
-        side = settings.early_side
-        return rescale_as_served(images, InputPolicy(native_side=(side, side)))
-    if settings.sizes:
+        policy = InputPolicy(native_side=(settings.early_side, settings.early_side))
+    elif settings.sizes:
         choice = int(torch.randint(len(settings.sizes), (1,), generator=generator))
-        images = rescale(images, *parse_size(settings.sizes[choice]))
-    return rescale_as_served(images, recipe.policy)
+        size = parse_size(settings.sizes[choice])
+    if scenery is not None:
+        return surround(images, policy.target(*size), settings, scenery, generator)
+    return rescale_as_served(rescale(images, *size), policy)
 
 
 def rescale_as_served(images: Tensor, policy: InputPolicy) -> Tensor:
@@ -156,6 +172,43 @@ def rescale(images: Tensor, width: int, height: int) -> Tensor:
     planes = images.permute(0, 3, 1, 2)  # (N, 3, H, W)
     resized = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
     return resized.clamp_(0, 255).permute(0, 2, 3, 1)
+
+
+def surround(
+    images: Tensor,
+    size: tuple[int, int],
+    settings: Augment,
+    scenery: Scenery,
+    generator: torch.Generator,
+) -> Tensor:
+    """Rescale a batch, and shrink a share of its pictures into scenery.
+
+    Args:
+        images: uint8 or float32 N x H x W x 3 in 0..255.
+        size: (width, height) of the result.
+        settings: `framed` and `margin`.
+        scenery: What surrounds the pictures.
+        generator: The only source of randomness.
+
+    Returns:
+        uint8 N x H' x W' x 3.
+    """
+    random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+    result = np.empty((len(images), size[1], size[0], 3), np.uint8)
+    for row, pixels in enumerate(images.to(torch.uint8).numpy()):
+        whole = Image.fromarray(pixels)
+        if random.random() >= settings.framed:
+            result[row] = whole.resize(size, Image.Resampling.BICUBIC)
+            continue
+        share = 1 / (1 + random.uniform(0, settings.margin))
+        height = size[1] * random.uniform(MIN_FLATTENING, 1)
+        crop = whole.resize(
+            (round(size[0] * share), round(height * share)), Image.Resampling.BICUBIC
+        )
+        softness = max(0.0, random.uniform(-MAX_SOFTNESS, MAX_SOFTNESS))
+        place = (random.random(), random.random())
+        result[row] = framed(crop, scenery.draw(crop, size, random), place, softness)
+    return torch.from_numpy(result)
 
 
 def parse_size(text: str) -> tuple[int, int]:

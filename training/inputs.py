@@ -2,12 +2,16 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from artifacts.datasets.base import take
 from training.augment import augment, flip, rescale_as_served
-from training.data import Split
+from training.data import Split, load_or_download
 from training.recipe import Recipe
+from training.scenery import Invented
+from training.settings import Augment
 
 BATCH_PIXELS = 2**22
 """Maximum number of pixels in a batch that needs no gradients; it has at least 16 pictures."""
@@ -56,12 +60,13 @@ class Pictures:
         height, width = split.images.shape[1:3]
         width, height = recipe.policy.target(width, height)
         self.batch_size = max(16, min(512, BATCH_PIXELS // (width * height)))
+        self.scenery = training_scenery(split, recipe.augment) if recipe.augment.framed else None
 
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
     ) -> tuple[Inputs, Tensor]:
         """See `Source.training`."""
-        images = augment(self.images[indices], indices, self.recipe, generator, epoch)
+        images = augment(self.images[indices], indices, self.recipe, generator, epoch, self.scenery)
         return self._normalised(images), self.labels[indices].to(self.device)
 
     def plain(self, indices: Tensor) -> Inputs:
@@ -75,6 +80,18 @@ class Pictures:
 
     def _normalised(self, images: Tensor) -> Inputs:
         return (normalise(images.to(self.device), self.recipe),)
+
+
+def training_scenery(split: Split, settings: Augment) -> Invented:
+    """Return the scenery of a recipe: its data set without the classes that are left out.
+
+    Raises:
+        DataError: The data set is missing.
+    """
+    source = load_or_download(settings.scenery, "train")
+    left_out = [source.classes.index(name) for name in settings.scenery_without]
+    kept = (~np.isin(source.labels, left_out)).nonzero()[0]
+    return Invented(take(source.images, kept), split.images.numpy())
 
 
 def normalise(images: Tensor, recipe: Recipe) -> Tensor:

@@ -39,18 +39,18 @@ def with_changes(recipe: str, profile: Profile, changes: Sequence[str], name: st
 
 
 def parent_recipe(recipe: Recipe) -> Recipe | None:
-    """Return the recipe whose head a recipe starts from; None if it starts from no other.
+    """Return the recipe whose head or network a recipe starts from; None if there is none.
 
     If `recipe` has other data than that one, the parent is changed to the same data. It then has a
-    name of its own, `NAME-head`, and no route.
+    name of its own, `NAME-head` or `NAME-start`, and no route.
 
     Raises:
-        RecipeError: `head_from` names no recipe, or the name of the changed parent is not valid.
+        RecipeError: The recipe names no recipe, or the name of the changed parent is not valid.
     """
-    if recipe.head_from is None:
+    if recipe.parent is None:
         return None
     own = Reference.parse(recipe.file)
-    source = str((own and own.head(own.read(), recipe.head_from)) or recipe.head_from)
+    source = str((own and own.head(own.read(), recipe.parent)) or recipe.parent)
     parent = load_recipe(source, recipe.profile)
     changes = [
         f"data.{f.name}={json.dumps(getattr(recipe.data, f.name), ensure_ascii=False)}"
@@ -59,8 +59,9 @@ def parent_recipe(recipe: Recipe) -> Recipe | None:
     ]
     if not changes:
         return parent
-    name = f"{recipe.name}-head"
-    changes += [f"title=The head of {recipe.name}", "route=null", "study=null"]
+    part = "head" if recipe.continue_from is None else "start"
+    name = f"{recipe.name}-{part}"
+    changes += [f"title=The {part} of {recipe.name}", "route=null", "study=null"]
     return with_changes(source, recipe.profile, changes, name)
 
 

@@ -196,21 +196,22 @@ def _load_file(
 def _check_head(
     recipe: Recipe, draft: _Draft, reference: Reference, changes: Mapping[str, Any] | None
 ) -> None:
-    """Raise RecipeError if `head_from` names no other recipe."""
-    if recipe.head_from is None:
+    """Raise RecipeError if `head_from` or `continue_from` names no other recipe."""
+    if recipe.parent is None:
         return
-    source = reference.head(draft.file, recipe.head_from)
+    source = reference.head(draft.file, recipe.parent)
     if source == reference:
         message = "a recipe cannot start from its own head; name another one, or remove this."
-    elif source is None and recipe.head_from not in recipe_names():
+    elif source is None and recipe.parent not in recipe_names():
         known = [*draft.file.variants, *recipe_names()]
         message = (
-            f"{recipe.head_from!r} is neither a variant of this file nor a recipe of the project; "
-            f"{nearest(recipe.head_from, known)}`vitrine train list` shows those of the project."
+            f"{recipe.parent!r} is neither a variant of this file nor a recipe of the project; "
+            f"{nearest(recipe.parent, known)}`vitrine train list` shows those of the project."
         )
     else:
         return
-    raise draft.error(("head_from",), message, recipe.profile, changes)
+    setting = "head_from" if recipe.continue_from is None else "continue_from"
+    raise draft.error((setting,), message, recipe.profile, changes)
 
 
 def _drafts(folder: Path) -> Mapping[str, _Draft]:

@@ -64,6 +64,9 @@ class Recipe(StrictSettings):
     this allows."""
     head_from: str | None = None
     """Name of the recipe whose trained head is the initial head; it is trained first if missing."""
+    continue_from: str | None = None
+    """Name of the recipe whose trained network, trunk and head, is the initial network; it is
+    trained first if missing. It takes the place of `head_from`."""
     svm: Svm | None = None
     """Fit a support-vector machine instead of training; the trunk is frozen and `epochs` unused."""
     augment: Augment = field(default_factory=Augment)
@@ -89,6 +92,12 @@ class Recipe(StrictSettings):
             check_route(self.route, self.loss.task)
         except ValueError as error:
             raise SettingError("route", f"route {self.route!r}: {error}") from None
+        if self.head_from and self.continue_from:
+            raise SettingError(
+                "continue_from",
+                "a recipe starts from one other: remove head_from, because the network that "
+                "training continues from has a head.",
+            )
         if self.optimizer.name == "muon" and self.optimizer.trunk_share != 1.0:
             raise SettingError(
                 "optimizer.trunk_share",
@@ -131,6 +140,11 @@ class Recipe(StrictSettings):
     def artifact_name(self) -> str:
         """Name of the artifact. A smoke run has a name of its own and never replaces the model."""
         return f"{self.name}-smoke" if self.profile == "smoke" else self.name
+
+    @property
+    def parent(self) -> str | None:
+        """Name of the recipe that this one starts from, by `continue_from` or `head_from`."""
+        return self.continue_from or self.head_from
 
     @property
     def policy(self) -> InputPolicy:

@@ -18,6 +18,8 @@ from artifacts.artifact import MODEL_FILE, artifact_names
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.graph import load_graph
 from artifacts.progress import Progress
+from training.augment import rescale_as_served
+from training.continued import copy_network
 from training.data import Splits, load_or_download, load_splits, load_test
 from training.half_precision import SUFFIX
 from training.inputs import normalise
@@ -33,6 +35,9 @@ from training.svm import KernelResult, fit_svm
 RUNS = Path("runs")
 INITIAL_PICTURES = 5000
 """Maximum number of training pictures from which the first weights of a network are computed."""
+MEASURED_PICTURES = 1000
+"""Maximum number of training pictures on which the batch normalisation of a network is measured
+whose training is continued."""
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 """Parameters of mallopt in glibc's malloc.h."""
 console = Console(stderr=True, highlight=False)
@@ -49,7 +54,7 @@ def run(recipe: Recipe) -> Artifact | None:
             to, training diverged, or the exported graph differs from the network.
     """
     check_writable(artifacts_root())
-    head_source = _head_source(recipe)
+    source = _source(recipe)
     accelerator = make_accelerator(recipe)
     folder = RUNS / recipe.artifact_name
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,8 +68,8 @@ def run(recipe: Recipe) -> Artifact | None:
         # publish measures on the test split; say now, rather than after training, if it cannot
         load_test(recipe.data.name, splits.classes, strangers=recipe.loss.embeds)
         network = initial_network(recipe, splits)
-        if head_source is not None:
-            copy_head(network, head_source)
+        if source is not None:
+            _copy(network, source, splits, recipe)
         if recipe.svm is None:
             trained, history = fit(network, splits, recipe, folder, accelerator)
             kernels: list[KernelResult] = []
@@ -87,8 +92,8 @@ def initial_network(recipe: Recipe, splits: Splits) -> Classifier:
     return network
 
 
-def _head_source(recipe: Recipe) -> Artifact | None:
-    """Open the artifact whose head the recipe starts from, after training it if it is missing.
+def _source(recipe: Recipe) -> Artifact | None:
+    """Open the artifact that the recipe starts from, after training it if it is missing.
 
     Raises:
         RecipeError: The heads differ in shape.
@@ -96,7 +101,7 @@ def _head_source(recipe: Recipe) -> Artifact | None:
     source = parent_recipe(recipe)
     if source is None:
         return None
-    own_data = source.name != recipe.head_from
+    own_data = source.name != recipe.parent
     if source.artifact_name not in artifact_names() or (own_data and not status(source).current):
         _compare_heads(recipe, source)
         console.print(
@@ -107,15 +112,30 @@ def _head_source(recipe: Recipe) -> Artifact | None:
     return Artifact.open(source.artifact_name)
 
 
+def _copy(network: Classifier, source: Artifact, splits: Splits, recipe: Recipe) -> None:
+    """Copy the weights that a recipe starts from: a whole network, or a head.
+
+    Raises:
+        RecipeError: The networks or the heads differ in shape.
+    """
+    if recipe.continue_from is None:
+        copy_head(network, source)
+        return
+    step = -(-len(splits.train) // MEASURED_PICTURES)  # data sets are in order of classes
+    images = rescale_as_served(splits.train.images[::step], recipe.policy)
+    copy_network(network, source, normalise(images, recipe))
+
+
 def _compare_heads(recipe: Recipe, source: Recipe) -> None:
     """Raise RecipeError if the networks of two recipes have heads of different shapes."""
     classes = len(load_or_download(recipe.data.name, "train").classes)
     with torch.device("meta"):  # shapes only
         ours, theirs = (build(r.network, classes).head.state_dict() for r in (recipe, source))
     if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
+        setting = "continue_from" if recipe.continue_from else "head_from"
         raise RecipeError(
             f"{recipe.name} cannot start from the head of {source.name}, whose shape differs; set "
-            "head_from to a recipe with the same head, or to null."
+            f"{setting} to a recipe with the same head, or to null."
         )
 
 

@@ -76,6 +76,16 @@ class Augment(StrictSettings):
     sizes: tuple[str, ...] = ()
     """Each batch is rescaled to one of these sizes, WIDTHxHEIGHT in px, drawn at random, and then
     into the native range as in serving, so that training matches what the server sees."""
+    framed: float = 0.0
+    """Share of the pictures (0..1) that are shrunk and surrounded with scenery, so that a network
+    whose training pictures are crops learns to find the thing in a photograph."""
+    margin: float = 1.0
+    """Largest margin of framed pictures, whose width and height are up to 1 + margin times those of
+    the crop."""
+    scenery: str = "cifar10"
+    """Data set whose training pictures are part of the scenery."""
+    scenery_without: tuple[str, ...] = ()
+    """Classes of that data set that show what the network shall recognise, and are left out."""
     early: float = 0.0
     """Fraction of the run (0..1) that is trained at `early_side`: small pictures cost less, and
     coarse features are learned first (progressive resizing, Howard 2018). `sizes` applies to the

@@ -128,7 +128,7 @@ def test_precision_no_is_not_a_boolean(text: str) -> None:
 
 def test_changed_data_reach_the_recipe_of_the_head() -> None:
     changes = ["data.name=image_folder/vögel 🐦", "data.size=[64, 64]", "epochs=2", "route=null"]
-    child = with_changes("cars-lite0-finetuned", "cpu", changes, "birds")
+    child = with_changes("cars-lite0-crops", "cpu", changes, "birds")
     parent = parent_recipe(child)
     assert parent is not None
     assert (parent.name, parent.data) == ("birds-head", child.data)
@@ -138,5 +138,7 @@ def test_changed_data_reach_the_recipe_of_the_head() -> None:
     again = with_changes(words[0], "cpu", settings, words[-1])
     assert again == parent, "the command that its card names makes it again"
     frozen = load_recipe("cars-lite0-frozen", "cpu")
-    assert parent_recipe(load_recipe("cars-lite0-finetuned", "cpu")) == frozen
+    crops = load_recipe("cars-lite0-crops", "cpu")
+    assert parent_recipe(load_recipe("cars-lite0-finetuned", "cpu")) == crops
+    assert parent_recipe(crops) == frozen
     assert parent_recipe(frozen) is None

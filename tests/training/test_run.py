@@ -259,7 +259,7 @@ def test_unusable_test_pictures_are_told_before_training(
     train = within(tmp_path, monkeypatch)
     monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
     monkeypatch.setattr("training.run.fit", None)
-    for recipe in ("cifar10-gap", "cars-lite0-finetuned"):
+    for recipe in ("cifar10-gap", "cars-lite0-crops"):
         done = train("run", recipe, *ON_BIRDS)
         assert done.status == 1
         assert message in done.err
@@ -273,7 +273,7 @@ def test_a_head_of_another_shape_is_refused_before_it_is_trained(
     train = within(tmp_path, monkeypatch)
     monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
     monkeypatch.setattr("training.run.fit", None)
-    done = train("run", "cars-lite0-finetuned", *ON_BIRDS, "--set", "network.options.hidden=8")
+    done = train("run", "cars-lite0-crops", *ON_BIRDS, "--set", "network.options.hidden=8")
     assert (done.status, done.err.count("\n")) == (1, 1)
     assert "birds cannot start from the head of birds-head" in done.err
 
@@ -284,7 +284,7 @@ def test_own_pictures_without_splits_are_divided_and_said_to_be(
     write_birds(tmp_path, "owl", "wren", "tit")
     train = within(tmp_path, monkeypatch)
     monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
-    done = train("run", "cars-lite0-finetuned", *ON_BIRDS)
+    done = train("run", "cars-lite0-crops", *ON_BIRDS)
     assert done.status == 0, done.err
     assert "pictures held out of image_folder/birds" in done.out
     for name in ("birds-smoke", "birds-head-smoke"):

@@ -63,20 +63,20 @@ def test_smoke_needs_no_weights() -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train three systems of the study cars at smoke size, on generated pictures."""
+    """Train four systems of the study cars at smoke size, on generated pictures."""
     folder = tmp_path_factory.mktemp("cars")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
-        # the first one trains the frozen recipe, too
+        # the first one trains those that it starts from, too
         for name in ("cars-lite0-finetuned", "cars-lite0-svm"):
             run(load_recipe(name, "smoke"))
     return folder / "models"
 
 
-def test_the_frozen_recipe_is_trained_first(models: Path) -> None:
+def test_the_recipes_that_it_starts_from_are_trained_first(models: Path) -> None:
     made = {path.name for path in models.iterdir()}
-    expected = {f"cars-lite0-{part}-smoke" for part in ("frozen", "finetuned", "svm")}
+    expected = {f"cars-lite0-{part}-smoke" for part in ("frozen", "crops", "finetuned", "svm")}
     assert made == expected
     frozen = Artifact.open("cars-lite0-frozen-smoke", models).manifest
     assert frozen.parameters is not None
@@ -84,7 +84,7 @@ def test_the_frozen_recipe_is_trained_first(models: Path) -> None:
 
 
 def test_fine_tuning_starts_from_its_head(models: Path) -> None:
-    recipe = load_recipe("cars-lite0-finetuned", "smoke")
+    recipe = load_recipe("cars-lite0-crops", "smoke")
     network = build(recipe.network, 196)
     frozen = Artifact.open("cars-lite0-frozen-smoke", models)
     copy_head(network, frozen)
@@ -119,9 +119,9 @@ def test_the_study_compares_what_is_there(models: Path, monkeypatch: pytest.Monk
 def test_a_recipe_that_continues_names_one_that_fits(profile: str) -> None:
     for name in recipe_names():
         recipe = load_recipe(name, profile)  # type: ignore[arg-type]
-        if recipe.head_from is None:
+        if recipe.parent is None:
             continue
-        before = load_recipe(recipe.head_from, profile)  # type: ignore[arg-type]
+        before = load_recipe(recipe.parent, profile)  # type: ignore[arg-type]
         assert replace(before.data, name=recipe.data.name) == recipe.data
         with torch.device("meta"):
             ours, theirs = (build(r.network, 196).head.state_dict() for r in (recipe, before))
