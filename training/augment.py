@@ -198,7 +198,7 @@ def surround(
     for row, pixels in enumerate(images.to(torch.uint8).numpy()):
         whole = Image.fromarray(pixels)
         if random.random() >= settings.framed:
-            result[row] = whole.resize(size, Image.Resampling.BICUBIC)
+            result[row] = np.asarray(whole.resize(size, Image.Resampling.BICUBIC))
             continue
         share = 1 / (1 + random.uniform(0, settings.margin))
         height = size[1] * random.uniform(MIN_FLATTENING, 1)
@@ -207,7 +207,8 @@ def surround(
         )
         softness = max(0.0, random.uniform(-MAX_SOFTNESS, MAX_SOFTNESS))
         place = (random.random(), random.random())
-        result[row] = framed(crop, scenery.draw(crop, size, random), place, softness)
+        scene = scenery.draw(crop, size, random)
+        result[row] = np.asarray(framed(crop, scene, place, softness))
     return torch.from_numpy(result)
 
 

@@ -5,6 +5,8 @@ that trains on needs the normalisation back: its statistics are measured on pict
 and shift are set so that the network answers as the graph does.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from onnx import numpy_helper
@@ -70,7 +72,7 @@ def _normalise_again(network: Classifier, norms: dict[str, _BatchNorm], images: 
     }
     counts = dict.fromkeys(norms, 0)
 
-    def measure(name: str) -> object:
+    def measure(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             values = inputs[0].double().transpose(0, 1).flatten(1)  # (C, N H W)
             sums[name] += torch.stack([values.sum(1), values.square().sum(1)])
@@ -79,18 +81,21 @@ def _normalise_again(network: Classifier, norms: dict[str, _BatchNorm], images: 
         return hook
 
     for norm in norms.values():
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1 - norm.eps)
+        _set_statistics(norm, torch.zeros(()), torch.tensor(1 - norm.eps))
     handles = [norm.register_forward_pre_hook(measure(name)) for name, norm in norms.items()]
     network.eval()
-    for batch in images.split(32):
+    for batch in torch.split(images, 32):
         network(batch)
     for handle in handles:
         handle.remove()
     for name, norm in norms.items():
         mean, square = (sums[name] / counts[name]).float()
         variance = (square - mean.square()).clamp(min=0)
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+        _set_statistics(norm, mean, variance)
         norm.weight.copy_((variance + norm.eps).sqrt())
         norm.bias.add_(mean)
+
+
+def _set_statistics(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    norm.get_buffer("running_mean").copy_(mean)
+    norm.get_buffer("running_var").copy_(variance)

@@ -139,7 +139,7 @@ def mosaic(
     pictures: Sequence[Pixels] | Pixels, size: tuple[int, int], random: Random
 ) -> Image.Image:
     """Return one to twelve pictures side by side, as a picture of a size (width, height)."""
-    columns, rows = random.integers(1, 5), random.integers(1, 4)
+    columns, rows = int(random.integers(1, 5)), int(random.integers(1, 4))
     cell = -(-size[0] // columns), -(-size[1] // rows)
     whole = Image.new("RGB", size)
     for column in range(columns):
