@@ -27,7 +27,7 @@ class Pictures(NamedTuple):
 
 
 def make_pictures(artifact: Artifact, images: Path | None, *, mixed: bool) -> Pictures:
-    """Make JPEG pictures for a model, in its native size or in mixed sizes.
+    """Make JPEG pictures for a model, in its smallest native size or in mixed sizes.
 
     Args:
         artifact: a classifier.
@@ -42,7 +42,7 @@ def make_pictures(artifact: Artifact, images: Path | None, *, mixed: bool) -> Pi
         size = (policy.fixed_size[1], policy.fixed_size[0])
     else:
         low, high = policy.native_side or (32, 64)
-        size = (high, high)
+        size = (low, low)
     files = sorted(path for path in images.rglob("*.*") if path.is_file()) if images else []
     contents = []
     for number in range(PICTURES):

@@ -1,5 +1,6 @@
 """The inputs of the training loop: pictures that are augmented, rescaled and normalised."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -7,10 +8,10 @@ import torch
 from torch import Tensor
 
 from artifacts.datasets.base import take
-from training.augment import augment, flip, rescale_as_served
+from training.augment import MAX_SOFTNESS, augment, flip, rescale_as_served
 from training.data import Split, load_or_download
 from training.recipe import Recipe
-from training.scenery import Invented
+from training.scenery import Framed, Invented, Pixels
 from training.settings import Augment
 
 BATCH_PIXELS = 2**22
@@ -60,7 +61,11 @@ class Pictures:
         height, width = split.images.shape[1:3]
         width, height = recipe.policy.target(width, height)
         self.batch_size = max(16, min(512, BATCH_PIXELS // (width * height)))
-        self.scenery = training_scenery(split, recipe.augment) if recipe.augment.framed else None
+        self.scenery = (
+            training_scenery(split.images.numpy(), recipe.augment)
+            if recipe.augment.framed
+            else None
+        )
 
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
@@ -82,8 +87,12 @@ class Pictures:
         return (normalise(images.to(self.device), self.recipe),)
 
 
-def training_scenery(split: Split, settings: Augment) -> Invented:
+def training_scenery(crops: Sequence[Pixels] | Pixels, settings: Augment) -> Invented:
     """Return the scenery of a recipe: its data set without the classes that are left out.
+
+    Args:
+        crops: Pictures of the things themselves, uint8 H x W x 3 each.
+        settings: `scenery` and `scenery_without`.
 
     Raises:
         DataError: The data set is missing.
@@ -91,7 +100,20 @@ def training_scenery(split: Split, settings: Augment) -> Invented:
     source = load_or_download(settings.scenery, "train")
     left_out = [source.classes.index(name) for name in settings.scenery_without]
     kept = (~np.isin(source.labels, left_out)).nonzero()[0]
-    return Invented(take(source.images, kept), split.images.numpy())
+    return Invented(take(source.images, kept), crops)
+
+
+def with_scenery(images: Sequence[Pixels] | Pixels, settings: Augment) -> Framed | None:
+    """Surround a share of some pictures with scenery, as training does; None if it does not.
+
+    Args:
+        images: Pictures of one split, uint8 H x W x 3 each.
+        settings: Which share of them is surrounded, and how; the others stay as they are.
+    """
+    if not settings.framed:
+        return None
+    around = training_scenery(images, settings)
+    return Framed(images, around, settings.margin, 0, MAX_SOFTNESS, settings.framed, varied=True)
 
 
 def normalise(images: Tensor, recipe: Recipe) -> Tensor:

@@ -11,13 +11,16 @@ from artifacts.known.adding import Added, Labelled, Sources, add, check_task, me
 from artifacts.known.outliers import ALWAYS, named
 from training.data import Splits, hold_out, load_test
 from training.drift_reference import check_training_data, recipe_of
+from training.inputs import with_scenery
+from training.settings import Augment
 
 
-def measure_known(splits: Splits, runtime: Runtime, temperature: float) -> Added:
+def measure_known(splits: Splits, runtime: Runtime, temperature: float, augment: Augment) -> Added:
     """Fit verdicts and sets of a newly trained classifier, with generated outliers.
 
     Args:
         splits: Training and validation pictures.
+        augment: How training surrounded pictures with scenery.
         runtime: Runtime of its graph.
         temperature: Divisor of its logits.
     """
@@ -31,7 +34,10 @@ def measure_known(splits: Splits, runtime: Runtime, temperature: float) -> Added
     )
     test = _labelled(load_test(name, splits.classes))
     declared = [named(each) for each in ALWAYS]
-    return measure(runtime, temperature, Sources(train, held_out, test, declared))
+    surrounded = _surrounded(held_out, augment)
+    train = _surrounded(train, augment) or train
+    sources = Sources(train, held_out, test, declared, surrounded=surrounded)
+    return measure(runtime, temperature, sources)
 
 
 def fit_known(
@@ -73,7 +79,20 @@ def fit_known(
         )
     )
     test = _labelled(load_test(recipe.data.name, source.classes))
-    return add(artifact, Sources(train, validation, test, declared, others, known))
+    surrounded = _surrounded(validation, recipe.augment)
+    train = _surrounded(train, recipe.augment) or train
+    return add(artifact, Sources(train, validation, test, declared, others, known, surrounded))
+
+
+def _surrounded(pictures: Labelled, augment: Augment) -> Labelled | None:
+    """Surround a share of the pictures with scenery, as training did; None if it did not.
+
+    A model shall not refuse the pictures that it was taught to answer.
+    """
+    images = with_scenery(pictures.images, augment)
+    if images is None:
+        return None
+    return Labelled(f"{pictures.name}, with scenery", images, pictures.labels)
 
 
 def _labelled(data: ImageSet) -> Labelled:

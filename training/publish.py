@@ -21,6 +21,7 @@ from training.export import Served, export
 from training.faces.evaluate import measure_embedding
 from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
+from training.inputs import with_scenery
 from training.known import measure_known
 from training.multi_label import choose_thresholds, score_labels
 from training.networks import Classifier, parameter_counts
@@ -113,7 +114,7 @@ def publish(
     files = {MODEL_FILE: graph}
     if manifest.task == "classification" and len(manifest.classes) > 1:
         report.update(None, "measuring which pictures the model knows")
-        added = measure_known(splits, runtime, manifest.temperature)
+        added = measure_known(splits, runtime, manifest.temperature, recipe.augment)
         manifest = manifest.model_copy(update=added.fields)
         files |= added.files
     files |= {
@@ -175,11 +176,18 @@ def _reference(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
 def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
     """Measure a model that gives classes; returns classes, temperature, thresholds and metrics.
 
-    All splits are measured at their own size, the test split also at the sizes of the recipe.
+    All splits are measured at their own size, the test split also at the sizes of the recipe. The
+    temperature is fitted on validation pictures with scenery if training added some: the network is
+    less sure of them, and of larger ones, than of crops, and would be underconfident otherwise.
     """
     held_out, labels = splits.validation, splits.validation.labels.numpy()
     logits = run_logits(runtime, held_out.originals)
-    temperature = fit_temperature(logits, labels, smoothed=recipe.evaluation.smoothed_temperature)
+    shown = with_scenery(held_out.originals, recipe.augment)
+    temperature = fit_temperature(
+        logits if shown is None else run_logits(runtime, shown),
+        labels,
+        smoothed=recipe.evaluation.smoothed_temperature,
+    )
     thresholds: tuple[float, ...] = ()
     rate = partial(score, temperature=temperature)
     of_classes = rate

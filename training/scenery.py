@@ -93,6 +93,8 @@ class Framed(Sequence[Pixels]):
         margin: Share of its width and height that each picture gains; 0 leaves it as it is.
         seed: Draws the place of each crop and its scenery.
         softness: See `framed`.
+        share: Share of the pictures that are framed.
+        varied: Whether the margin and the softness of each picture are drawn, up to those given.
     """
 
     def __init__(
@@ -102,9 +104,12 @@ class Framed(Sequence[Pixels]):
         margin: float,
         seed: int = 0,
         softness: float = 0.0,
+        share: float = 1.0,
+        *,
+        varied: bool = False,
     ) -> None:
         self.pictures, self.scenery, self.margin = pictures, scenery, margin
-        self.seed, self.softness = seed, softness
+        self.seed, self.softness, self.share, self.varied = seed, softness, share, varied
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -112,14 +117,18 @@ class Framed(Sequence[Pixels]):
 
     def __getitem__(self, index: int) -> Pixels:  # type: ignore[override]
         """Return picture `index`, uint8 H x W x 3."""
-        if not self.margin:
-            return self.pictures[index]
         random = np.random.default_rng((self.seed, index))
+        margin, softness = self.margin, self.softness
+        if not margin or (self.share < 1 and random.random() >= self.share):
+            return self.pictures[index]
+        if self.varied:
+            margin = random.uniform(0, margin)
+            softness = max(0.0, random.uniform(-softness, softness))
         crop = Image.fromarray(self.pictures[index])
-        size = round(crop.width * (1 + self.margin)), round(crop.height * (1 + self.margin))
+        size = round(crop.width * (1 + margin)), round(crop.height * (1 + margin))
         place = (random.random(), random.random())
         scene = self.scenery.draw(crop, size, random)
-        return np.asarray(framed(crop, scene, place, self.softness))
+        return np.asarray(framed(crop, scene, place, softness))
 
 
 def part(picture: Pixels, size: tuple[int, int], random: Random) -> Image.Image:

@@ -87,7 +87,29 @@ def take(
         return images[chosen]
     if isinstance(images, FileImages):
         return FileImages([images.paths[i] for i in chosen])
-    return [images[i] for i in chosen]
+    if isinstance(images, list):
+        return [images[i] for i in chosen]
+    return Chosen(images, chosen)
+
+
+class Chosen(Sequence[Picture]):
+    """Some pictures of a sequence that makes each of them when it is asked for.
+
+    Args:
+        images: pictures.
+        chosen: indices of some of them, in any order.
+    """
+
+    def __init__(self, images: Sequence[Picture], chosen: npt.NDArray[np.int64]) -> None:
+        self.images, self.chosen = images, chosen
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> Picture:  # type: ignore[override]
+        """Return picture `index`."""
+        return self.images[int(self.chosen[index])]
 
 
 def spread(count: int, limit: int | None) -> npt.NDArray[np.int64]:

@@ -54,6 +54,9 @@ class Sources:
     """Pictures of yet other things, on which the verdicts are measured."""
     elsewhere: Sequence[Pictures] = field(default=())
     """Pictures of known kinds from elsewhere, on which the verdicts are measured."""
+    surrounded: Pictures | None = None
+    """The validation pictures with scenery as in training, if training added some. Thresholds of
+    verdicts are set on them, while sets of classes are calibrated on `validation`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def measure(runtime: Runtime, temperature: float, sources: Sources) -> Added:
         temperature: divisor of the logits.
         sources: the pictures.
     """
-    validation, test = sources.validation, sources.test
+    validation, test, shown = sources.validation, sources.test, sources.surrounded
     if "features" not in runtime.output_names or len(validation.labels) < LEAST:
         logits = _logits(runtime, validation.images)
         return Added(None, _sets(logits, validation, None, None, temperature), {})
@@ -93,7 +96,7 @@ def measure(runtime: Runtime, temperature: float, sources: Sources) -> Added:
         Material(
             train=look(runtime, sources.train.name, take(sources.train.images, chosen)),
             labels=sources.train.labels[chosen],
-            validation=seen,
+            validation=seen if shown is None else look(runtime, shown.name, shown.images),
             copies=look_at_copies(runtime, copied, take(validation.images, first)),
             declared=look_all(runtime, sources.declared),
             unseen=look_all(runtime, sources.unseen),

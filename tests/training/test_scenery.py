@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from artifacts.datasets import ImageSet, load
+from artifacts.datasets.base import take
 from training.augment import augment, surround
 from training.data import Split
-from training.inputs import Pictures, training_scenery
+from training.inputs import Pictures, training_scenery, with_scenery
 from training.recipe import Recipe
 from training.scenery import (
     Framed,
@@ -85,6 +86,38 @@ def test_without_a_margin_pictures_stay_as_they_are() -> None:
     assert Framed(crops, Photographs(crops), 0.0)[0] is crops[0]
 
 
+def test_a_share_of_the_pictures_is_framed_with_margins_that_vary() -> None:
+    crops = noise(200, 20, 40, 3)
+    pictures = Framed(crops, Photographs(crops), 1.0, share=0.6, varied=True)
+    sides = {picture.shape[:2] for picture in pictures}
+    alone = [i for i, picture in enumerate(pictures) if picture.shape == crops.shape[1:]]
+    assert 50 < len(alone) < 110
+    assert (pictures[alone[0]] == crops[alone[0]]).all()
+    assert len(sides) > 10
+    assert max(sides) <= (40, 80)
+
+
+def test_pictures_are_shown_again_as_training_frames_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = ImageSet(
+        name="other",
+        split="train",
+        images=noise(9, 50, 70, 3),
+        labels=np.zeros(9, int),
+        fingerprint="",
+        classes=("x",),
+    )
+    monkeypatch.setattr("training.inputs.load_or_download", lambda _name, _split: source)
+    crops = noise(20, 20, 40, 3)
+    assert with_scenery(crops, Augment()) is None
+    done = with_scenery(crops, Augment(framed=1.0, margin=0.5, scenery="other"))
+    assert done is not None
+    assert max(picture.shape[0] for picture in done) > 20
+    some = take(done, np.array([7, 3]))
+    assert [picture.shape for picture in some] == [done[7].shape, done[3].shape]
+
+
 @pytest.mark.parametrize("size", [(64, 48), (30, 90), (257, 143)])
 def test_scenery_has_the_size_asked_for(size: tuple[int, int]) -> None:
     pictures, inside = [noise(32, 32, 3), noise(20, 60, 3)], crop(size[0] // 2, size[1] // 2)
@@ -155,7 +188,7 @@ def test_the_scenery_leaves_out_the_classes_named(monkeypatch: pytest.MonkeyPatc
     images = torch.from_numpy(noise(5, 8, 8, 3))
     split = Split(images, torch.zeros(5, dtype=torch.int64), images.numpy())
     settings = Augment(framed=1.0, scenery="other", scenery_without=("automobile",))
-    around = training_scenery(split, settings)
+    around = training_scenery(split.images.numpy(), settings)
     assert [int(picture.max()) for picture in around.photographs] == [10, 30]
     assert Pictures(split, recipe(settings), torch.device("cpu")).scenery is not None
     assert Pictures(split, recipe(Augment()), torch.device("cpu")).scenery is None
