@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from artifacts import VitrineError
 from artifacts.commands import json_option, print_json
 from serving.client import Client, connect
 from serving.client.predictor import Predictor
 from serving.commands.batch import BATCH, Ask, Row, Table, ask_all, find_files
-from serving.schemas import ModelInfo, Prediction
+from serving.commands.class_rows import ClassRows
+from serving.commands.shards import Shard, shard_option
+from serving.schemas import ModelInfo
 from serving.settings import read_settings
 
 SERVER = "http://127.0.0.1:3000"
@@ -59,6 +62,7 @@ def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--coverage", type=float, help="Add the set of classes that holds the truth so often."
 )
+@shard_option
 @out_option
 def classify(
     paths: tuple[Path, ...],
@@ -68,6 +72,7 @@ def classify(
     top: int,
     keep: float | None,
     coverage: float | None,
+    shard: Shard | None,
     out: Path | None,
 ) -> None:
     """Name the most probable classes of pictures, given as files and folders.
@@ -78,29 +83,9 @@ def classify(
     """
     predictor = connect(url, key)
     info = _classifier(predictor, model)
-    top = min(top, len(info.classes))
-    ranks = range(1, top + 1)
-    classes = [column for n in ranks for column in (f"class_{n}", f"probability_{n}")]
-    labels = ["labels"] if info.task == "multi-label" else []
-    judged = ["verdict", "score"] if info.known is not None and info.known.offered else []
-    sets = [] if coverage is None else ["set"]
-    columns = ["path", "width", "height", *labels, *judged, *classes, *sets]
-    columns += ["model", "hash", "problem"]
-
-    def ask(contents: Sequence[bytes]) -> list[Row]:
-        answer = predictor.classify(info.name, contents, top, keep, coverage)
-        stamp = {"model": answer.model.name, "hash": answer.model.hash}
-        return [
-            picture.size.model_dump()
-            | {name: "|".join(p.label for p in picture.top if p.present) for name in labels}
-            | {name: getattr(picture, name) for name in judged}
-            | {name: "|".join(picture.class_set.classes) for name in sets if picture.class_set}
-            | _ranked(picture.top[:top])
-            | stamp
-            for picture in answer.pictures
-        ]
-
-    _ask_all(paths, Table(columns, out, sys.stdout, info.hash), ask)
+    ask = ClassRows(predictor, info, top, keep, coverage)
+    table = Table(ask.columns, out, sys.stdout, info.hash)
+    _ask_all(paths, table, ask, shard=shard)
 
 
 @click.command()
@@ -114,6 +99,7 @@ def classify(
 )
 @key_option
 @top_option
+@shard_option
 @out_option
 def neighbours(
     paths: tuple[Path, ...],
@@ -122,6 +108,7 @@ def neighbours(
     url: str | None,
     key: str | None,
     top: int,
+    shard: Shard | None,
     out: Path | None,
 ) -> None:
     """Find the pictures of an index (see `vitrine index`) or an atlas that are like given ones.
@@ -150,7 +137,7 @@ def neighbours(
             rows.append(row)
         return rows
 
-    _ask_all(paths, Table(columns, out, sys.stdout, info.hash), ask)
+    _ask_all(paths, Table(columns, out, sys.stdout, info.hash), ask, shard=shard)
 
 
 def _rounded(number: float | None) -> float | str:
@@ -164,6 +151,7 @@ def _rounded(number: float | None) -> float | str:
     "--fmr", type=float, help="Target false-match rate; the model must have a threshold for it."
 )
 @top_option
+@shard_option
 @out_option
 def identify(
     paths: tuple[Path, ...],
@@ -172,6 +160,7 @@ def identify(
     aligned: bool,
     fmr: float | None,
     top: int,
+    shard: Shard | None,
     out: Path | None,
 ) -> None:
     """Name the enrolled people who are nearest to the faces on pictures."""
@@ -190,7 +179,7 @@ def identify(
                 rows.append(row)
             return rows
 
-        _ask_all(paths, Table(columns, out, sys.stdout), ask, batch=1)
+        _ask_all(paths, Table(columns, out, sys.stdout), ask, batch=1, shard=shard)
 
 
 @click.command()
@@ -256,12 +245,6 @@ def verify(
     click.echo(": ".join(parts))
 
 
-def _ranked(top: Sequence[Prediction]) -> Row:
-    """Return the columns of the most probable classes."""
-    row: Row = {f"class_{n}": p.label for n, p in enumerate(top, 1)}
-    return row | {f"probability_{n}": round(p.probability, 6) for n, p in enumerate(top, 1)}
-
-
 def _classifier(predictor: Predictor, name: str | None) -> ModelInfo:
     if name is not None:
         return predictor.model_info(name)
@@ -272,9 +255,26 @@ def _classifier(predictor: Predictor, name: str | None) -> ModelInfo:
     raise click.UsageError(f"choose a classifier with --model; there are: {names}.")
 
 
-def _ask_all(paths: Sequence[Path], table: Table, ask: Ask, batch: int = BATCH) -> None:
-    """Ask about all files with a progress bar on stderr; exit with status 1 if any was refused."""
-    files = find_files(paths)
+def _ask_all(
+    paths: Sequence[Path],
+    table: Table,
+    ask: Ask,
+    batch: int = BATCH,
+    shard: Shard | None = None,
+) -> None:
+    """Ask about all files, or those of a shard, with a progress bar on stderr.
+
+    Raises:
+        VitrineError: the table holds rows of another shard.
+        ClickException: pictures were refused.
+    """
+    found = find_files(paths)
+    files = [file for file, name in found.items() if shard is None or shard.holds(name)]
+    if table.done & {str(file) for file in found.keys() - files}:
+        raise VitrineError(
+            f"{table.out}: holds answers about pictures that are not in shard {shard}; name "
+            "another file with --out."
+        )
     with click.progressbar(length=len(files), file=sys.stderr, label="pictures") as bar:
         refused = ask_all(files, table, ask, bar.update, batch)
     if table.out is not None:

@@ -22,25 +22,31 @@ Row = dict[str, Any]
 Ask = Callable[[Sequence[bytes]], Sequence[Row]]
 
 
-def find_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files among `paths` and the pictures in its folders, each once and in order.
+def find_files(paths: Sequence[Path]) -> dict[Path, str]:
+    """Find the files among `paths` and the pictures in its folders, each once and in order.
+
+    Returns:
+        The files, each with its name: its path below the folder among `paths`, which is the same
+        wherever that folder is mounted, or the path as given.
 
     Raises:
         VitrineError: a path does not exist, or there is no picture at all.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, str] = {}
     for path in paths:
         if path.is_dir():
             files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-            found |= dict.fromkeys(f for f in files if f.is_file())
+            for file in files:
+                if file.is_file():
+                    found.setdefault(file, file.relative_to(path).as_posix())
         elif path.exists():
-            found[path] = None
+            found.setdefault(path, path.as_posix())
         else:
             raise VitrineError(f"{path}: no such file or folder.")
     if not found:
         kinds = ", ".join(sorted(SUFFIXES))
         raise VitrineError(f"no pictures ({kinds}) in {', '.join(map(str, paths))}.")
-    return list(found)
+    return found
 
 
 @dataclass
@@ -72,8 +78,8 @@ class Table:
             raise VitrineError(f"{self.out}: the name of a .csv or .jsonl file is expected.")
         if self.out is not None and self.out.exists():
             self._resume(self.out)
-        if not self._json and not self.done:
-            self._write(self._line(self.columns), truncate=True)
+        if not self.done:
+            self._write("" if self._json else self._line(self.columns), truncate=True)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write rows; those in a file survive a crash of this process."""
@@ -154,7 +160,7 @@ def ask_all(
     are answered.
 
     Args:
-        files: the result of `find_files`.
+        files: those of `find_files`.
         table: where the rows are written.
         ask: returns a row for each picture of a batch, or raises a `RequestError` that names one.
         advance: called with the number of files that were completed since the last call.
