@@ -24,10 +24,11 @@ class LocalPredictor:
 
     Args:
         root: folder of the artifacts; `artifacts_root()` by default.
+        threads: of each model, within one call; 0 uses one per core.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
-        self.root = root
+    def __init__(self, root: Path | None = None, threads: int = 0) -> None:
+        self.root, self.threads = root, threads
         self._opened: dict[str, ServedModel] = {}
 
     def models(self) -> list[ModelInfo]:
@@ -98,7 +99,7 @@ class LocalPredictor:
 
     def _model(self, name: str) -> ServedModel:
         if name not in self._opened:
-            self._opened[name] = ServedModel(Artifact.open(name, self.root))
+            self._opened[name] = ServedModel(Artifact.open(name, self.root), self.threads)
         return self._opened[name]
 
 

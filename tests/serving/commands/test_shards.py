@@ -41,17 +41,18 @@ def test_shards_together_are_the_whole(folder: Path, tmp_path: Path) -> None:
     ask("classify", folder, "--out", tmp_path / "whole.csv")
     whole = rows(tmp_path / "whole.csv")
     assert len(whole) == PICTURES + 1
-    parts = []
+    together = []
     for number in (1, 2, 3):
         out = tmp_path / f"answers-{number}.csv"
         done = ask("classify", folder, "--shard", f"{number}/3", "--out", out)
-        parts.append(rows(out))
-        refused = any(row["problem"] for row in parts[-1])
+        part = rows(out)
+        refused = any(row["problem"] for row in part)
         assert done.status == refused  # one of the three has the file that is no picture
-        assert f"1 of {len(parts[-1])} pictures were refused" in done.err or not refused
-    assert all(10 <= len(part) <= 31 for part in parts)
-    assert [row["path"] for part in parts for row in part] != [row["path"] for row in whole]
-    assert sorted(sum(parts, []), key=lambda row: row["path"]) == sorted(
+        assert f"1 of {len(part)} pictures were refused" in done.err or not refused
+        assert 10 <= len(part) <= 31
+        together += part
+    assert together != whole
+    assert sorted(together, key=lambda row: row["path"]) == sorted(
         whole, key=lambda row: row["path"]
     )
 
@@ -85,9 +86,7 @@ def test_which_shard_a_name_is_in_does_not_change_between_releases() -> None:
     ]
 
 
-def test_a_shard_is_taken_up_again_and_kept_apart_from_others(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_shard_is_taken_up_again_and_kept_apart_from_others(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.csv"
     ask("classify", folder, "--shard", "2/2", "--out", out)
     whole = out.read_text()
