@@ -34,6 +34,7 @@ from training.inputs import Pictures, Source
 from training.losses import objective
 from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
+from training.processes import check_alike, first_file
 from training.recipe import Recipe
 from training.status import code_hash
 
@@ -63,19 +64,23 @@ def fit(
 
     Raises:
         DivergedError: A loss is NaN or infinite.
-        RecipeError: The recipe asks for a cache, which the network or an augmentation rules out.
+        RecipeError: The recipe asks for a cache, which the network or an augmentation rules out;
+            or the processes differ in recipe, code or data.
         DataError: The cache needs more space than it may use.
     """
+    data, code = splits.source.fingerprint, code_hash(recipe.network)
+    check_alike(recipe.artifact_name, {"recipe": recipe.hash, "code": code, "data": data})
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe.optimizer)
     state = State(model, optimizer, _average(model, recipe), accelerator.scaler)
-    key = f"{recipe.hash} {code_hash(recipe.network)} {splits.source.fingerprint}"
+    key = f"{recipe.hash} {code} {data}"
     first, alone = accelerator.is_main_process, accelerator.num_processes == 1
     path = folder / CHECKPOINT
     checkpoints = Checkpoints(path, key, state, writes=first, within=alone)
     report = Progress(recipe.artifact_name, shown=first)
-    if state.load(path, key, report):
-        report.log(f"{recipe.artifact_name}: continuing after {_place(state)}")
+    with first_file(path, accelerator) as source:
+        if state.load(source, key, report):
+            report.log(f"{recipe.artifact_name}: continuing after {_place(state)}")
     report.start = len(state.history) / recipe.epochs
     feed = _feed(state, splits, recipe, accelerator)
     wrapped, state.optimizer = accelerator.prepare(feed.model, optimizer)
