@@ -26,7 +26,9 @@ class Pictures(NamedTuple):
     logits: np.ndarray
 
 
-def make_pictures(artifact: Artifact, images: Path | None, *, mixed: bool) -> Pictures:
+def make_pictures(
+    artifact: Artifact, images: Path | None, *, mixed: bool, size: tuple[int, int] | None = None
+) -> Pictures:
     """Make JPEG pictures for a model, in its smallest native size or in mixed sizes.
 
     Args:
@@ -34,19 +36,20 @@ def make_pictures(artifact: Artifact, images: Path | None, *, mixed: bool) -> Pi
         images: folder of photographs. Without it, pictures are generated: soft shapes with noise
             that makes the files as large as those of photographs (35 kB at 224 px).
         mixed: vary the sizes over the native range, or around the fixed size of the network.
+        size: (width, height) in place of the native size.
     """
     random = np.random.default_rng(0)
     policy = artifact.manifest.input
     if policy.fixed_size is not None:
         low, high = min(policy.fixed_size) // 2, 2 * max(policy.fixed_size)
-        size = (policy.fixed_size[1], policy.fixed_size[0])
+        native = (policy.fixed_size[1], policy.fixed_size[0])
     else:
         low, high = policy.native_side or (32, 64)
-        size = (low, low)
+        native = (low, low)
     files = sorted(path for path in images.rglob("*.*") if path.is_file()) if images else []
     contents = []
     for number in range(PICTURES):
-        width, height = random.integers(low, high + 1, 2).tolist() if mixed else size
+        width, height = random.integers(low, high + 1, 2).tolist() if mixed else size or native
         source = files[number % len(files)] if files else None
         file = BytesIO()
         _picture(source, (width, height), random).save(file, "JPEG", quality=QUALITY)

@@ -35,31 +35,26 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 
-class ShardType(click.ParamType):
-    """The value of `--shard`: I/N, with I from 1 to N."""
+def _parse(_context: click.Context, _option: click.Parameter, given: str | None) -> Shard | None:
+    """Return the shard that an option names.
 
-    name = "shard"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Shard:
-        """See `click.ParamType.convert`."""
-        if isinstance(value, Shard):
-            return value
-        parts = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", str(value))
-        if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
-            self.fail(
-                f"{value!r} is no shard; write I/N with I from 1 to N, such as 1/4 to 4/4 for four "
-                "jobs.",
-                param,
-                ctx,
-            )
-        return Shard(int(parts[1]), int(parts[2]))
+    Raises:
+        BadParameter: it is not I/N, with I from 1 to N.
+    """
+    if given is None:
+        return None
+    parts = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", given)
+    if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+        raise click.BadParameter(
+            f"{given!r} is no shard; write I/N with I from 1 to N, such as 1/4 to 4/4 for four "
+            "jobs."
+        )
+    return Shard(int(parts[1]), int(parts[2]))
 
 
 shard_option = click.option(
     "--shard",
-    type=ShardType(),
+    callback=_parse,
     metavar="I/N",
     help="Only the I-th of N parts of the pictures, for N jobs side by side; see docs/scale.md.",
 )
