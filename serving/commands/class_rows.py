@@ -1,6 +1,7 @@
 """The rows of `vitrine classify`: one for each picture, with its most probable classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from serving.client.predictor import Predictor
 from serving.commands.batch import Row
@@ -56,7 +57,7 @@ class ClassRows:
         return [
             picture.size.model_dump()
             | {name: "|".join(p.label for p in picture.top if p.present) for name in self._labels}
-            | {name: getattr(picture, name) for name in self._judged}
+            | {name: _rounded(getattr(picture, name)) for name in self._judged}
             | {n: "|".join(picture.class_set.classes) for n in self._sets if picture.class_set}
             | _ranked(picture.top[:top])
             | stamp
@@ -67,4 +68,9 @@ class ClassRows:
 def _ranked(top: Sequence[Prediction]) -> Row:
     """Return the columns of the most probable classes."""
     row: Row = {f"class_{n}": p.label for n, p in enumerate(top, 1)}
-    return row | {f"probability_{n}": round(p.probability, 6) for n, p in enumerate(top, 1)}
+    return row | {f"probability_{n}": _rounded(p.probability) for n, p in enumerate(top, 1)}
+
+
+def _rounded(value: Any) -> Any:
+    """Round a float to 6 digits; those after them depend on which pictures share a batch."""
+    return round(value, 6) if isinstance(value, float) else value

@@ -180,6 +180,16 @@ def losses(artifact: Artifact) -> list[tuple[str, str]]:
     return [(row["train_loss"], row["validation_loss"]) for row in rows]
 
 
+def test_two_devices_train_one_model(tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = call([*launch, *RUN[1:]], tmp_path)
+    assert done.returncode == 0, done.stderr
+    accuracy = Artifact.open(NAME, tmp_path / "models").manifest.metric("accuracy", "test")
+    assert accuracy is not None
+    assert accuracy > 0.9
+
+
 def test_a_second_run_has_nothing_to_do(
     uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
