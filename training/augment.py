@@ -1,4 +1,8 @@
-"""Random augmentation of batches, uint8 N x H x W x 3, driven by one generator."""
+"""Random augmentation of batches, uint8 N x H x W x 3, driven by one generator.
+
+Random numbers are drawn on the CPU, so that they are the same on every device. All else is computed
+on the device of the pictures.
+"""
 
 import numpy as np
 import torch
@@ -7,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from artifacts import InputPolicy
+from training.placement import constant, to_device
 from training.recipe import Recipe
 from training.scenery import Scenery, framed
 from training.settings import Augment
@@ -28,8 +33,8 @@ def augment(
     """Augment a batch by a recipe and rescale it for the network.
 
     Args:
-        images: uint8 N x H x W x 3.
-        indices: Index of each picture in the training split, for alternating flips.
+        images: uint8 N x H x W x 3, on any device.
+        indices: Index of each picture in the training split, for alternating flips; on the CPU.
         recipe: Its `augment` lists the augmentations.
         generator: The only source of randomness.
         epoch: Epoch, counted from 0.
@@ -87,26 +92,32 @@ def flip(images: Tensor, chosen: Tensor | None) -> Tensor:
     """Mirror pictures left to right where `chosen` (bool N) is True; None mirrors none."""
     if chosen is None:
         return images
+    chosen = to_device(chosen, images.device)
     return torch.where(chosen[:, None, None, None], images.flip(2), images)
 
 
 def translate(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:
     """Shift each picture by up to `reach` px in either direction; reflection fills the border."""
     count, height, width, _ = images.shape
-    shifts = torch.randint(-reach, reach + 1, (2, count), generator=generator)
-    rows = _reflect(torch.arange(height) + shifts[0, :, None], height)  # (N, H)
-    columns = _reflect(torch.arange(width) + shifts[1, :, None], width)  # (N, W)
-    which = torch.arange(count)[:, None, None]
+    device = images.device
+    drawn = torch.randint(-reach, reach + 1, (2, count), generator=generator)
+    down, right = to_device(drawn, device)[:, :, None]  # (N, 1)
+    rows = _reflect(torch.arange(height, device=device) + down, height)  # (N, H)
+    columns = _reflect(torch.arange(width, device=device) + right, width)  # (N, W)
+    which = torch.arange(count, device=device)[:, None, None]
     return images[which, rows[:, :, None], columns[:, None, :]]  # (N, H, W, 3)
 
 
 def cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """Cover a random square of `side` px, which lies inside the picture, with mid grey (127)."""
-    count, height, width, _ = images.shape
-    top = torch.randint(0, height - side + 1, (count, 1), generator=generator)
-    left = torch.randint(0, width - side + 1, (count, 1), generator=generator)
-    rows = torch.arange(height)
-    columns = torch.arange(width)
+    (count, height, width, _), device = images.shape, images.device
+    drawn = [
+        torch.randint(0, length - side + 1, (count, 1), generator=generator)
+        for length in (height, width)
+    ]
+    top, left = to_device(torch.stack(drawn), device)  # (N, 1)
+    rows = torch.arange(height, device=device)
+    columns = torch.arange(width, device=device)
     in_rows = (rows >= top) & (rows < top + side)  # (N, H)
     in_columns = (columns >= left) & (columns < left + side)  # (N, W)
     covered = in_rows[:, :, None, None] & in_columns[:, None, :, None]
@@ -119,7 +130,8 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     Returns:
         float32 N x H x W x 3, 0..255.
     """
-    factors = 1 + strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
+    drawn = to_device(torch.rand(3, len(images), generator=generator), images.device)
+    factors = 1 + strength * (2 * drawn - 1)
     brightness, contrast, saturation = factors[:, :, None, None, None]
     pixels = (images.float() * brightness).clamp(0, 255)
     mean = _grey(pixels).mean((1, 2), keepdim=True)  # (N, 1, 1, 1)
@@ -133,7 +145,7 @@ def affine(images: Tensor, settings: Augment, generator: torch.Generator) -> Ten
     Returns:
         float32 N x H x W x 3, 0..255.
     """
-    draws = torch.rand(4, len(images), generator=generator)
+    draws = to_device(torch.rand(4, len(images), generator=generator), images.device)
     angle = torch.deg2rad(settings.rotate * (2 * draws[0] - 1))
     shift = 2 * settings.shift * (2 * draws[1:3] - 1)  # (2, N), in units of half a side
     low, high = settings.scale
@@ -159,7 +171,8 @@ def stroke(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
         float32 N x H x W x 3, 0..255.
     """
     planes = images.permute(0, 3, 1, 2).float()  # (N, 3, H, W)
-    share = strength * (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1)
+    drawn = torch.rand(len(images), 1, 1, 1, generator=generator)
+    share = strength * (2 * to_device(drawn, images.device) - 1)
     sign = torch.where(share < 0, -1.0, 1.0)  # an erosion is the dilation of the negative
     changed = sign * F.max_pool2d(sign * planes, 3, stride=1, padding=1)
     return torch.lerp(planes, changed, share.abs()).permute(0, 2, 3, 1)
@@ -169,6 +182,8 @@ def rescale(images: Tensor, width: int, height: int) -> Tensor:
     """Rescale as Pillow does (bicubic, antialiased); keeps the dtype, uint8 or float in 0..255."""
     if images.shape[1:3] == (height, width):
         return images
+    if images.dtype == torch.uint8 and images.device.type != "cpu":
+        return rescale_in_float(images, width, height)
     planes = images.permute(0, 3, 1, 2)  # (N, 3, H, W)
     resized = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
     return resized.clamp_(0, 255).permute(0, 2, 3, 1)
@@ -195,7 +210,7 @@ def surround(
     """
     random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     result = np.empty((len(images), size[1], size[0], 3), np.uint8)
-    for row, pixels in enumerate(images.to(torch.uint8).numpy()):
+    for row, pixels in enumerate(images.to(torch.uint8).cpu().numpy()):
         whole = Image.fromarray(pixels)
         if random.random() >= settings.framed:
             result[row] = np.asarray(whole.resize(size, Image.Resampling.BICUBIC))
@@ -209,7 +224,15 @@ def surround(
         place = (random.random(), random.random())
         scene = scenery.draw(crop, size, random)
         result[row] = np.asarray(framed(crop, scene, place, softness))
-    return torch.from_numpy(result)
+    return to_device(torch.from_numpy(result), images.device)
+
+
+def rescale_in_float(images: Tensor, width: int, height: int) -> Tensor:
+    """Do as `rescale` does for uint8 pictures, within one level of it, on any device.
+
+    PyTorch rescales integers on a CPU alone.
+    """
+    return rescale(images.float(), width, height).round_().to(torch.uint8)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -220,7 +243,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _grey(pixels: Tensor) -> Tensor:
     """Compute the luma (ITU-R BT.601): N x H x W x 3 -> N x H x W x 1."""
-    return (pixels @ pixels.new_tensor([0.299, 0.587, 0.114]))[..., None]
+    return (pixels @ constant((0.299, 0.587, 0.114), pixels.device))[..., None]
 
 
 def _reflect(positions: Tensor, size: int) -> Tensor:

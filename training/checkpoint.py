@@ -73,6 +73,8 @@ class State:
     history: list[Epoch] = field(default_factory=list)
     partway: Partway | None = None
     """How far the epoch after `history` is; None at its beginning."""
+    batch_size: int = 0
+    """Pictures per batch if the recipe leaves that open, as the first start found it; else 0."""
 
     @property
     def result(self) -> Classifier:
@@ -89,6 +91,7 @@ class State:
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             "history": [asdict(epoch) for epoch in self.history],
             "partway": vars(self.partway) if self.partway is not None else None,
+            "batch_size": self.batch_size,
         }
         partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
@@ -123,6 +126,7 @@ class State:
         self.history = [Epoch(**row) for row in content["history"]]
         partway = content.get("partway")  # earlier versions saved none
         self.partway = Partway(**partway) if partway else None
+        self.batch_size = content.get("batch_size", 0)
         return True
 
 

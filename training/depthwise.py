@@ -9,6 +9,7 @@ Both can be expressed by operations that are fast:
   output gradient with s - 1 zeros between its elements (Dumoulin & Visin 2016, section 4.6).
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,11 @@ from torch.overrides import TorchFunctionMode
 
 FAST_KERNEL = 3
 """Maximum side of a kernel for which oneDNN has a fast weight gradient in bf16."""
+
+
+def fast_depthwise(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return `FastDepthwise` for a CPU; others have fast gradients, and compilers do without it."""
+    return FastDepthwise() if device.type == "cpu" else contextlib.nullcontext()
 
 
 class FastDepthwise(TorchFunctionMode):

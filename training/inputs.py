@@ -1,15 +1,18 @@
 """The inputs of the training loop: pictures that are augmented, rescaled and normalised."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from artifacts import InputPolicy
 from artifacts.datasets.base import take
-from training.augment import MAX_SOFTNESS, augment, flip, rescale_as_served
+from training.augment import MAX_SOFTNESS, augment, flip, parse_size, rescale_as_served
 from training.data import Split, load_or_download
+from training.placement import OnDevice, ReadAhead, Rows, constant, place
 from training.recipe import Recipe
 from training.scenery import Framed, Invented, Pixels
 from training.settings import Augment
@@ -24,9 +27,12 @@ class Source(Protocol):
     """Batches of one split for a network, on its device."""
 
     labels: Tensor
-    """Labels of all pictures, int64 N."""
+    """Labels of all pictures, int64 N, on the CPU."""
     batch_size: int
     """Number of pictures per batch where no gradients are kept."""
+
+    def announce(self, batches: Sequence[Tensor]) -> None:
+        """Say which batches `training` will be asked for next, so that they can be read ahead."""
 
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
@@ -34,30 +40,39 @@ class Source(Protocol):
         """Return augmented inputs and their labels.
 
         Args:
-            indices: Pictures of the batch, int64 N.
+            indices: Pictures of the batch, int64 N, on the CPU.
             generator: The only source of randomness.
             epoch: Epoch, counted from 0.
 
         Returns:
-            The inputs of the network, and labels int64 N.
+            The inputs of the network, and labels int64 N, on the device.
         """
 
     def plain(self, indices: Tensor) -> Inputs:
         """Return inputs without augmentation, for evaluation."""
 
+    def largest(self, count: int) -> Inputs:
+        """Return inputs of the largest size that `training` makes, to try what fits memory."""
+
 
 class Pictures:
     """Pictures as normalised inputs N x 3 x H x W.
+
+    They are augmented, rescaled and normalised on the device; `training.placement` says where they
+    are kept.
 
     Args:
         split: The pictures and their labels.
         recipe: How they are augmented, rescaled and normalised.
         device: Device of the network.
+        once: Whether every picture is read about once, so that they need not be kept on the device.
     """
 
-    def __init__(self, split: Split, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, split: Split, recipe: Recipe, device: torch.device, *, once: bool = False
+    ) -> None:
         self.images, self.labels = split.images, split.labels
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, self.once = recipe, device, once
         height, width = split.images.shape[1:3]
         width, height = recipe.policy.target(width, height)
         self.batch_size = max(16, min(512, BATCH_PIXELS // (width * height)))
@@ -67,24 +82,63 @@ class Pictures:
             else None
         )
 
+    @cached_property
+    def _rows(self) -> Rows:
+        """The pictures, which are placed when the first of them are asked for."""
+        return ReadAhead(self.images, self.device) if self.once else place(self.images, self.device)
+
+    @cached_property
+    def _targets(self) -> OnDevice:
+        return OnDevice(self.labels, self.device)
+
+    def announce(self, batches: Sequence[Tensor]) -> None:
+        """See `Source.announce`."""
+        self._rows.announce(batches)
+
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
     ) -> tuple[Inputs, Tensor]:
         """See `Source.training`."""
-        images = augment(self.images[indices], indices, self.recipe, generator, epoch, self.scenery)
-        return self._normalised(images), self.labels[indices].to(self.device)
+        images = self._rows.take(indices)
+        images = augment(images, indices, self.recipe, generator, epoch, self.scenery)
+        return self._normalised(images), self._targets.take(indices)
 
     def plain(self, indices: Tensor) -> Inputs:
         """See `Source.plain`."""
-        return self._normalised(rescale_as_served(self.images[indices], self.recipe.policy))
+        images = self._rows.take(indices)
+        return self._normalised(rescale_as_served(images, self.recipe.policy))
 
     def mirrored(self, indices: Tensor) -> Inputs:
         """The same as `plain`, but mirrored left to right."""
-        images = flip(self.images[indices], torch.ones(len(indices), dtype=torch.bool))
+        images = flip(self._rows.take(indices), torch.ones(len(indices), dtype=torch.bool))
         return self._normalised(rescale_as_served(images, self.recipe.policy))
 
+    def largest(self, count: int) -> Inputs:
+        """See `Source.largest`."""
+        width, height = max(
+            training_sizes(self.recipe, *self.images.shape[1:3]), key=lambda size: size[0] * size[1]
+        )
+        return self._normalised(torch.zeros(count, height, width, 3, device=self.device))
+
     def _normalised(self, images: Tensor) -> Inputs:
-        return (normalise(images.to(self.device), self.recipe),)
+        return (normalise(images, self.recipe),)
+
+
+def training_sizes(recipe: Recipe, height: int, width: int) -> set[tuple[int, int]]:
+    """Return the sizes, (width, height) in px, of the batches that `augment` makes of pictures.
+
+    Args:
+        recipe: How pictures are augmented and rescaled.
+        height: Of the pictures, px.
+        width: Of the pictures, px.
+    """
+    settings = recipe.augment
+    drawn = [parse_size(size) for size in settings.sizes] or [(width, height)]
+    sizes = {recipe.policy.target(*size) for size in drawn}
+    if settings.early_side and settings.early:
+        side = settings.early_side
+        sizes.add(InputPolicy(native_side=(side, side)).target(width, height))
+    return sizes
 
 
 def training_scenery(crops: Sequence[Pixels] | Pixels, settings: Augment) -> Invented:
@@ -122,7 +176,7 @@ def normalise(images: Tensor, recipe: Recipe) -> Tensor:
     Returns:
         float32 N x 3 x H x W, with channels last in memory.
     """
-    mean = torch.tensor(recipe.data.mean, device=images.device) * 255
-    std = torch.tensor(recipe.data.std, device=images.device) * 255
+    mean = constant(recipe.data.mean, images.device) * 255
+    std = constant(recipe.data.std, images.device) * 255
     pixels = images.to(torch.float32, copy=True)
     return pixels.sub_(mean).div_(std).permute(0, 3, 1, 2)

@@ -9,33 +9,33 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MultilabelAveragePrecision
 
 from artifacts.progress import Progress
+from training.averaging import Average
+from training.batch_size import find_batch_size, with_batch_size
 from training.checkpoint import (
     Checkpoints,
     Partway,
     State,
     random_states,
     restore_random_states,
-    restore_sums,
-    sums_of,
 )
+from training.compiling import Compiled
 from training.data import Splits
-from training.depthwise import FastDepthwise
-from training.faces.evaluate import pair_accuracy, validate
+from training.depthwise import fast_depthwise
+from training.faces.evaluate import validate
 from training.faces.sampling import epoch_batches
 from training.frozen_prefix.cache import frozen_sources
 from training.frozen_prefix.cut import cut
 from training.history import DivergedError, Epoch
-from training.inputs import Pictures, Source
+from training.inputs import Inputs, Pictures, Source, training_sizes
 from training.losses import objective
 from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.processes import check_alike, first_file
 from training.recipe import Recipe
+from training.recipe_settings import AUTO
+from training.running import Running, binary_cross_entropy
 from training.status import code_hash
 
 CHECKPOINT = "checkpoint.pt"
@@ -72,7 +72,8 @@ def fit(
     check_alike(recipe.artifact_name, {"recipe": recipe.hash, "code": code, "data": data})
     model.to(accelerator.device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe.optimizer)
-    state = State(model, optimizer, _average(model, recipe), accelerator.scaler)
+    average = Average(model, recipe.optimizer.ema) if recipe.optimizer.ema else None
+    state = State(model, optimizer, average, accelerator.scaler)
     key = f"{recipe.hash} {code} {data}"
     first, alone = accelerator.is_main_process, accelerator.num_processes == 1
     path = folder / CHECKPOINT
@@ -83,15 +84,26 @@ def fit(
             report.log(f"{recipe.artifact_name}: continuing after {_place(state)}")
     report.start = len(state.history) / recipe.epochs
     feed = _feed(state, splits, recipe, accelerator)
+    if recipe.batch_size == AUTO:
+        if not state.batch_size:
+            state.batch_size = find_batch_size(feed.model, feed.train, recipe, accelerator)
+        recipe = with_batch_size(recipe, state.batch_size)
+        report.log(
+            f"{recipe.artifact_name}: batches of {recipe.batch_size} pictures, with a learning "
+            f"rate of {recipe.optimizer.lr:.3g}"
+        )
     wrapped, state.optimizer = accelerator.prepare(feed.model, optimizer)
+    sizes = 1 if recipe.cache != "none" else len(training_sizes(recipe, *_sides(splits)))
+    network = Compiled(wrapped, sizes, accelerator, report)
     with report:
         for epoch in range(len(state.history), recipe.epochs):
-            row = _epoch(wrapped, state, feed, recipe, epoch, accelerator, checkpoints, report)
+            row = _epoch(network, state, feed, recipe, epoch, accelerator, checkpoints, report)
             if not math.isfinite(row.train_loss + row.validation_loss):
                 total, _ = parameter_counts(model)
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
             checkpoints.save()
+            network.decide((recipe.epochs - row.epoch) * row.train_seconds)
             report.log(_log_line(row, recipe))
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history
@@ -125,8 +137,14 @@ def _feed(state: State, splits: Splits, recipe: Recipe, accelerator: Accelerator
     return Feed(model, result, *frozen_sources(prefix, splits, recipe, accelerator))
 
 
+def _sides(splits: Splits) -> tuple[int, int]:
+    """Return the (height, width) of the training pictures, px."""
+    height, width = splits.train.images.shape[1:3]
+    return height, width
+
+
 def _epoch(
-    model: nn.Module,
+    network: Compiled,
     state: State,
     feed: Feed,
     recipe: Recipe,
@@ -137,7 +155,7 @@ def _epoch(
 ) -> Epoch:
     with checkpoints.deferring_signals():
         train_loss, train_accuracy, seconds = _train(
-            model, state, feed.train, recipe, epoch, accelerator, checkpoints, report
+            network, state, feed.train, recipe, epoch, accelerator, checkpoints, report
         )
     middle = time.perf_counter()
     report.update((epoch + 1) / recipe.epochs, f"epoch {epoch + 1}/{recipe.epochs}, validating")
@@ -158,7 +176,7 @@ def _epoch(
 
 
 def _train(
-    model: nn.Module,
+    network: Compiled,
     state: State,
     source: Source,
     recipe: Recipe,
@@ -188,53 +206,59 @@ def _train(
         rank=rank,
         world=world,
     )
-    means = loss_mean, accuracy_mean = _means(accelerator, source.labels)
+    running = Running(source.labels, recipe.loss, accelerator.device)
     start, first = time.perf_counter(), 0
     if state.partway is not None:
         first, start = state.partway.batches, start - state.partway.seconds
         report.start = (epoch + first / len(batches)) / recipe.epochs
         generator.set_state(state.partway.augmentation)
         restore_random_states(state.partway.random)
-        restore_sums(means, state.partway.sums)
+        running.restore(state.partway.sums)
         state.partway = None
-    model.train()
+    network.model.train()
+    source.announce(batches[first:])
     said = -math.inf
     for step, indices in enumerate(batches[first:], first):
         done = (step + 1) / len(batches)
         factor = rate_factor(settings, epoch + done, recipe.epochs)
         set_rate(state.optimizer, settings.lr * factor)
         inputs, targets = source.training(indices, generator, epoch)
-        with accelerator.autocast(), FastDepthwise():
-            outputs = model(*inputs)
-        loss = objective(outputs.float(), targets, recipe.loss)
-        accelerator.backward(loss)
+        running.update(*_gradients(network, inputs, targets, recipe, accelerator), targets)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         if state.average is not None:
             state.average.update_parameters(state.model)
-        loss_mean.update(loss.detach(), len(indices))
-        _update(accuracy_mean, outputs.detach(), source.labels[indices], recipe)
         if time.monotonic() - said > SAY_SECONDS:  # reading the loss makes a GPU wait
             said = time.monotonic()
-            report.update((epoch + done) / recipe.epochs, _note(epoch, recipe, loss_mean))
+            note = f"epoch {epoch + 1}/{recipe.epochs}, {running.note}"
+            report.update((epoch + done) / recipe.epochs, note)
         if step + 1 < len(batches) and checkpoints.due:
             state.partway = Partway(
                 batches=step + 1,
                 seconds=time.perf_counter() - start,
                 augmentation=generator.get_state(),
                 random=random_states(),
-                sums=sums_of(means),
+                sums=running.sums(),
             )
             checkpoints.save()
             state.partway = None
-    seconds = time.perf_counter() - start
-    return float(loss_mean.compute()), float(accuracy_mean.compute()), seconds
+    loss, accuracy = running.compute()  # a GPU has done its work when this returns
+    return loss, accuracy, time.perf_counter() - start
 
 
-def _note(epoch: int, recipe: Recipe, loss: MeanMetric) -> str:
-    """Describe the state within an epoch, with the mean loss of its batches in this process."""
-    mean = float(loss.mean_value) / float(loss.weight)
-    return f"epoch {epoch + 1}/{recipe.epochs}, loss {mean:.4f}"
+def _gradients(
+    network: Compiled, inputs: Inputs, targets: Tensor, recipe: Recipe, accelerator: Accelerator
+) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of a batch; returns its loss and the outputs, without gradients."""
+
+    def compute(model: nn.Module) -> tuple[Tensor, Tensor]:
+        with accelerator.autocast(), fast_depthwise(accelerator.device):
+            outputs = model(*inputs)
+        loss = objective(outputs.float(), targets, recipe.loss)
+        accelerator.backward(loss)
+        return loss.detach(), outputs.detach()
+
+    return network.run(compute)
 
 
 def _place(state: State) -> str:
@@ -248,8 +272,8 @@ def _validate(
     model: nn.Module, source: Source, recipe: Recipe, accelerator: Accelerator
 ) -> tuple[float, float]:
     """Return loss and accuracy on unaugmented pictures, prepared as in serving; see `Epoch`."""
-    loss_mean, accuracy_mean = _means(accelerator, source.labels)
-    objective = _binary_cross_entropy if source.labels.ndim > 1 else F.cross_entropy
+    running = Running(source.labels, recipe.loss, accelerator.device)
+    objective = binary_cross_entropy if source.labels.ndim > 1 else F.cross_entropy
     model.eval()
     rank, world = accelerator.process_index, accelerator.num_processes
     own = torch.arange(rank, len(source.labels), world)
@@ -257,46 +281,8 @@ def _validate(
         labels = source.labels[indices].to(accelerator.device)
         with accelerator.autocast():
             logits = model(*source.plain(indices))
-        loss_mean.update(objective(logits.float(), labels), len(labels))
-        _update(accuracy_mean, logits, labels, recipe)
-    return float(loss_mean.compute()), float(accuracy_mean.compute())
-
-
-def _binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-
-
-def _update(metric: Metric, outputs: Tensor, labels: Tensor, recipe: Recipe) -> None:
-    """Add a batch to the mean of the accuracies, or to the mean average precision for bce."""
-    if recipe.loss.task == "multi-label":
-        scores = outputs.mean(1) if outputs.ndim == 3 else outputs  # noqa: PLR2004
-        # in single precision, the sigmoids of two large logits may be equal
-        metric.update(scores.double().sigmoid(), labels.to(scores.device))
-        return
-    pairwise = recipe.loss.name in ("contrastive", "triplet")
-    metric.update((pair_accuracy if pairwise else _correct)(outputs, labels))
-
-
-def _correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return float N: 1 where the top class is right, else 0; K heads (N x K x C) are averaged."""
-    scores = logits.mean(1) if logits.ndim == 3 else logits  # noqa: PLR2004
-    return (scores.argmax(1) == labels.to(scores.device)).float()
-
-
-def _average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    if not recipe.optimizer.ema:
-        return None
-    average = get_ema_multi_avg_fn(recipe.optimizer.ema)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-
-
-def _means(accelerator: Accelerator, labels: Tensor) -> tuple[MeanMetric, Metric]:
-    """Return the mean of the losses, and what `_update` updates."""
-    loss = MeanMetric(nan_strategy="disable")
-    accuracy: Metric = MeanMetric(nan_strategy="disable")
-    if labels.ndim > 1:
-        accuracy = MultilabelAveragePrecision(labels.shape[1])
-    return loss.to(accelerator.device), accuracy.to(accelerator.device)
+        running.update(objective(logits.float(), labels), logits, labels)
+    return running.compute()
 
 
 def _log_line(row: Epoch, recipe: Recipe) -> str:

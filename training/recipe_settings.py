@@ -27,6 +27,10 @@ from training.settings import (
 
 Profile = Literal["full", "cpu", "smoke"]
 PROFILES: tuple[Profile, ...] = ("full", "cpu", "smoke")
+AUTO = 0
+"""What the batch size `auto` is read as."""
+REFERENCE_BATCH = 256
+"""Pictures per batch for which the learning rate is given if the batch size is `auto`."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class Recipe(StrictSettings):
     data: Data
     network: Network
     epochs: int
-    batch_size: int
-    """Pictures per batch, over all devices together."""
+    batch_size: Annotated[int, BeforeValidator(lambda value: AUTO if value == "auto" else value)]
+    """Pictures per batch, over all devices together. `auto`: as many as fit the memory of the GPU;
+    `lr` is then that of 256 pictures. See `training.batch_size`."""
     study: str | None = None
     route: str | None = None
     """Purpose whose address the model also serves; see `artifacts.manifest.check_route`."""
@@ -104,6 +109,7 @@ class Recipe(StrictSettings):
                 "the optimizer muon has no rate of its own for the trunk; remove trunk_share or "
                 "choose another optimizer.",
             )
+        self._check_batch_size()
         if self.loss.task == "multi-label":
             self._check_multi_label()
         if not self.loss.embeds:
@@ -122,6 +128,16 @@ class Recipe(StrictSettings):
             raise SettingError(
                 "loss.name",
                 "the loss arcface needs network.options.head: cosine; no other loss takes it",
+            )
+
+    def _check_batch_size(self) -> None:
+        if self.batch_size < 0:
+            raise SettingError("batch_size", "give a number of pictures, or auto")
+        if self.batch_size == AUTO and self.optimizer.name == "muon":
+            raise SettingError(
+                "batch_size",
+                "the rates of the optimizer muon hold for one batch size only; give a number of "
+                "pictures instead of auto, or choose another optimizer.",
             )
 
     def _check_multi_label(self) -> None:
@@ -186,6 +202,8 @@ class Recipe(StrictSettings):
         settings = non_default(self)
         for key in ("profile", "command", "file"):
             settings.pop(key, None)
+        if self.batch_size == AUTO:
+            settings["batch_size"] = "auto"
         plain = json.loads(json.dumps(settings))  # PyYAML has a notation of its own for tuples
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
         return (

@@ -21,6 +21,7 @@ from artifacts.progress import Progress
 from training.augment import rescale_as_served
 from training.continued import copy_network
 from training.data import Splits, load_or_download, load_splits, load_test
+from training.device import say_device
 from training.half_precision import SUFFIX
 from training.inputs import normalise
 from training.loop import CHECKPOINT, fit
@@ -165,12 +166,13 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     """
     AcceleratorState._reset_state()  # noqa: SLF001  else the first precision would stay
     if torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True  # a training has few sizes of pictures
         return Accelerator(mixed_precision=recipe.precision)
     if recipe.precision == "fp16":
         raise RecipeError(f"{recipe.name}: fp16 needs a GPU; set precision to bf16 or no.")
     accelerator = Accelerator(mixed_precision=recipe.precision, cpu=True)
     if accelerator.is_main_process:
-        console.print("[yellow]no GPU found: training on the CPU[/yellow]")
+        say_device(console)
     _keep_freed_memory()
     return accelerator
 

@@ -38,7 +38,7 @@ def pair_accuracy(embeddings: Tensor, labels: Tensor) -> Tensor:
     Returns:
         A scalar; NaN if no person has two pictures or all pictures show one person.
     """
-    people = labels.numpy().astype(np.int64)
+    people = labels.cpu().numpy().astype(np.int64)
     measured = all_pairs(embeddings.float().cpu().numpy(), people, "batch", METRIC)
     if measured.same.all() or not measured.same.any():
         return torch.tensor(float("nan"))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from artifacts.progress import track
 from training.augment import flip_mask
 from training.data import CACHE, Splits
 from training.inputs import Inputs, Pictures
+from training.placement import OnDevice, place
 from training.recipe import Recipe, RecipeError
 from training.settings import Augment
 
@@ -60,7 +62,12 @@ class CachedSource:
         first = self._run(pictures.plain(torch.zeros(1, dtype=torch.long)))
         self.shapes = [_channels_last(tensor).shape[1:] for tensor in first]
         self.dtypes = [tensor.dtype for tensor in first]
-        self.table = self._open_table(CACHE / f"prefix-{self._key(content)}.bin")
+        device = accelerator.device
+        self.rows = place(self._open_table(CACHE / f"prefix-{self._key(content)}.bin"), device)
+        self.targets = OnDevice(self.labels, device)
+
+    def announce(self, batches: Sequence[Tensor]) -> None:
+        """Do nothing: which rows a batch has is known once its flips are drawn."""
 
     def training(
         self, indices: Tensor, generator: torch.Generator, epoch: int
@@ -68,15 +75,18 @@ class CachedSource:
         """See `Source.training`."""
         mirrored = flip_mask(indices, self.recipe, generator, epoch)
         block = 0 if mirrored is None else mirrored.long() * len(self.labels)
-        targets = self.labels[indices]
-        return self._rows(indices + block), targets.to(self.accelerator.device)
+        return self._rows(indices + block), self.targets.take(indices)
 
     def plain(self, indices: Tensor) -> Inputs:
         """See `Source.plain`."""
         return self._rows(indices)
 
+    def largest(self, count: int) -> Inputs:
+        """See `Source.largest`; all rows have one size."""
+        return self._rows(torch.zeros(count, dtype=torch.long))
+
     def _rows(self, rows: Tensor) -> Inputs:
-        values = self.table[rows].to(self.accelerator.device)  # (N, F)
+        values = self.rows.take(rows)  # (N, F)
         parts = torch.split(values, [shape.numel() for shape in self.shapes], 1)
         found = zip(parts, self.shapes, self.dtypes, strict=True)
         return tuple(_channels_first(p.view(-1, *shape)).to(dtype) for p, shape, dtype in found)
@@ -140,7 +150,7 @@ def frozen_sources(
         )
     found = []
     for name, split in (("train", splits.train), ("validation", splits.validation)):
-        pictures = Pictures(split, recipe, accelerator.device)
+        pictures = Pictures(split, recipe, accelerator.device, once=True)
         content = f"{splits.source.name} {splits.source.pixels_key} {name}"
         mirrors = name == "train" and recipe.augment.flip != "none"
         found.append(

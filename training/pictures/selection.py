@@ -108,7 +108,7 @@ class Selection:
 
     def _features(self, network: Classifier, recipe: Recipe) -> Features:
         train, validation = (
-            Pictures(split, recipe, best_device())
+            Pictures(split, recipe, best_device(), once=True)
             for split in (self.splits.train, self.splits.validation)
         )
         began = time.monotonic()

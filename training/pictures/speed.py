@@ -6,7 +6,7 @@ import time
 import torch
 
 from training.data import Split
-from training.depthwise import FastDepthwise
+from training.depthwise import fast_depthwise
 from training.inputs import Pictures
 from training.losses import objective
 from training.networks import Classifier
@@ -41,7 +41,7 @@ def step_seconds(network: Classifier, split: Split, recipe: Recipe) -> float:
     for _ in range(STEPS):
         began = time.monotonic()
         inputs, targets = source.training(rows, generator, 0)
-        with _precision(recipe, device), FastDepthwise():
+        with _precision(recipe, device), fast_depthwise(device):
             outputs = model(*inputs)
         objective(outputs.float(), targets, recipe.loss).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
