@@ -1,9 +1,9 @@
 """The exponential moving average of a network's weights."""
 
-from typing import cast
+from itertools import compress
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 
@@ -23,23 +23,18 @@ class Average(AveragedModel):
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Add the weights of `model`, which is the network given at first."""
-        pairs = [
-            (mine, cast("Tensor", theirs).detach())
-            for mine, theirs in zip(
-                [*self.module.parameters(), *self.module.buffers()],
-                [*model.parameters(), *model.buffers()],
-                strict=True,
-            )
-        ]
+        mine = [w.detach() for w in (*self.module.parameters(), *self.module.buffers())]
+        theirs = [w.detach() for w in (*model.parameters(), *model.buffers())]
         # the counter is loaded from checkpoints; it is read until it counts, and never after that
         self._begun = self._begun or bool(self.n_averaged > 0)
-        fractions = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
-        counts = [(mine, theirs) for mine, theirs in pairs if not mine.is_floating_point()]
-        if not self._begun:
-            for mine, theirs in pairs:
-                mine.copy_(theirs)
-        else:
-            torch._foreach_lerp_(*map(list, zip(*fractions, strict=True)), 1 - self.decay)
-            for mine, theirs in counts:
-                mine.copy_(mine * self.decay + theirs * (1 - self.decay))
+        if self._begun:
+            fractions = [w.is_floating_point() for w in mine]
+            torch._foreach_lerp_(
+                list(compress(mine, fractions)), list(compress(theirs, fractions)), 1 - self.decay
+            )
+        for average, now in zip(mine, theirs, strict=True):
+            if not self._begun:
+                average.copy_(now)
+            elif not average.is_floating_point():
+                average.copy_(average * self.decay + now * (1 - self.decay))
         self.n_averaged += 1

@@ -3,11 +3,12 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import find_executable_batch_size
-from torch import nn
+from torch import Tensor, nn
 
 from training.depthwise import fast_depthwise
 from training.faces.sampling import epoch_batches
@@ -61,7 +62,8 @@ def find_batch_size(
 
     found = largest(step, min(LARGEST, most) // world or 1, recipe.name)
     ours = torch.tensor([found], device=accelerator.device)
-    return int(accelerator.gather(ours).min()) * world
+    fewest = cast("Tensor", accelerator.gather(ours)).min()
+    return int(fewest) * world
 
 
 def largest(step: Callable[[int], None], most: int, name: str) -> int:

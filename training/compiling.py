@@ -76,7 +76,7 @@ class Compiled:
         if self._compiled is None:
             return work(self.model)
         try:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             return work(self._compiled)
         except Exception as error:  # noqa: BLE001 - compilers raise anything
             self._give_up(error)

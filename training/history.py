@@ -13,6 +13,8 @@ from artifacts import Artifact, VitrineError
 mpl.use("Agg")
 
 HISTORY_FILE = "history.csv"
+DIVERGED = "diverged: the loss of epoch"
+"""Words of the message of `DivergedError`, by which another process recognises it."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class DivergedError(VitrineError):
 
     def __init__(self, name: str, epoch: int, parameters: int) -> None:
         super().__init__(
-            f"{name} diverged: the loss of epoch {epoch} is not a finite number. "
+            f"{name} {DIVERGED} {epoch} is not a finite number. "
             "Nothing was written; lower the learning rate or choose another loss."
         )
         self.epoch = epoch

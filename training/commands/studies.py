@@ -1,4 +1,4 @@
-"""Commands that train or compare several recipes: all, study and results."""
+"""Commands on studies: study and results."""
 
 import os
 from collections.abc import Sequence
@@ -13,22 +13,13 @@ from rich.table import Column, Table
 from artifacts import Artifact, VitrineError, artifact_names
 from training.commands.artifacts import headline
 from training.commands.options import profile_option
-from training.recipe import Profile, Recipe, load_recipes
+from training.recipe import Profile, Recipe
 from training.status import status
 
 if TYPE_CHECKING:
     from training.history import DivergedError
 
 REPORTS = Path("reports/studies")
-
-
-@click.command("all")
-@profile_option
-def all_command(profile: Profile) -> None:
-    """Train every recipe whose artifact is out of date. A failure does not stop the others."""
-    failed, _ = train(load_recipes(profile))
-    if failed:
-        raise click.exceptions.Exit(1)
 
 
 @click.command("study")

@@ -1,0 +1,1 @@
+"""Plans the training of several recipes, and trains them side by side."""
