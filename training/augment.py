@@ -228,11 +228,13 @@ def surround(
 
 
 def rescale_in_float(images: Tensor, width: int, height: int) -> Tensor:
-    """Do as `rescale` does for uint8 pictures, within one level of it, on any device.
+    """Do as `rescale` does for uint8 pictures, within two levels of it, on any device.
 
-    PyTorch rescales integers on a CPU alone.
+    PyTorch rescales integers on a CPU alone. As there, columns come first, and what overshoots is
+    cut off before the rows are rescaled.
     """
-    return rescale(images.float(), width, height).round_().to(torch.uint8)
+    columns = rescale(images.float(), width, images.shape[1]).round_()
+    return rescale(columns, width, height).round_().to(torch.uint8)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -62,8 +62,8 @@ def find_batch_size(
 
     found = largest(step, min(LARGEST, most) // world or 1, recipe.name)
     ours = torch.tensor([found], device=accelerator.device)
-    fewest = cast("Tensor", accelerator.gather(ours)).min()
-    return int(fewest) * world
+    fewest = int(cast("Tensor", accelerator.gather(ours)).min())
+    return fewest * world
 
 
 def largest(step: Callable[[int], None], most: int, name: str) -> int:

@@ -12,9 +12,10 @@ from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord
 from artifacts.progress import Progress
 from artifacts.proof import prove
-from artifacts.provenance import code_version, hardware
+from artifacts.provenance import code_version
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from training.data import Split, Splits, load_splits, load_test
+from training.device import training_hardware
 from training.drift_reference import check_training_data, held_out_name, recipe_of
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
@@ -97,7 +98,7 @@ def publish(
         run=RunRecord(
             command=recipe.command
             or f"python -m training run {recipe.name} --profile {recipe.profile}",
-            hardware=hardware(),
+            hardware=training_hardware(),
             seed=recipe.seed,
             precision=recipe.precision,
             epochs=len(history),

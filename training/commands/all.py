@@ -1,7 +1,7 @@
 """The command that trains all recipes, or says what that takes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +136,7 @@ def _table(plan: "Sequence[Item]", jobs: int, memory: int | None) -> Table:
         Column("s/epoch", justify="right"),
         Column("by"),
         Column("total", justify="right"),
-        Column("GPU memory", justify="right"),
+        *([] if memory is None else [Column("GPU memory", justify="right")]),
         Column("starts", justify="right"),
         Column("artifact", overflow="ellipsis", no_wrap=True),
         box=box.SIMPLE,
@@ -148,14 +148,18 @@ def _table(plan: "Sequence[Item]", jobs: int, memory: int | None) -> Table:
             item.recipe.name,
             str(item.recipe.epochs),
             f"{item.contents.pictures:,}" if item.contents else "no data",
-            "unknown" if seconds is None else f"{seconds:.3g}",
+            _known(seconds, "{:.3g}".format),
             "" if seconds is None else item.basis,
-            "unknown" if item.seconds is None else duration(item.seconds),
-            "unknown" if item.memory is None else f"{item.memory / 1e9:.1f} GB",
+            "" if item.state.current else _known(item.seconds, duration),
+            *([] if memory is None else [_known(item.memory, lambda size: f"{size / 1e9:.1f} GB")]),
             "" if group is None else str(group),
             item.state.short,
         )
     return table
+
+
+def _known(value: float | None, shown: Callable[[float], str]) -> str:
+    return "unknown" if value is None else shown(value)
 
 
 def _group(item: "Item", starts: "Sequence[Sequence[Item]]") -> int | None:

@@ -48,7 +48,7 @@ def training_memory(recipe: Recipe, classes: int, pictures: int, side: tuple[int
     with torch.device("meta"):
         network = build(recipe.network, classes).train()
     with (
-        FakeTensorMode(),  # a CPU that computes shapes and no values
+        FakeTensorMode(allow_non_fake_inputs=True),  # a CPU that computes shapes and no values
         torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision != "no"),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
