@@ -53,7 +53,7 @@ def find_batch_size(
         RecipeError: Not even one picture fits.
     """
     most = max(1, len(source.labels) // MIN_STEPS)
-    world = accelerator.num_processes
+    world: int = accelerator.num_processes
     if accelerator.device.type == "cpu":
         return min(REFERENCE_BATCH, most)
 
@@ -62,8 +62,8 @@ def find_batch_size(
 
     found = largest(step, min(LARGEST, most) // world or 1, recipe.name)
     ours = torch.tensor([found], device=accelerator.device)
-    fewest = int(cast("Tensor", accelerator.gather(ours)).min())
-    return fewest * world
+    everyones = cast("Tensor", accelerator.gather(ours))
+    return world * int(everyones.min())
 
 
 def largest(step: Callable[[int], None], most: int, name: str) -> int:

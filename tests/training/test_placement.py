@@ -170,6 +170,9 @@ def test_a_step_reads_nothing_from_the_device(
     monkeypatch.setattr("training.loop.SAY_SECONDS", 1e9)  # the progress reads the loss
     # pairs are measured on the CPU once per epoch, whatever their number
     monkeypatch.setattr("training.running.pair_accuracy", lambda *_: torch.tensor(0.5))
+    # torchmetrics reads the range of probabilities on a CPU alone
+    curve = "torchmetrics.functional.classification.precision_recall_curve"
+    monkeypatch.setattr(f"{curve}.normalize_logits_if_needed", lambda scores, _: scores)
     counts = []
     for pictures in (60, 120):
         changes = {"epochs": 1, "batch_size": 20, **CASES[name]}

@@ -144,7 +144,8 @@ def test_the_memory_of_a_small_network_is_as_computed_by_hand(
         "training.schedule.memory.build",
         lambda *_: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 4, 5)),
     )
-    recipe = load_recipe(MNIST, changes={"batch_size": 10, "precision": "no"})
+    changes = {"batch_size": 10, "precision": "no", "fixed_size": [4, 4]}
+    recipe = load_recipe(MNIST, changes=changes)
     weights, inputs = 4 * (3 * 4 * 4 * 5 + 5), 4 * 3 * 4 * 4 * 10
     assert training_memory(recipe, 5, 7, (4, 4)) == round(
         1.5e9 + 1.5 * (4 * weights + inputs) + 3 * 7 * 4 * 4
