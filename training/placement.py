@@ -26,6 +26,12 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def wait(device: torch.device) -> None:
+    """Return when a device has computed what it was told to, so that a time can be taken."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 @cache
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Return float32 numbers on a device, to which they are copied once; do not change them."""

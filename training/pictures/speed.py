@@ -11,6 +11,7 @@ from training.inputs import Pictures
 from training.losses import objective
 from training.networks import Classifier
 from training.optim import make_optimizer
+from training.placement import wait
 from training.recipe import Recipe
 
 STEPS = 3
@@ -46,6 +47,7 @@ def step_seconds(network: Classifier, split: Split, recipe: Recipe) -> float:
         objective(outputs.float(), targets, recipe.loss).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        wait(device)
         times.append(time.monotonic() - began)
     return sum(times[1:]) / (STEPS - 1)
 
@@ -63,6 +65,7 @@ def forward_seconds(network: Classifier, split: Split, recipe: Recipe) -> float:
         began = time.monotonic()
         with _precision(recipe, device):
             model(*source.plain(rows))
+        wait(device)
         times.append(time.monotonic() - began)
     return sum(times[1:]) / (STEPS - 1)
 
