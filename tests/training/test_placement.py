@@ -1,6 +1,7 @@
 """Where pictures are kept, and that a step of training asks the device for nothing."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -171,8 +172,8 @@ def test_a_step_reads_nothing_from_the_device(
     # pairs are measured on the CPU once per epoch, whatever their number
     monkeypatch.setattr("training.running.pair_accuracy", lambda *_: torch.tensor(0.5))
     # torchmetrics reads the range of probabilities on a CPU alone
-    curve = "torchmetrics.functional.classification.precision_recall_curve"
-    monkeypatch.setattr(f"{curve}.normalize_logits_if_needed", lambda scores, _: scores)
+    curve = import_module("torchmetrics.functional.classification.precision_recall_curve")
+    monkeypatch.setattr(curve, "normalize_logits_if_needed", lambda scores, _: scores)
     counts = []
     for pictures in (60, 120):
         changes = {"epochs": 1, "batch_size": 20, **CASES[name]}
