@@ -4,12 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from artifacts import Artifact
+from training.recipe import load_recipe
+from training.schedule import side_by_side
+from training.schedule.plan import Item
+from training.schedule.side_by_side import Outcome, train_side_by_side
+from training.status import Status
 
 ROOT = Path(__file__).parents[3]
 GAP, MNIST = "cifar10-gap", "mnist-relu-cross-entropy-sgd"
@@ -38,27 +46,22 @@ def start(folder: Path, *names: str) -> subprocess.Popen[str]:
     )
 
 
-def until(condition: Path, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition.exists():
-        assert time.monotonic() < deadline, f"{condition} is not there"
-        time.sleep(0.02)
-
-
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_two_recipes_are_interrupted_and_continue(number: signal.Signals, tmp_path: Path) -> None:
+def test_two_recipes_are_interrupted_and_continue(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "runs" / f"{GAP}-smoke" / "checkpoint.pt"
     process = start(tmp_path, GAP, MNIST)
     try:
-        until(tmp_path / "runs" / f"{GAP}-smoke" / "checkpoint.pt")
-        process.send_signal(number)
+        deadline = time.monotonic() + 300
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=240)
     finally:
         process.kill()
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert process.returncode == 130
     assert "the same command continues them" in out
     assert not (tmp_path / "models" / f"{GAP}-smoke").exists()
-    assert (tmp_path / "runs" / f"{GAP}-smoke" / "checkpoint.pt").exists()
+    assert checkpoint.exists()
     again = start(tmp_path, GAP, MNIST)
     out, _ = again.communicate(timeout=400)
     assert again.returncode == 0, out
@@ -82,3 +85,55 @@ def test_a_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     assert Artifact.open(f"{MNIST}-smoke", tmp_path / "models").manifest.synthetic
     assert not (tmp_path / "models" / "broken-smoke").exists()
     assert "nothing" in (tmp_path / "runs" / "broken-smoke.log").read_text()
+
+
+class Ended:
+    """A process of a training that ends at once, or when it is told to stop."""
+
+    made: ClassVar[list["Ended"]] = []
+
+    def __init__(self, item: Item, jobs: int) -> None:
+        self.item, self.recipe, self.stops, self.jobs = item, item.recipe, 0, jobs
+        Ended.made.append(self)
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def ended(self) -> Outcome | None:
+        if self.stops:
+            return Outcome("failed", "stopped")
+        return Outcome("failed", "no") if self.recipe.name == "bad" else None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_all_once_and_starts_no_other(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(side_by_side, "Training", Ended)
+    monkeypatch.setattr(Ended, "made", [])
+    before = signal.getsignal(number)
+    recipes = [replace(load_recipe(MNIST, "smoke"), name=name) for name in ("a", "b", "c", "d")]
+    state = Status(current=False, reason="missing")
+    items = [Item(recipe, state, None, None, "unknown", None, ()) for recipe in recipes]
+    items[3] = replace(items[3], after=("c",))
+    threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as ended:
+        train_side_by_side(items, 2)
+    assert ended.type is (KeyboardInterrupt if number == signal.SIGINT else SystemExit)
+    assert [each.recipe.name for each in Ended.made] == ["a", "b"]
+    assert [each.stops for each in Ended.made] == [1, 1]
+    assert "stopping 2 trainings" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+def test_what_starts_from_a_head_that_failed_is_not_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(side_by_side, "Training", Ended)
+    monkeypatch.setattr(Ended, "made", [])
+    recipes = [replace(load_recipe(MNIST, "smoke"), name=name) for name in ("bad", "child")]
+    state = Status(current=False, reason="missing")
+    bad, child = (Item(recipe, state, None, None, "unknown", None, ()) for recipe in recipes)
+    outcomes = train_side_by_side([bad, replace(child, after=("bad",))], 2)
+    assert outcomes["child"].reason == "bad, from whose head it starts, was not trained"
+    assert len(Ended.made) == 1
