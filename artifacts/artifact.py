@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Self
 
 from artifacts.card import CARD_FILE, write_card
+from artifacts.devices import current
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
-from artifacts.provenance import has_gpu, has_integer_arithmetic
+from artifacts.provenance import has_integer_arithmetic
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -70,7 +71,9 @@ class Artifact:
         """Name of the ONNX graph that is served: int8 if the manifest and the hardware allow it."""
         quantization = self.manifest.quantization
         served = quantization is not None and quantization.served
-        return INT8_FILE if served and has_integer_arithmetic() and not has_gpu() else MODEL_FILE
+        if served and has_integer_arithmetic() and not current().on_gpu:
+            return INT8_FILE
+        return MODEL_FILE
 
     @property
     def model_path(self) -> Path:

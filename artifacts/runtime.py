@@ -6,6 +6,7 @@ all use it, so they cannot disagree.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from artifacts.manifest import Task
 from artifacts.pictures import Picture
 from artifacts.preprocessing import Prepared, prepare, prepare_and_tell
 from artifacts.provenance import cores
-from artifacts.sessions import Engine, OnnxSession, optimize, runs_on_gpu
+from artifacts.sessions import Engine, OnnxSession, Session, optimize, runs_on_gpu
 
 Outputs = dict[str, npt.NDArray[np.float32]]
 
@@ -62,9 +63,9 @@ class Runtime:
         self.output_names = self._session.output_names
         self.spreads = file is not None and 0 < threads < cores()
         """Whether `run_batch` can use all cores instead of `threads`."""
-        self._spread = self._session
-        if file is not None and self.spreads:
-            self._spread = OnnxSession(file, rests=True)
+        self._file = file
+        self._spread: OnnxSession | None = None
+        self._opening = Lock()
 
     @classmethod
     def open(
@@ -112,13 +113,20 @@ class Runtime:
             Output arrays by name, the first axis N. Those of float16 are converted to float32.
         """
         wanted = list(names or self.output_names)
-        session = self._spread if spread else self._session
+        session = self._all_cores() if spread and self.spreads else self._session
         if self.policy.batch == "any" or len(images) == 1:
             outputs = session.run(wanted, images)
         else:
             rows = [session.run(wanted, picture[None]) for picture in images]
             outputs = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
         return dict(zip(wanted, map(_not_half, outputs), strict=True))
+
+    def _all_cores(self) -> Session:
+        """The session with all cores, opened when the first batch needs it."""
+        with self._opening:
+            if self._spread is None and self._file is not None:
+                self._spread = OnnxSession(self._file, rests=True)
+        return self._spread or self._session
 
     def run(
         self,

@@ -4,10 +4,10 @@ Both take uint8 pictures of any size and return the outputs that the graph names
 """
 
 import hashlib
-import logging
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,10 +18,11 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from artifacts.devices import Device, current, open_session, pad
 from artifacts.distribution import install_command
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.graph import INPUT
-from artifacts.provenance import cores, has_gpu
+from artifacts.provenance import cores
 
 Rows = npt.NDArray[np.float32]
 
@@ -33,13 +34,12 @@ ort_errors = (
     ort_state.RuntimeException,
 )
 
-CPU = "CPUExecutionProvider"
-
 PREPARED_KERNELS = 1000
 """Kernels that OpenVINO caches, one set for each picture size. After 200 sizes, a process with
 EfficientNet-Lite0 took 265 MB; with OpenVINO's default of 5,000 kernels it took 534 MB."""
 
-log = logging.getLogger("vitrine.runtime")
+
+ON_CPU = Device("cpu", "cpu")
 
 
 class Session(Protocol):
@@ -58,7 +58,9 @@ Engine = Callable[[bytes, int], Session]
 
 
 class OnnxSession:
-    """A graph in ONNX Runtime, on the GPU if there is one.
+    """A graph in ONNX Runtime, on the device that `artifacts.devices` chooses.
+
+    On a GPU, batches are padded to a few sizes; see `artifacts.devices.padded_length`.
 
     Args:
         graph: a serialized ONNX model, or a file that `optimize` wrote. Sessions of one such file
@@ -66,12 +68,21 @@ class OnnxSession:
         threads: within one call; 0 uses one per core.
         rests: the threads wait for work no longer than 20 us between two operators, and not at all
             after a call. By default they wait longer, which takes cores from other work.
+        device: to run on; a file that `optimize` wrote runs on the CPU.
 
     Raises:
-        ArtifactError: ONNX Runtime does not accept the graph.
+        ArtifactError: ONNX Runtime does not accept the graph, or would run it elsewhere than on the
+            device that was asked for.
     """
 
-    def __init__(self, graph: bytes | Path, threads: int = 0, *, rests: bool = False) -> None:
+    def __init__(
+        self,
+        graph: bytes | Path,
+        threads: int = 0,
+        *,
+        rests: bool = False,
+        device: Device | None = None,
+    ) -> None:
         options = _options(threads)
         if rests:
             options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -82,19 +93,25 @@ class OnnxSession:
             options.add_session_config_entry("session.use_memory_mapped_ort_model", "1")
             options.add_session_config_entry("session.use_ort_model_bytes_for_initializers", "1")
         source = str(graph) if isinstance(graph, Path) else graph
-        providers = [CPU] if isinstance(graph, Path) else _providers()
+        device = ON_CPU if isinstance(graph, Path) else device or current()
+        if device.on_gpu:
+            ort.preload_dlls()
+        else:
+            _share_arena()
+            options.add_session_config_entry("session.use_env_allocators", "1")
         try:
-            self._session = ort.InferenceSession(source, options, providers=providers)
+            self._session = open_session(source, options, device, ort.InferenceSession)
         except ort_errors as error:
             raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
         self.output_names = tuple(str(o.name) for o in self._session.get_outputs())
         self.provider = str(self._session.get_providers()[0])
-        """Execution provider: CUDAExecutionProvider or CPUExecutionProvider."""
+        """Execution provider: CUDAExecutionProvider, CPUExecutionProvider and the like."""
+        self._pads = device.on_gpu
 
     def run(self, names: Sequence[str], images: npt.NDArray[np.uint8]) -> list[Rows]:
         """See `Session.run`."""
-        rows: list[Rows] = self._session.run(names, {INPUT: images})
-        return rows
+        rows: list[Rows] = self._session.run(names, {INPUT: pad(images) if self._pads else images})
+        return [each[: len(images)] for each in rows] if self._pads else rows
 
 
 def optimize(graph: bytes, folder: Path) -> Path:
@@ -118,7 +135,7 @@ def optimize(graph: bytes, folder: Path) -> Path:
         options.optimized_model_filepath = str(partial)
         options.add_session_config_entry("session.save_model_format", "ORT")
         try:
-            ort.InferenceSession(graph, options, providers=[CPU])
+            open_session(graph, options, ON_CPU, ort.InferenceSession)
             partial.replace(file)
         except ort_errors as error:
             raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
@@ -203,20 +220,15 @@ def _options(threads: int) -> Any:
     return options
 
 
+@cache
+def _share_arena() -> None:
+    """Make one arena for the feature maps of all sessions on the CPU, in place of one for each."""
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    ort.create_and_register_allocator(memory, None)
+
+
 def runs_on_gpu() -> bool:
     """Whether sessions of serialized models run on a GPU."""
-    return "CUDAExecutionProvider" in ort.get_available_providers() and has_gpu()
-
-
-def _providers() -> list[str | tuple[str, dict[str, str]]]:
-    """CUDA first where the machine has it; otherwise the CPU, which is logged."""
-    if runs_on_gpu():
-        ort.preload_dlls()
-        # The defaults search for the best convolution for every shape, and double each allocation.
-        changing = {
-            "cudnn_conv_algo_search": "HEURISTIC",
-            "arena_extend_strategy": "kSameAsRequested",
-        }
-        return [("CUDAExecutionProvider", changing), CPU]
-    log.info("no NVIDIA GPU found: models run on the CPU")
-    return [CPU]
+    return current().on_gpu

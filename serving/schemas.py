@@ -47,7 +47,8 @@ class ModelInfo(Answer):
     hash: str = Field(description="sha256 of the ONNX graph")
     synthetic: bool = Field(description="trained on generated pictures: for trying things out only")
     provider: str = Field(
-        description="CUDAExecutionProvider, CPUExecutionProvider, OpenVINO bf16 or OpenVINO f32"
+        description="CUDAExecutionProvider, TensorrtExecutionProvider, CPUExecutionProvider, "
+        "OpenVINO bf16 or OpenVINO f32; empty if the model is loaded when it is first used"
     )
     route: str | None = Field(description="route that it can serve, in addition to its own name")
     classes: tuple[str, ...]
@@ -94,6 +95,18 @@ class UnavailableModel(Answer):
     reason: str
 
 
+class DeviceInfo(Answer):
+    """What runs the models of a server."""
+
+    asked: str = Field(description="the value of VITRINE_DEVICE")
+    used: str = Field(description="cpu, cuda or tensorrt")
+    gpus: int = Field(description="number of GPUs in use; 0 on the CPU")
+    problem: str = Field(
+        description="why the CPU is used although there is a GPU, or an ONNX Runtime for one; "
+        "otherwise empty"
+    )
+
+
 class ModelList(Answer):
     """All artifacts of the server."""
 
@@ -101,6 +114,9 @@ class ModelList(Answer):
     unavailable: tuple[UnavailableModel, ...]
     defaults: dict[str, str] = Field(
         description="for each route that has a model, the one that answers if ?model= is not given"
+    )
+    device: DeviceInfo | None = Field(
+        default=None, description="what runs the models; null from servers that do not say"
     )
 
 

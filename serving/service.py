@@ -1,12 +1,17 @@
 """The BentoML service: processes, health checks and packaging around `serving.worker`."""
 
 import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from artifacts.devices import FOUND, current, use_one_gpu
+from artifacts.provenance import cores
 from serving.http.patches import patch_bentoml, patch_uvicorn
 from serving.settings import read_settings, run_folder
 
@@ -22,6 +27,9 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every thread would have an arena of its own
 
+STARTS_WORKERS = "VITRINE_RUN" not in os.environ
+"""Whether this is the process that starts the workers, and not one of them."""
+
 # Made before the workers are started, so that they inherit it, and before anything in them imports
 # prometheus_client, which reads the variable only once.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_folder())
@@ -29,7 +37,28 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_folder())
 # Read by OpenTelemetry when it is imported: use the stable names of attributes.
 os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
 
+
+def _check_start() -> str:
+    """Check the models and the device in another process; returns the device that it found."""
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.inference.start_check"],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.returncode)  # it has said why
+    return done.stdout.decode().splitlines()[-1]
+
+
+if STARTS_WORKERS:
+    os.environ[FOUND] = _check_start()
+
 settings = read_settings()
+device = current()
+workers = settings.workers or device.gpus or cores()
 
 
 @cache
@@ -37,7 +66,10 @@ def worker() -> "Worker":
     """The worker of this process; the process that starts the workers never asks for it."""
     from serving.worker import Worker  # noqa: PLC0415 - it takes half of a process's memory
 
-    return Worker(settings, bentoml.server_context.worker_index or 1)
+    index = bentoml.server_context.worker_index or 1
+    if device.on_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = use_one_gpu(index, device.gpus)
+    return Worker(settings, index, workers)
 
 
 class BypassBentoml:
@@ -70,7 +102,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 @bentoml.asgi_app(application, path="/")
 @bentoml.service(
-    workers=settings.workers,
+    workers=workers,
     metrics={"enabled": False},  # replaced by serving.observability.metrics
     # Either of these costs more than a small model takes to answer; tracing alone 0.4 ms a request.
     logging={"access": {"enabled": False}},

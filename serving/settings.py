@@ -13,7 +13,6 @@ from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from artifacts import VitrineError, artifacts_root
-from artifacts.provenance import cores
 
 PREFIX = "VITRINE_"
 OPENABLE = ("verify", "embed", "identify", "feedback")
@@ -59,10 +58,31 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, enable_decoding=False, frozen=True
     )
 
-    workers: Count = Field(
-        default_factory=cores,
-        description="number of server processes; one per core by default",
+    workers: Count | None = Field(
+        None,
+        description="number of server processes; by default one per GPU, or one per core of a "
+        "server without a GPU",
         json_schema_extra=NUMBER,
+    )
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto",
+        description="what runs the models: cpu, cuda or tensorrt; auto means cuda if it can be "
+        "used, otherwise cpu",
+        json_schema_extra={"accepted": "auto, cpu, cuda or tensorrt"},
+    )
+    gpu_megabytes: Count | None = Field(
+        None,
+        description="megabytes of a GPU's memory that each model may take; no limit by default",
+        json_schema_extra=NUMBER,
+    )
+    models: Words = Field(
+        (), description="names of the only models that are served; all of them by default"
+    )
+    load: Literal["start", "use"] = Field(
+        "start",
+        description="when models are loaded: all of them at the start, or only the defaults of "
+        "routes, and the others when they are first used",
+        json_schema_extra={"accepted": "start or use"},
     )
     runtime: Literal["onnxruntime", "openvino"] = Field(
         "onnxruntime",

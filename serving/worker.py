@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from artifacts import artifacts_root
 from artifacts.artifact import INT8_FILE
+from artifacts.devices import current
 from artifacts.manifest import FACES
 from artifacts.provenance import cores
 from serving.faces.gallery import Gallery
@@ -40,6 +41,10 @@ from serving.settings import Settings
 THREADS = 1
 """Threads of the runtime within one call."""
 
+GPU_LANES = 2
+"""Batches that a worker with a GPU runs at the same time: while one is computed, the pictures of
+the next are copied."""
+
 log = logging.getLogger("bentoml.vitrine")  # a child of BentoML's logger: it shares its format
 
 
@@ -49,17 +54,21 @@ class Worker:
     Args:
         settings: of the server.
         index: of this worker, from 1.
+        workers: number of workers.
     """
 
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, settings: Settings, index: int, workers: int) -> None:
         self.settings = settings
         self.index = index
-        self.lanes = max(1, cores() // settings.workers)
+        self.workers = workers
+        self.device = current()
+        share = max(1, cores() // workers)
+        self.lanes = GPU_LANES if self.device.on_gpu else share
         """Batches that run at the same time, each on one thread. Measured on two cores: two calls
         with one thread each gave 1.6 times the pictures per second of one call with two."""
         # Decoding has threads of its own, so that it continues while models run.
-        pool = ThreadPoolExecutor(max_workers=max(2, self.lanes), thread_name_prefix="vitrine")
-        scheduler = Scheduler(self.lanes, InFlight(metrics.FOLDER, index, settings.workers))
+        pool = ThreadPoolExecutor(max_workers=max(2, share), thread_name_prefix="vitrine")
+        scheduler = Scheduler(self.lanes, InFlight(metrics.FOLDER, index, workers))
         answer = Answerer(pool, scheduler)
         self.app = create_app(pool, scheduler, answer)
         self.app.state.models = Models({}, {})
@@ -95,7 +104,8 @@ class Worker:
         access = Access.from_settings(self.settings)
         if access.closed:
             self.middleware.check = access.check_address
-        workers = WorkerGroup(metrics.FOLDER, self.index, self.settings.workers)
+        metrics.show_device(self.device)
+        workers = WorkerGroup(metrics.FOLDER, self.index, self.workers)
         state = self.app.state
         state.access = access
         state.gallery = Gallery.from_settings(self.settings, threads=THREADS)
@@ -114,11 +124,22 @@ class Worker:
     def _load(self, url: str) -> None:
         """Load the artifacts that have changed, and have their models answer from now on."""
         known = self.app.state.models
-        models = Models.load(threads=THREADS, keep=known, calls=self.lanes, shared=metrics.FOLDER)
+        models = Models.load(
+            threads=THREADS,
+            keep=known,
+            calls=self.lanes,
+            shared=metrics.FOLDER,
+            only=self.settings.models,
+            lazy=self.settings.load == "use",
+        )
         _load_gallery(models, self.app.state.gallery)
         _prepare_feedback(models, self.app.state.feedback)
         indexes = Indexes.load(models.served, keep=self.app.state.indexes)
         self.app.state.models = models
+        for name in known.served.keys() - models.served.keys():
+            metrics.model_bytes.labels(name).set(0)
+        for model in models.served.values():
+            metrics.model_bytes.labels(model.name).set(model.resident_bytes)
         self.app.state.indexes = indexes
         _freeze_loaded_objects()
         if self.index == 1:
@@ -143,11 +164,13 @@ class Worker:
             log.error("model %s is NOT SERVED: %s", broken.name, broken.reason)
         if not listed.models:
             log.error("NO MODEL TO SERVE under %s: not ready", artifacts_root())
-        elif not any("CUDA" in model.provider for model in listed.models):
-            log.warning("NO GPU IN USE: all models run on the CPU")
+        if self.device.problem:
+            log.error("NO GPU IN USE: ALL MODELS RUN ON THE CPU. %s", self.device.problem)
+        elif not self.device.on_gpu:
+            log.info("all models run on the CPU")
         if not self.app.state.access.keys:
             log.warning("NO API KEYS: faces answer to this machine only, and to all on it")
-        log.info("%d workers x %d runtime threads", self.settings.workers, self.lanes)
+        log.info("%d workers x %d runtime threads", self.workers, self.lanes)
         if path := _first_to_try(models):
             log.info("try: curl -s -F image=@%s %s%s", os.path.relpath(SAMPLE), url, path)
         log.info("in a browser: %s, described at %s/docs", url, url)
@@ -157,7 +180,7 @@ def _log_changes(before: Models, now: Models) -> None:
     """Log which models are new, replaced or gone, and which artifacts are newly broken."""
     for name, model in now.served.items():
         if name not in before.served:
-            log.info("model %s is new, on %s", name, model.runtime.provider)
+            log.info("model %s is new, on %s", name, model.provider)
         elif model is not before.served[name]:
             log.info("model %s was replaced", name)
     for name in before.served.keys() - now.served.keys() - now.unavailable.keys():

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serving.http.intake import Answerer, feedback_of
+from serving.http.intake import Answerer, feedback_of, open_model
 from serving.http.middleware import context_of
 from serving.http.responses import json_response
 from serving.inference import results
@@ -68,6 +68,7 @@ async def classified(
     """Answer a request with the `top` most probable classes of its pictures, by a model."""
     feedback = feedback_of(request)
     digests = feedback is not None and feedback.keeps_pictures
+    await open_model(model)
     wanted = results.classify_outputs(model, keep, coverage)
     prepared, outputs = await answer.outputs(request, model, wanted, digests=digests)
     given = results.classification(model, prepared, outputs, top, keep, coverage)

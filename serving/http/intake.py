@@ -97,6 +97,17 @@ class Answerer:
         return prepared, outputs
 
 
+async def open_model(model: ServedModel) -> None:
+    """Open a model that is loaded at its first use, while other requests go on.
+
+    Raises:
+        RequestError: it cannot be opened.
+    """
+    if not model.is_open:
+        await asyncio.to_thread(lambda: model.runtime)
+        metrics.model_bytes.labels(model.name).set(model.resident_bytes)
+
+
 async def admit(request: Request, contents: Sequence[bytes], model: ServedModel) -> Opened:
     """Read the headers of a request's pictures, and reserve room for their pixels.
 

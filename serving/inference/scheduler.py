@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from artifacts.devices import GPU_PROVIDERS
 from artifacts.pictures import Picture
 from artifacts.runtime import Outputs, Runtime
 from serving.inference.in_flight import InFlight
@@ -288,4 +289,4 @@ def _deliver(finished: list[_Finished]) -> None:
 
 
 def _on_gpu(group: _Group) -> bool:
-    return group.runtime.provider == "CUDAExecutionProvider"
+    return group.runtime.provider in GPU_PROVIDERS

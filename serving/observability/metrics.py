@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from artifacts.devices import Device
 from serving.settings import run_folder
 
 # prometheus_client reads this variable when it is imported. BentoML would set it to a folder that
@@ -74,6 +75,23 @@ gallery = prometheus.Gauge(
     "Number of pictures enrolled in the gallery of faces.",
     multiprocess_mode="mostrecent",
 )
+device_info = prometheus.Gauge(
+    "vitrine_device_info",
+    "1; its labels say what was asked for, what runs the models, and why no GPU does.",
+    ["asked", "used", "gpus", "problem"],
+    multiprocess_mode="max",
+)
+model_bytes = prometheus.Gauge(
+    "vitrine_model_bytes",
+    "Resident memory by which the workers grew when they opened the model, shared pages included.",
+    ["model"],
+    multiprocess_mode="livesum",
+)
+
+
+def show_device(device: Device) -> None:
+    """Show what runs the models."""
+    device_info.labels(device.asked, device.used, str(device.gpus), device.problem).set(1)
 
 
 class FeedbackGauges(NamedTuple):

@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse, Response
 
 from artifacts.atlas import SHEET_FILE
 from serving.http.body import PICTURE_FIELD, picture_body
-from serving.http.intake import Answerer, indexes_of, models_of, run_in
+from serving.http.intake import Answerer, indexes_of, models_of, open_model, run_in
 from serving.http.responses import json_response
 from serving.inference import results
 from serving.inspection.neighbours import atlas_of, describe_atlas, nearest, searched
@@ -63,6 +63,7 @@ def atlas_routes(pool: ThreadPoolExecutor, answer: Answerer) -> APIRouter:
         """Find the pictures of the atlas or of an index that are nearest to each picture."""
         model = models_of(request).get(name)
         where = searched(model, indexes_of(request), index)  # refuses before pictures are read
+        await open_model(model)
         _, rows = await answer(request, model, results.features_output(model))
         return json_response(await run_in(pool, lambda: nearest(model, where, rows, top)))
 

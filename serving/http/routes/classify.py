@@ -11,7 +11,7 @@ from starlette.types import Scope
 from artifacts.manifest import FACES, RESERVED_ROUTES
 from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
-from serving.http.intake import Answerer, models_of
+from serving.http.intake import Answerer, models_of, open_model
 from serving.http.responses import json_response, npy_response
 from serving.inference import results
 from serving.schemas import NPY, Classification, Features
@@ -81,6 +81,7 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
     async def features(request: Request, name: str) -> Response:
         """Return the input of the network's head: as JSON, or as N x D .npy if that is accepted."""
         model = models_of(request).get(name)
+        await open_model(model)
         _, rows = await answer(request, model, results.features_output(model))
         provider = model.runtime.provider
         if NPY in request.headers.get("accept", ""):

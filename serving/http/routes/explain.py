@@ -8,7 +8,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 
 from serving.http.body import PICTURE_FIELD, picture_body, read_contents
-from serving.http.intake import admit, models_of, run_in
+from serving.http.intake import admit, models_of, open_model, run_in
 from serving.http.middleware import context_of
 from serving.http.responses import json_response, stamp_headers
 from serving.inference.scheduler import Scheduler
@@ -59,6 +59,7 @@ def add_explain_route(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Schedul
         contents = await read_contents(request)
         check_single(len(contents))
         opened = await admit(request, contents, model)
+        await open_model(model)
         explainer = await run_in(pool, lambda: explainer_of(model))
         more = further_pixels(model, explainer, size_of(opened.images[0]))
         context_of(request).place.take_pixels(more)
