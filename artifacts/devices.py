@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.provenance import has_gpu
+
+if TYPE_CHECKING:
+    from artifacts.pictures import Picture
 
 CPU = "CPUExecutionProvider"
 PROVIDERS = {
@@ -149,6 +150,7 @@ def gpu_problem(provider: str) -> tuple[int, str]:
 
 def _try(provider: str) -> str:
     """Run one addition on a provider; returns why that fails, or an empty string."""
+    import numpy as np  # noqa: PLC0415
     import onnxruntime as ort  # noqa: PLC0415
     from onnx import TensorProto, helper  # noqa: PLC0415
 
@@ -248,8 +250,10 @@ def padded_length(count: int) -> int:
     return 1 << (count - 1).bit_length() if count <= MAX_PADDED else count
 
 
-def pad(images: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def pad(images: "Picture") -> "Picture":
     """Repeat the last picture of a batch (N x H x W x 3) up to `padded_length`."""
+    import numpy as np  # noqa: PLC0415 - the process that starts the workers does not need it
+
     missing = padded_length(len(images)) - len(images)
     if not missing:
         return images

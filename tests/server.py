@@ -82,7 +82,14 @@ def start_server(models: Path, log: Path, until: str = "/readyz", **environment:
     Everything the server prints goes to the file `log`. It counts as up when the address `until`
     answers 200. `environment` adds to this process's.
     """
-    environment = {
+    environment = environment_of(models, log, **environment)
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
+    return launch([*command, "--host", "127.0.0.1"], log, ROOT, environment, until)
+
+
+def environment_of(models: Path, log: Path, **environment: str) -> dict[str, str]:
+    """The environment of a server; `environment` adds to it."""
+    return {
         # a server has a folder of its own, as this process has if it imports one's modules
         **{name: v for name, v in os.environ.items() if name != "VITRINE_RUN"},
         "VITRINE_ARTIFACTS": str(models),
@@ -91,8 +98,6 @@ def start_server(models: Path, log: Path, until: str = "/readyz", **environment:
         "BENTOML_DO_NOT_TRACK": "True",
         **environment,
     }
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
-    return launch([*command, "--host", "127.0.0.1"], log, ROOT, environment, until)
 
 
 def launch(

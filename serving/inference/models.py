@@ -230,7 +230,7 @@ class Models:
         def refuse(name: str, error: ArtifactError) -> None:
             unavailable[name] = str(error).replace(f"{root}/", "")  # answers reveal no paths
             served.pop(name, None)
-            if name in before:
+            if name in before and before[name].is_open:
                 served[name] = before[name]
                 unavailable[name] += " The model that was loaded before answers."
 

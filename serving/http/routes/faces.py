@@ -16,7 +16,7 @@ from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Severa
 from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
 from serving.http.access import bearer
 from serving.http.body import picture_body, read_contents, read_pair
-from serving.http.intake import admit, models_of, run_in
+from serving.http.intake import admit, models_of, open_model, run_in
 from serving.http.responses import json_response
 from serving.http.routes.face_parameters import (
     Aligned,
@@ -60,6 +60,7 @@ async def _embed(
     several: Several,
 ) -> list[EmbeddedFace]:
     opened = await admit(request, contents, model)
+    await open_model(model)
 
     def work() -> list[EmbeddedFace]:
         return operations.embed(model, decode_pictures(opened), aligned=aligned, several=several)
