@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from artifacts import Artifact, ArtifactError
-from artifacts.devices import find, gpu_problem
+from artifacts.devices import available, find, gpu_problem
 from serving.inference import models as served_models
 from serving.inference.models import Models, ServedModel, selected
 from serving.problems import RequestError
@@ -80,16 +80,10 @@ def test_a_list_of_models_lazy_loading_and_what_is_said_of_them(tmp_path: Path) 
         reloaded = http.post("/v1/models:reload", timeout=60).json()
         assert {model["name"] for model in reloaded["models"]} == {"first", "second"}
 
-        device = find("auto", listed_providers(), gpu_problem)
+        device = find("auto", available(), gpu_problem)
         assert listed["device"] == device._asdict()
         assert f'used="{device.used}"' in http.get("/metrics").text
         assert ("NO GPU IN USE" in log.read_text()) == bool(device.problem)
-
-
-def listed_providers() -> list[str]:
-    from artifacts.devices import available
-
-    return available()
 
 
 def _classify(url: str, name: str) -> int:
@@ -147,9 +141,7 @@ def test_lazily_loaded_models_are_open_where_they_answer_by_default(
     assert models.unavailable == {"a": "it cannot be run."}
 
 
-def test_a_lazily_loaded_model_that_cannot_be_run_is_refused_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lazily_loaded_model_that_cannot_be_run_is_refused_then(tmp_path: Path) -> None:
     model = ServedModel(tiny_artifact(tmp_path), lazy=True)
     model.artifact.model_path.write_bytes(b"not what was verified")
     with pytest.raises(RequestError) as caught:
