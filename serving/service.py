@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from artifacts.devices import FOUND, current, use_one_gpu
 from artifacts.provenance import cores
 from serving.http.patches import patch_bentoml, patch_uvicorn
-from serving.settings import read_settings, run_folder
+from serving.settings import has_run_folder, read_settings, run_folder
 
 if TYPE_CHECKING:
     from serving.worker import Worker
@@ -27,7 +27,7 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every thread would have an arena of its own
 
-STARTS_WORKERS = "VITRINE_RUN" not in os.environ
+STARTS_WORKERS = not has_run_folder()
 """Whether this is the process that starts the workers, and not one of them."""
 
 # Made before the workers are started, so that they inherit it, and before anything in them imports

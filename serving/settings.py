@@ -209,12 +209,17 @@ def list_settings() -> list[Listed]:
     return rows
 
 
+def has_run_folder() -> bool:
+    """Whether `run_folder` has been made, by this process or by the one that started it."""
+    return "VITRINE_RUN" in os.environ
+
+
 def run_folder() -> Path:
     """A temporary folder that the workers of this server share, and nobody else.
 
     It is made once, by the process that starts the workers, and handed on to them in `VITRINE_RUN`.
     """
-    if "VITRINE_RUN" not in os.environ:
+    if not has_run_folder():
         os.environ["VITRINE_RUN"] = tempfile.mkdtemp(prefix="vitrine-")
         atexit.register(shutil.rmtree, os.environ["VITRINE_RUN"], ignore_errors=True)
     return Path(os.environ["VITRINE_RUN"])
