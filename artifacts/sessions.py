@@ -7,7 +7,6 @@ import hashlib
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +39,13 @@ EfficientNet-Lite0 took 265 MB; with OpenVINO's default of 5,000 kernels it took
 
 
 ON_CPU = Device("cpu", "cpu")
+
+# One arena for the feature maps of all sessions on the CPU, in place of one for each. It is
+# registered here because that has to happen before the first session is opened in any thread.
+ort.create_and_register_allocator(
+    ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT),
+    None,
+)
 
 
 class Session(Protocol):
@@ -97,7 +103,6 @@ class OnnxSession:
         if device.on_gpu:
             ort.preload_dlls()
         else:
-            _share_arena()
             options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self._session = open_session(source, options, device, ort.InferenceSession)
@@ -218,15 +223,6 @@ def _options(threads: int) -> Any:
     options.enable_mem_pattern = False  # it would keep a memory plan for every shape seen
     options.log_severity_level = 4  # errors are raised, and need not be logged, too
     return options
-
-
-@cache
-def _share_arena() -> None:
-    """Make one arena for the feature maps of all sessions on the CPU, in place of one for each."""
-    memory = ort.OrtMemoryInfo(
-        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
-    )
-    ort.create_and_register_allocator(memory, None)
 
 
 def runs_on_gpu() -> bool:
