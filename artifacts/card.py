@@ -117,7 +117,7 @@ def _figures(manifest: Manifest) -> list[str]:
         "multi-label": _label_tables,
         "embedding": _face_tables,
     }
-    return [*tables[manifest.task](manifest), *_quantized(manifest)]
+    return [*tables[manifest.task](manifest), *_quantized(manifest), *_providers(manifest)]
 
 
 def _class_tables(manifest: Manifest) -> list[str]:
@@ -248,6 +248,15 @@ def _quantized(manifest: Manifest) -> list[str]:
         f"{record.fp32.accuracy:.4f} in float32{precision}, on {record.test_samples:,} pictures of "
         f"{record.test}."
     ]
+
+
+def _providers(manifest: Manifest) -> list[str]:
+    """Say where the figures were measured, if that could be elsewhere than on the CPU."""
+    if not manifest.providers:
+        return []
+    used = next((record.provider for record in manifest.providers if record.measured), "the CPU")
+    sentences = (record.sentence for record in manifest.providers)
+    return [" ".join([f"These figures were measured on {used}.", *sentences])]
 
 
 def _limits(manifest: Manifest) -> str:

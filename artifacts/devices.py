@@ -27,6 +27,10 @@ PROVIDERS = {
 }
 """What ONNX Runtime calls each device."""
 GPU_PROVIDERS = frozenset(PROVIDERS.values()) - {CPU}
+NVIDIA = GPU_PROVIDERS | {"NvTensorRTRTXExecutionProvider"}
+"""Providers that need a GPU of NVIDIA."""
+REMOTE = frozenset({"AzureExecutionProvider"})
+"""Providers that send their input to another machine."""
 ASKED = ("auto", *PROVIDERS)
 """Values of `VITRINE_DEVICE`. auto means CUDA if it can be used, otherwise the CPU."""
 FOUND = "VITRINE_DEVICE_FOUND"
@@ -50,7 +54,7 @@ class Device(NamedTuple):
     asked: str
     """The value of `VITRINE_DEVICE`."""
     used: str
-    """cpu, cuda or tensorrt."""
+    """cpu, cuda or tensorrt; or the name of another execution provider, to be tried."""
     gpus: int = 0
     """Number of GPUs that may be used; 0 on the CPU."""
     problem: str = ""
@@ -58,8 +62,8 @@ class Device(NamedTuple):
 
     @property
     def on_gpu(self) -> bool:
-        """Whether graphs run on a GPU."""
-        return self.used != "cpu"
+        """Whether graphs run on a GPU of NVIDIA."""
+        return PROVIDERS.get(self.used) in GPU_PROVIDERS
 
 
 def current() -> Device:
@@ -78,6 +82,22 @@ def _current(asked: str, found: str) -> Device:
         if device.asked == asked:
             return device
     return find(asked, available(), gpu_problem)
+
+
+def named(provider: str) -> Device:
+    """The device that an execution provider of ONNX Runtime stands for."""
+    used = next((key for key, name in PROVIDERS.items() if name == provider), provider)
+    return Device(used, used)
+
+
+def other_providers() -> list[str]:
+    """The execution providers, besides the CPU, that this machine may be able to use.
+
+    They are those that ONNX Runtime was built with, in its order of precedence, without those that
+    send pictures elsewhere, and without NVIDIA's if there is no GPU of NVIDIA.
+    """
+    built = [name for name in available() if name != CPU and name not in REMOTE]
+    return [name for name in built if has_gpu() or name not in NVIDIA]
 
 
 def available() -> list[str]:
@@ -199,7 +219,8 @@ def use_one_gpu(number: int, gpus: int, environment: Mapping[str, str] = os.envi
 def providers_for(device: Device) -> list[tuple[str, dict[str, str]]]:
     """The providers to open a session with, the first one the one that has to be used."""
     if not device.on_gpu:
-        return [(CPU, {})]
+        others: list[tuple[str, dict[str, str]]] = [(device.used, {})]
+        return [(CPU, {})] if device.used == "cpu" else [*others, (CPU, {})]
     cuda = {
         # A search for the best convolution would be repeated for every size of pictures.
         "cudnn_conv_algo_search": "HEURISTIC",

@@ -9,6 +9,7 @@ from artifacts.errors import ArtifactError
 from artifacts.input_policy import InputPolicy
 from artifacts.pictures import Picture
 from artifacts.runtime import Outputs, Runtime
+from artifacts.sessions import cpu_session
 
 SIZES = ((64, 64), (97, 131), (500, 375), (375, 500), (1024, 256))
 """Sizes (width, height) in pixels of the pictures that are asked about, besides the smallest."""
@@ -26,7 +27,8 @@ def prove(graph: bytes, policy: InputPolicy) -> None:
 
     Pictures of `SIZES`, and of the smallest accepted size, are prepared by the policy and run one
     by one. If the policy says that the graph takes batches, each is also run in a batch with
-    others, and must get the answer that it gets alone.
+    others, and must get the answer that it gets alone. This is a property of the graph, so that it
+    is proved on the CPU, with the same outcome on every machine.
 
     Args:
         graph: serialized ONNX model that keeps the contract of `artifacts.graph`.
@@ -36,7 +38,7 @@ def prove(graph: bytes, policy: InputPolicy) -> None:
         ArtifactError: the engine refuses the graph, or it fails; the message says at which sizes or
             batches, and what the policy should state.
     """
-    runtime = Runtime(graph, policy)
+    runtime = Runtime(graph, policy, engine=cpu_session)
     least = policy.accepted_side[0]
     shown = [(least, least), *((max(w, least), max(h, least)) for w, h in SIZES)]
     targets = list(dict.fromkeys(policy.target(*size) for size in shown))

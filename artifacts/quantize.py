@@ -31,6 +31,7 @@ from artifacts.multi_label import mean_average_precision
 from artifacts.pictures import Picture
 from artifacts.provenance import hardware, has_integer_arithmetic
 from artifacts.runtime import Runtime, probabilities
+from artifacts.sessions import cpu_session
 
 CALIBRATION_SAMPLES = 300
 TOLERANCE = 0.005
@@ -104,10 +105,12 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
 
     files = artifact.contents()
     files.pop(INT8_FILE, None)
-    fp32 = Runtime(files[MODEL_FILE], manifest.input, threads=1)
+    # integers answer on CPUs alone, so that both are measured there, even beside a GPU
+    fp32 = Runtime(files[MODEL_FILE], manifest.input, threads=1, engine=cpu_session)
     prepared = (fp32.prepare(picture) for picture in train.images)
     graph = int8_graph(artifact.path / MODEL_FILE, prepared)
-    before, after = measure([fp32, Runtime(graph, manifest.input, threads=1)], test, manifest)
+    int8 = Runtime(graph, manifest.input, threads=1, engine=cpu_session)
+    before, after = measure([fp32, int8], test, manifest)
     served = is_worthwhile(before, after)
     if served:
         files[INT8_FILE] = graph

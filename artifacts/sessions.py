@@ -7,6 +7,7 @@ import hashlib
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from artifacts.devices import Device, current, open_session, pad
+from artifacts.devices import Device, current, named, open_session, pad
 from artifacts.distribution import install_command
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.graph import INPUT
@@ -108,6 +109,8 @@ class OnnxSession:
             self._session = open_session(source, options, device, ort.InferenceSession)
         except ort_errors as error:
             raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
+        except (RuntimeError, ValueError) as error:  # of a provider whose library is missing
+            raise ArtifactError(f"ONNX Runtime cannot run on {device.used}: {error}") from None
         self.output_names = tuple(str(o.name) for o in self._session.get_outputs())
         self.provider = str(self._session.get_providers()[0])
         """Execution provider: CUDAExecutionProvider, CPUExecutionProvider and the like."""
@@ -117,6 +120,21 @@ class OnnxSession:
         """See `Session.run`."""
         rows: list[Rows] = self._session.run(names, {INPUT: pad(images) if self._pads else images})
         return [each[: len(images)] for each in rows] if self._pads else rows
+
+
+def cpu_session(graph: bytes, threads: int = 0) -> Session:
+    """Make a session on the CPU, also on a machine with a GPU; see `OnnxSession`.
+
+    It computes in float32 as IEEE 754 defines it. On a GPU, the products of convolutions and
+    matrices are computed in TF32, with 10 bits of mantissa, so that a comparison with a tolerance
+    of a few float32 roundings has a meaning only here.
+    """
+    return OnnxSession(graph, threads, device=ON_CPU)
+
+
+def on_provider(name: str) -> Engine:
+    """Return an engine that makes sessions on an execution provider; see `OnnxSession`."""
+    return partial(OnnxSession, device=named(name))
 
 
 def optimize(graph: bytes, folder: Path) -> Path:

@@ -93,12 +93,7 @@ class State:
             "partway": vars(self.partway) if self.partway is not None else None,
             "batch_size": self.batch_size,
         }
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the new name with no content
-        partial.replace(path)
+        write_content(path, content)
 
     def load(self, path: Path, key: str, report: Progress | None = None) -> bool:
         """Load a checkpoint; returns False if there is none with the same `key`.
@@ -108,7 +103,7 @@ class State:
         if not path.exists():
             return False
         try:
-            content = _read(path)
+            content = read_content(path)
             own = content["key"] == key
         except DAMAGE as error:
             if report is not None:
@@ -233,8 +228,22 @@ def _cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read a checkpoint after comparing its checksums, which torch does not do."""
+def write_content(path: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary of tensors and plain values atomically."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave the new name with no content
+    partial.replace(path)
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Read what `write_content` wrote, after comparing its checksums, which torch does not do.
+
+    Raises:
+        Exception: One of `DAMAGE`; the file is damaged.
+    """
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:

@@ -15,15 +15,24 @@ from torch import Tensor, nn
 
 from artifacts import InputPolicy, Runtime, VitrineError
 from artifacts.manifest import Task
+from artifacts.sessions import cpu_session
 from training.networks import Classifier
 from training.same_padding import OPERATOR_SET, same_padding_as_attribute
 
 TOLERANCE = 1e-4
-"""Maximum difference of an output, relative to its largest value if that exceeds 1."""
+"""Maximum difference of an output, relative to its largest value if that exceeds 1. It allows for
+another order of float32 additions, so that both sides must compute in float32: TF32 and bfloat16
+alone make differences of 3e-4 to 2e-2."""
+PRODUCTS = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)  # type: ignore[attr-defined]
+"""What computes the products of matrices and of convolutions on the CPU."""
 
 
 class ExportError(VitrineError):
     """The exported graph does not give the same answers as the network."""
+
+
+class NotFiniteError(ExportError):
+    """The network itself is useless, so that exporting it again cannot help."""
 
 
 class Served(nn.Module):
@@ -63,6 +72,11 @@ class Served(nn.Module):
 def export(served: Served, policy: InputPolicy) -> bytes:
     """Serialize as ONNX with dynamic batch size, and dynamic height and width unless fixed.
 
+    Args:
+        served: The network, on any device and in any precision; it is moved to the CPU and
+            converted to float32, in place.
+        policy: How pictures become its input.
+
     Raises:
         ExportError: The graph's answers differ from the network's by more than `TOLERANCE`.
     """
@@ -76,6 +90,7 @@ def export(served: Served, policy: InputPolicy) -> bytes:
     )  # an unusual size, so that the exporter does not specialise on it
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     with (
+        in_single_precision(served),
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(),
         same_padding_as_attribute(served),
@@ -85,7 +100,7 @@ def export(served: Served, policy: InputPolicy) -> bytes:
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            served.eval(),
+            served,
             (example,),
             dynamo=True,
             external_data=False,
@@ -102,6 +117,27 @@ def export(served: Served, policy: InputPolicy) -> bytes:
         graph = tidy(onnx.load(path)).SerializeToString()
     compare(served, graph, policy)
     return graph
+
+
+@contextlib.contextmanager
+def in_single_precision(network: nn.Module) -> Iterator[None]:
+    """Let a network compute on the CPU, in float32 as IEEE 754 defines it.
+
+    Whatever training has set does not count: the network is moved to the CPU, converted to float32
+    and put into evaluation mode, which lasts; automatic mixed precision is off; and products are
+    not computed in TF32 or bfloat16, which `torch.set_float32_matmul_precision` allows on some CPUs
+    as well.
+    """
+    network.to("cpu", torch.float32).eval()
+    before = [product.fp32_precision for product in PRODUCTS]
+    for product in PRODUCTS:
+        product.fp32_precision = "ieee"
+    try:
+        with torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        for product, precision in zip(PRODUCTS, before, strict=True):
+            product.fp32_precision = precision
 
 
 @contextlib.contextmanager
@@ -148,23 +184,29 @@ def _module_of(node: onnx.NodeProto) -> str:
 def compare(served: Served, graph: bytes, policy: InputPolicy) -> float:
     """Compare every output of network and graph on random pictures.
 
+    Both compute in float32 on the CPU: the network as in `in_single_precision`, and the graph on
+    ONNX Runtime's CPU provider, also on a machine with a GPU. How the answers on a GPU compare is
+    another question; see `artifacts.agreement`.
+
     Returns:
         The maximum difference of all outputs, as `TOLERANCE` defines it.
 
     Raises:
         ExportError: It exceeds `TOLERANCE`, or an output is NaN or infinite.
     """
-    runtime = Runtime(graph, policy)
+    runtime = Runtime(graph, policy, engine=cpu_session)
     random = np.random.default_rng(0)
     sizes = [policy.fixed_size] if policy.fixed_size else [(32, 32), (20, 32), (45, 31), (64, 64)]
     worst, where = 0.0, served.names[0]
     for height, width in sizes:
         pixels = random.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
         actual = runtime.run_batch(pixels)
-        for name, output in zip(served.names, served(torch.from_numpy(pixels)), strict=True):
+        with in_single_precision(served):
+            outputs = served(torch.from_numpy(pixels))
+        for name, output in zip(served.names, outputs, strict=True):
             expected = output.numpy()
             if not (np.isfinite(expected).all() and np.isfinite(actual[name]).all()):
-                raise ExportError(
+                raise NotFiniteError(
                     f"the network returns NaN or infinity as {name}: its training diverged. "
                     "Nothing was written; lower the learning rate or choose another loss."
                 )

@@ -11,6 +11,7 @@ from artifacts import InputPolicy, Runtime, probabilities
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import Task
 from artifacts.pictures import Picture
+from artifacts.sessions import cpu_session
 
 MIN_SIZES = (1024, 131_072)
 """Minimum numbers of elements of a tensor to store in half precision, in the order in which they
@@ -30,6 +31,9 @@ def halve_if_accurate(
     task: Task = "classification",
 ) -> bytes:
     """Store a graph's weights in half precision if its answers stay the same within `TOLERANCE`.
+
+    They are compared on the CPU, so that the graph does not depend on the machine that made it: a
+    GPU rounds its inputs as coarsely as half precision does.
 
     Args:
         graph: Serialized ONNX, in float32.
@@ -82,7 +86,7 @@ def answers(
     task: Task = "classification",
 ) -> npt.NDArray[np.float64]:
     """Return a graph's probabilities N x C, or embeddings N x D relative to the longest one."""
-    runtime = Runtime(graph, policy)
+    runtime = Runtime(graph, policy, engine=cpu_session)
     output = next(name for name in OUTPUTS.values() if name in runtime.output_names)
     rows = runtime.run(pictures, [output])[output]
     if output == OUTPUTS["classification"]:

@@ -1,6 +1,5 @@
 """Turns a trained network into an artifact: exports, calibrates, measures and writes it."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from artifacts import Artifact, ArtifactError, Manifest, Runtime
+from artifacts.agreement import compare_providers, measuring_runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord
 from artifacts.progress import Progress
@@ -15,59 +15,56 @@ from artifacts.proof import prove
 from artifacts.provenance import code_version
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
 from training.data import Split, Splits, load_splits, load_test
-from training.device import training_hardware
 from training.drift_reference import check_training_data, held_out_name, recipe_of
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
 from training.faces.evaluate import measure_embedding
+from training.finished import Finished
 from training.half_precision import TOLERANCE, halve_if_accurate
-from training.history import HISTORY_FILE, Epoch, history_csv, history_plot
+from training.history import HISTORY_FILE, history_csv, history_plot
 from training.inputs import with_scenery
 from training.known import measure_known
 from training.multi_label import choose_thresholds, score_labels
-from training.networks import Classifier, parameter_counts
+from training.networks import parameter_counts
 from training.recipe import RECIPE_FILE, Recipe
 from training.status import code_hash
-from training.svm import KernelResult, kernels_csv, kernels_plot
+from training.svm import kernels_csv, kernels_plot
 
 TRAIN_SAMPLES = 10_000
 """Maximum number of training pictures to measure, which is enough to detect over-fitting."""
 
 
-def publish(
-    recipe: Recipe,
-    network: Classifier,
-    splits: Splits,
-    history: Sequence[Epoch],
-    kernels: Sequence[KernelResult] = (),
-    report: Progress | None = None,
-) -> Artifact:
+def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
     """Export a network and write its artifact atomically.
 
-    The temperature or the thresholds are chosen on validation pictures. Every metric is measured
-    through the exported graph.
+    What must be exact is computed on the CPU: the comparison of graph and network, and of weights
+    in half precision with those in single precision. The answers on other execution providers are
+    compared with those on the CPU. The temperature or the thresholds are chosen on validation
+    pictures, and every metric is measured through the exported graph, on the provider that serves
+    the model on this machine if its answers agree with those of the CPU.
 
     Args:
-        recipe: The recipe of the network.
-        network: The trained network, on the CPU.
+        finished: The network and how it was trained.
         splits: Training and validation pictures.
-        history: A row per epoch; empty for a support-vector machine.
-        kernels: Results of the kernels of a support-vector machine; empty otherwise.
         report: Where to report which step is being done.
 
     Raises:
         ExportError: Graph and network differ.
         DataError: The test split is missing.
     """
-    report = report or Progress(recipe.artifact_name, shown=False)
+    recipe, network = finished.recipe, finished.network
+    history, kernels = finished.history, finished.kernels
     policy = recipe.policy
+    torch.cuda.empty_cache()  # ONNX Runtime does not get what torch has cached
     report.update(None, "exporting the network")
     task = recipe.loss.task
     graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
     report.update(None, "comparing the answers in half precision")
     graph = halve_if_accurate(graph, policy, splits.validation.originals, task)
     prove(graph, policy)
-    runtime = Runtime(graph, policy)
+    report.update(None, "comparing execution providers")
+    compared = compare_providers(graph, policy, splits.validation.originals, task, report.log)
+    runtime, providers = measuring_runtime(graph, policy, compared)
     report.update(None, "measuring the graph")
     served = network.trunk if recipe.loss.embeds else network
     total, trainable = parameter_counts(served)
@@ -98,7 +95,7 @@ def publish(
         run=RunRecord(
             command=recipe.command
             or f"python -m training run {recipe.name} --profile {recipe.profile}",
-            hardware=training_hardware(),
+            hardware=finished.hardware,
             seed=recipe.seed,
             precision=recipe.precision,
             epochs=len(history),
@@ -108,6 +105,7 @@ def publish(
                 1,
             ),
         ),
+        providers=providers,
         reported=recipe.reported,
         code_version=code_version(),
         created=datetime.now(UTC).replace(microsecond=0),
@@ -153,8 +151,16 @@ def halve_artifact(artifact: Artifact) -> Artifact:
             f"{artifact.name}: its weights are in half precision already, or its answers would "
             f"change by more than {TOLERANCE}; it is left unchanged."
         )
-    runtime = Runtime(graph, manifest.input)
-    changed = manifest.model_copy(update=measure(recipe, splits, runtime))
+    compared = compare_providers(
+        graph,
+        manifest.input,
+        splits.validation.originals,
+        manifest.task,
+        Progress(artifact.name).log,
+    )
+    runtime, providers = measuring_runtime(graph, manifest.input, compared)
+    measured = measure(recipe, splits, runtime) | {"providers": providers}
+    changed = manifest.model_copy(update=measured)
     reference = _reference(changed, splits, runtime)
     return artifact.rewrite(changed, {**files, MODEL_FILE: graph, REFERENCE_FILE: reference})
 

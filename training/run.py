@@ -22,6 +22,7 @@ from training.augment import rescale_as_served
 from training.continued import copy_network
 from training.data import Splits, load_or_download, load_splits, load_test
 from training.device import say_device
+from training.finished import FINISHED, RETRY, Finished, saying_how_to_publish
 from training.half_precision import SUFFIX
 from training.inputs import normalise
 from training.loop import CHECKPOINT, fit
@@ -52,7 +53,8 @@ def run(recipe: Recipe) -> Artifact | None:
 
     Raises:
         VitrineError: The data or the settings are unusable, the folder of artifacts is not written
-            to, training diverged, or the exported graph differs from the network.
+            to, or training diverged.
+        PublishError: It is trained, and something after that failed; see `training.finished`.
     """
     check_writable(artifacts_root())
     source = _source(recipe)
@@ -61,8 +63,8 @@ def run(recipe: Recipe) -> Artifact | None:
     folder.mkdir(parents=True, exist_ok=True)
     first = accelerator.is_main_process
     with (
-        _exclusive(folder, recipe) if first else contextlib.nullcontext(),
-        _saying_how_to_continue(folder, recipe) if first else contextlib.nullcontext(),
+        exclusive(folder, recipe.artifact_name) if first else contextlib.nullcontext(),
+        saying_how_to_continue(folder, recipe.artifact_name) if first else contextlib.nullcontext(),
     ):
         splits = load_splits(recipe.data, recipe.seed)
         check_labels(splits.source, recipe)
@@ -71,6 +73,8 @@ def run(recipe: Recipe) -> Artifact | None:
         network = initial_network(recipe, splits)
         if source is not None:
             _copy(network, source, splits, recipe)
+        if first:
+            (folder / FINISHED).unlink(missing_ok=True)  # it may be of other settings
         if recipe.svm is None:
             trained, history = fit(network, splits, recipe, folder, accelerator)
             kernels: list[KernelResult] = []
@@ -79,8 +83,21 @@ def run(recipe: Recipe) -> Artifact | None:
             history = []
         if not first:
             return None
-        with Progress(recipe.artifact_name, console=console) as report:
-            artifact = publish(recipe, trained, splits, history, kernels, report)
+        finished = Finished(recipe, trained, history, kernels)
+        finished.save(folder, splits)
+        accelerator.free_memory()  # measuring needs the memory of the card
+        return write_artifact(folder, finished, splits)
+
+
+def write_artifact(folder: Path, finished: Finished, splits: Splits) -> Artifact:
+    """Publish a finished run and remove its folder, which stays if that fails.
+
+    Raises:
+        PublishError: Something failed; the message names the command that repeats it.
+    """
+    name = finished.recipe.artifact_name
+    with saying_how_to_publish(name), Progress(name, console=console) as report:
+        artifact = publish(finished, splits, report)
     shutil.rmtree(folder)  # the artifact replaces the checkpoint
     return artifact
 
@@ -190,27 +207,32 @@ def _keep_freed_memory() -> None:
 
 
 @contextlib.contextmanager
-def _saying_how_to_continue(folder: Path, recipe: Recipe) -> Iterator[None]:
-    """Say that an interrupted run can be continued, if it has a checkpoint."""
+def saying_how_to_continue(folder: Path, name: str) -> Iterator[None]:
+    """Say how an interrupted run can be continued, if it has a checkpoint or is trained."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if (folder / CHECKPOINT).exists():
-            console.print(
-                f"{recipe.artifact_name}: stopped; the same command continues from the checkpoint "
-                f"in {folder}.",
-                soft_wrap=True,
-            )
+        if (folder / FINISHED).exists():
+            how = RETRY.format(name=name)
+        elif (folder / CHECKPOINT).exists():
+            how = f"the same command continues from the checkpoint in {folder}."
+        else:
+            raise
+        console.print(f"{name}: stopped; {how[0].lower()}{how[1:]}", soft_wrap=True)
         raise
 
 
 @contextlib.contextmanager
-def _exclusive(folder: Path, recipe: Recipe) -> Iterator[None]:
+def exclusive(folder: Path, name: str) -> Iterator[None]:
+    """Refuse to work on a run that another process works on.
+
+    Raises:
+        RecipeError: Another process does.
+    """
     try:
         with FileLock(folder / "lock", blocking=False):
             yield
     except Timeout:
         raise RecipeError(
-            f"{recipe.artifact_name} is being trained by another process; "
-            "wait for that process or end it."
+            f"{name} is being trained by another process; wait for that process or end it."
         ) from None

@@ -26,6 +26,7 @@ from artifacts.manifest import DEFAULT_THRESHOLD, NAME_PATTERN, Manifest, Task, 
 from artifacts.proof import prove
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime
+from artifacts.sessions import cpu_session
 from artifacts.verification.decision import METRICS
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -153,7 +154,8 @@ def import_command(
     lines = [f"{_summary(policy)} ({found.source})"] if found else []
     lines += [*adapted.notes, *notes]
     if picture is not None:
-        lines += check(Runtime(content, policy), manifest, picture, expect, tolerance)
+        runtime = Runtime(content, policy, engine=cpu_session)  # the tolerance is that of float32
+        lines += check(runtime, manifest, picture, expect, tolerance)
     files = {MODEL_FILE: content}
     if reference is not None:
         added = measure_reference(Runtime(content, policy), manifest, reference)

@@ -7,7 +7,7 @@ import onnx
 
 from artifacts.errors import ArtifactError
 from artifacts.pictures import Picture
-from artifacts.sessions import OnnxSession, Rows, ort_errors
+from artifacts.sessions import Rows, Session, cpu_session, ort_errors
 
 SIDE = 64
 """Side of the pictures for graphs of any size, in pixels."""
@@ -69,7 +69,7 @@ def ask(
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        session = OnnxSession(model.SerializeToString())
+        session = cpu_session(model.SerializeToString())
     except ArtifactError as error:
         if size is None:
             raise
@@ -93,7 +93,7 @@ def ask(
     return found
 
 
-def _explain_size(session: OnnxSession, names: Sequence[str]) -> None:
+def _explain_size(session: Session, names: Sequence[str]) -> None:
     """Raise an error that names the size of a graph that only declares that it takes any."""
     for side in COMMON_SIDES:
         try:

@@ -9,7 +9,13 @@ from training.commands.all import all_command
 from training.commands.artifacts import halve_command, known_command, reference_command
 from training.commands.data import download_command
 from training.commands.init import init_command
-from training.commands.recipes import list_command, run_command, search_command, show_command
+from training.commands.recipes import (
+    list_command,
+    publish_command,
+    run_command,
+    search_command,
+    show_command,
+)
 from training.commands.studies import results_command, study_command
 from training.faces.commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.recipe_file import nearest
@@ -70,6 +76,7 @@ for _command in (
     list_command,
     show_command,
     run_command,
+    publish_command,
     init_command,
     search_command,
     all_command,

@@ -1,4 +1,4 @@
-"""Commands on single recipes: list, show, run and search."""
+"""Commands on single recipes: list, show, run, publish and search."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -115,6 +115,21 @@ def run_command(
     from training.run import run
 
     artifact = run(settings)
+    if artifact is not None:
+        click.echo(f"{artifact.manifest.name}: {headline(artifact.manifest)}; {artifact.path}")
+
+
+@click.command("publish")
+@click.argument("run")
+def publish_command(run: str) -> None:
+    """Publish RUN, which is trained, but whose export or measurement failed or was interrupted.
+
+    It is exported, calibrated, measured and written as an artifact, and nothing is trained. RUN is
+    the name of the model, which is that of its folder under runs/ in the working folder.
+    """
+    from training.pending import publish_run
+
+    artifact = publish_run(run)
     if artifact is not None:
         click.echo(f"{artifact.manifest.name}: {headline(artifact.manifest)}; {artifact.path}")
 

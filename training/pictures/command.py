@@ -120,7 +120,12 @@ def pictures_command(
         with _exclusive(options.folder):
             run(options)
     except (KeyboardInterrupt, SystemExit) as end:  # Ctrl-C, or a signal to terminate
-        click.echo(f"Interrupted. The same command continues: {options.command}", err=True)
+        from training.finished import FINISHED, RETRY
+
+        how = f"The same command continues: {options.command}"
+        if (options.folder / FINISHED).exists():
+            how = RETRY.format(name=name)
+        click.echo(f"Interrupted. {how}", err=True)
         if isinstance(end, SystemExit):
             raise
         raise click.exceptions.Exit(130) from None

@@ -10,14 +10,16 @@ import click
 import torch
 from rich.console import Console
 
-from artifacts import artifact_names
+from artifacts import DataError, artifact_names
 from artifacts.progress import Progress
-from training.data import load_splits, load_test
+from training.data import Splits, load_splits, load_test
+from training.finished import FINISHED, Finished, Kept, saying_how_to_publish
 from training.networks import build
 from training.pictures.candidates import PARTS, Task, candidate, required_size
 from training.pictures.collection import read_collection
 from training.pictures.command import TABLE_FILE, Options
 from training.pictures.division import SPLITS, Division, divide, write_table
+from training.pictures.head import Features
 from training.pictures.inspection import Inspection, inspect
 from training.pictures.measures import Share, accuracy, balanced_accuracy, mean_average_precision
 from training.pictures.outcome import collect, curl
@@ -32,16 +34,31 @@ REPORT = "report"
 console = Console(stderr=True, highlight=False)
 
 
-def run(options: Options) -> None:
-    """Read, inspect and divide the pictures, and train on them."""
+def run(options: Options, kept: Kept | None = None) -> None:
+    """Read, inspect and divide the pictures, and train on them.
+
+    Args:
+        options: The options of the command.
+        kept: A finished run with these options, which is published instead of training.
+
+    Raises:
+        PublishError: It is trained, and something after that failed; see `training.finished`.
+        DataError: The pictures changed since `kept` was trained.
+    """
     collection = read_collection(options.pictures)
-    _check_weights(options)
+    if kept is None:
+        _check_weights(options)
     inspection = inspect(collection)
     console.print(inspection.table())
     division = divide(inspection, options.seed)
     for sentence in (*inspection.warnings(), *division.warnings):
         _say(sentence)
     plan = load_plan(options.folder, _key(options, division))
+    if kept is not None and plan.chosen is None:
+        raise DataError(
+            f"{options.pictures} changed since {options.name} was trained; restore it, or train "
+            f"again: {options.command}"
+        )
     write_table(division, options.folder / TABLE_FILE)
     train, validation, test = (sum(division.counts(split).values()) for split in SPLITS)
     _say(
@@ -51,8 +68,15 @@ def run(options: Options) -> None:
     if plan.tested is not None and options.name in artifact_names():
         _say("This model is trained already; another --budget or --seed trains it anew.")
     else:
-        _train(options, inspection, division, plan)
+        _train(options, inspection, division, plan, kept)
     _tell(options, plan, multi_label=collection.multi_label)
+
+
+def publish_kept(kept: Kept) -> None:
+    """Publish a finished run of `vitrine train PICTURES`; see `run`."""
+    assert kept.own is not None  # noqa: S101 - such a run has saved its options
+    options = kept.own["options"]
+    run(Options(**{**options, "pictures": Path(options["pictures"])}), kept)
 
 
 def _check_weights(options: Options) -> None:
@@ -65,8 +89,14 @@ def _check_weights(options: Options) -> None:
     build(Network("backbone", settings), 2).initialise(torch.zeros(0))
 
 
-def _train(options: Options, inspection: Inspection, division: Division, plan: Plan) -> None:
-    """Train the candidates, and write the artifact of the best one and its page."""
+def _train(
+    options: Options,
+    inspection: Inspection,
+    division: Division,
+    plan: Plan,
+    kept: Kept | None,
+) -> None:
+    """Train the candidates, unless that is done; write the best one's artifact and page."""
     budget = options.budget or default_budget(len(inspection.pictures))
     clock = Clock(plan, budget)
     _say(f"The budget is {budget:.0f} s.")
@@ -80,25 +110,40 @@ def _train(options: Options, inspection: Inspection, division: Division, plan: P
     recipe = candidate(task, "head", 1)
     splits = load_splits(recipe.data, recipe.seed)
     test = load_test(recipe.data.name, splits.classes)
-    trained = Selection(task, splits, plan, clock, options.folder, len(test), _say).run()
-    with Progress(options.name, console=console) as progress:
-        artifact = publish(
-            trained.recipe, trained.network, splits, trained.history, report=progress
-        )
-    clock.save(options.folder)
-    if clock.left < 0:
-        _say(f"This took {plan.spent:.0f} s, longer than the budget of {budget:.0f} s.")
-    every = (*inspection.warnings(), *division.warnings, *plan.reasons)
-    results = collect(artifact, inspection, every, splits, test, trained.features, plan)
-    write_page(options.folder / REPORT, results)
-    right = accuracy(results, results.test)
-    mean = mean_average_precision if multi_label else balanced_accuracy
-    balanced = mean(results, results.test)
-    picture = str(results.test.paths[0].absolute())
-    plan.tested = Figures(right.count, right.total, balanced.value, picture)
-    clock.save(options.folder)
+    if kept is None:
+        finished, features = _select(options, task, splits, plan, clock, len(test))
+    else:
+        finished, features = kept.restore(splits), Features(**(kept.own or {})["features"])
+    with saying_how_to_publish(options.name):
+        with Progress(options.name, console=console) as progress:
+            artifact = publish(finished, splits, progress)
+        clock.save(options.folder)
+        if clock.left < 0:
+            _say(f"This took {plan.spent:.0f} s, longer than the budget of {budget:.0f} s.")
+        every = (*inspection.warnings(), *division.warnings, *plan.reasons)
+        results = collect(artifact, inspection, every, splits, test, features, plan)
+        write_page(options.folder / REPORT, results)
+        right = accuracy(results, results.test)
+        mean = mean_average_precision if multi_label else balanced_accuracy
+        balanced = mean(results, results.test)
+        picture = str(results.test.paths[0].absolute())
+        plan.tested = Figures(right.count, right.total, balanced.value, picture)
+        clock.save(options.folder)
+    (options.folder / FINISHED).unlink()
     for part in PARTS:
         shutil.rmtree(options.folder / part, ignore_errors=True)  # the artifact replaces them
+
+
+def _select(
+    options: Options, task: Task, splits: Splits, plan: Plan, clock: Clock, tested: int
+) -> tuple[Finished, Features]:
+    """Train the candidates and keep the best one, until its artifact is written."""
+    (options.folder / FINISHED).unlink(missing_ok=True)  # it may be of other options
+    trained = Selection(task, splits, plan, clock, options.folder, tested, _say).run()
+    finished = Finished(trained.recipe, trained.network, trained.history)
+    own = {"options": {**vars(options), "pictures": str(options.pictures)}}
+    finished.save(options.folder, splits, {**own, "features": vars(trained.features)})
+    return finished, trained.features
 
 
 def _tell(options: Options, plan: Plan, *, multi_label: bool) -> None:
