@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from safetensors.torch import save_file
 from artifacts import Artifact, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.datasets import load
+from tests.commands import run_in_process
 from tests.server import running_server
+from training.commands import group
 from training.data import as_array
 
 ROOT = Path(__file__).parents[3]
@@ -217,3 +220,47 @@ def test_refusals_before_training(
     assert len(err.strip().splitlines()) == 1
     assert message in err
     assert not list(tmp_path.glob("runs/*/plan.json"))
+
+
+def test_a_failure_after_training_loses_nothing(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
+    words = command(pictures, "--budget", "2s")[3:]  # the head alone fits into it
+    train = partial(run_in_process, group.main, "training")
+
+    def fail(*_: object) -> None:
+        raise FloatingPointError("the calibration crashed")
+
+    def press_ctrl_c(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    said = f"`vitrine train publish {NAME}`"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.pictures.steps.publish", fail)
+        done = train(*words)
+    last = done.err.strip().splitlines()[-1]
+    assert (done.status, said in last, "calibration crashed" in last) == (1, True, True), done.err
+    monkeypatch.setattr("training.pictures.steps.Selection", None)  # nothing can be trained
+    for step, exception in (("write_page", fail), ("collect", press_ctrl_c)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"training.pictures.steps.{step}", exception)
+            done = train("publish", NAME)
+        assert (done.status, said in done.err) == (1 if exception is fail else 130, True), done.err
+    added = pictures / CLASSES[0] / "added.png"
+    draw(1, np.random.default_rng(5)).save(added)
+    try:
+        changed = train("publish", NAME)
+        assert f"changed since {NAME} was trained" in changed.err
+    finally:
+        added.unlink()
+    done = train("publish", NAME)
+    assert done.status == 0, done.err
+    assert "test pictures: " in done.out
+    manifest = Artifact.open(NAME).manifest
+    assert manifest.run is not None
+    assert manifest.run.command.startswith(f"vitrine train {pictures} --name {NAME}")
+    assert (tmp_path / "runs" / NAME / "report" / "index.html").is_file()
+    again = train("publish", NAME)
+    assert (again.status, f"{NAME} is published already" in again.err) == (1, True)
