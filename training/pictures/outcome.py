@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from artifacts import Artifact, Runtime, probabilities
+from artifacts import Artifact, probabilities
+from artifacts.agreement import measuring_runtime
 from artifacts.datasets.base import FileImages, ImageSet
 from artifacts.provenance import hardware
 from training.data import Splits
@@ -45,7 +46,8 @@ def collect(
     """
     manifest = artifact.manifest
     assert manifest.run is not None  # noqa: S101 - publish writes it
-    runtime = Runtime.open(artifact)
+    # the page shows the figures of the manifest, so that both are measured in the same place
+    runtime, _ = measuring_runtime(artifact.read_graph(), manifest.input, manifest.providers)
     sizes = {p.entry.path.resolve(): (p.width, p.height) for p in inspection.pictures}
     held_out = splits.validation
     classes = len(splits.classes)

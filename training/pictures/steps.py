@@ -69,6 +69,7 @@ def run(options: Options, kept: Kept | None = None) -> None:
         _say("This model is trained already; another --budget or --seed trains it anew.")
     else:
         _train(options, inspection, division, plan, kept)
+    (options.folder / FINISHED).unlink(missing_ok=True)  # the artifact replaces it
     _tell(options, plan, multi_label=collection.multi_label)
 
 
@@ -129,7 +130,6 @@ def _train(
         picture = str(results.test.paths[0].absolute())
         plan.tested = Figures(right.count, right.total, balanced.value, picture)
         clock.save(options.folder)
-    (options.folder / FINISHED).unlink()
     for part in PARTS:
         shutil.rmtree(options.folder / part, ignore_errors=True)  # the artifact replaces them
 
