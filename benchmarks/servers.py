@@ -1,5 +1,6 @@
 """Starts and stops the servers that are compared."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import psutil
@@ -29,13 +31,21 @@ class Setting(NamedTuple):
     server: str
     workers: int = 0
     threads: int = 0
+    batch: int = 0
+    """Number of pictures that BentoML or LitServe run together at most; 0 runs them one by one."""
 
     @property
     def name(self) -> str:
         """Name in the tables."""
-        if not self.workers:
-            return f"{self.server}, default"
-        return f"{self.server}, {self.workers} x {self.threads}"
+        size = f"{self.workers} x {self.threads}" if self.workers else "default"
+        return f"{self.server}, {size}" + (f", batches of {self.batch}" if self.batch else "")
+
+
+class Provider(NamedTuple):
+    """What runs the graph in the peers: an execution provider of ONNX Runtime with its options."""
+
+    name: str = "CPUExecutionProvider"
+    options: Mapping[str, str] = MappingProxyType({})
 
 
 def settings() -> list[Setting]:
@@ -70,20 +80,28 @@ class Running(NamedTuple):
         """Return the sum of the peak resident memory of all processes, shared pages included."""
         total = 0
         for process in self.family():
-            with suppress(OSError):
+            with suppress(OSError, IndexError):  # a process that has ended states no memory
                 status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
                 total += int(status.split("VmHWM:")[1].split()[0])
         return total / 1e3
 
 
 @contextmanager
-def running(setting: Setting, artifact: Artifact, folder: Path) -> Iterator[Running]:
+def running(
+    setting: Setting,
+    artifact: Artifact,
+    folder: Path,
+    provider: Provider = Provider(),  # noqa: B008 - it cannot change
+    seconds: float = START_TIMEOUT,
+) -> Iterator[Running]:
     """Start a server with one model, and stop all its processes at the end.
 
     Args:
         setting: the server and its setting.
         artifact: the model.
         folder: folder for files and the log. Its `models/` contains only this artifact.
+        provider: what runs the graph in the peers; Vitrine chooses it itself.
+        seconds: time that the start may take.
 
     Raises:
         VitrineError: the server does not start.
@@ -96,14 +114,14 @@ def running(setting: Setting, artifact: Artifact, folder: Path) -> Iterator[Runn
         process = subprocess.Popen(  # noqa: S603
             _command(setting, port),
             cwd=ROOT,
-            env={**os.environ, **_environment(setting, artifact, folder)},
+            env={**os.environ, **_environment(setting, artifact, folder, provider)},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     server = Running(port, psutil.Process(process.pid))
     try:
-        wait_until_ready(server, log)
+        wait_until_ready(server, log, seconds)
         yield server
     finally:
         family = server.family() if process.poll() is None else []
@@ -128,7 +146,9 @@ def _command(setting: Setting, port: int) -> list[str]:
     return [sys.executable, "-m", "benchmarks.peers.litserve_server", str(port), workers]
 
 
-def _environment(setting: Setting, artifact: Artifact, folder: Path) -> Mapping[str, str]:
+def _environment(
+    setting: Setting, artifact: Artifact, folder: Path, provider: Provider
+) -> Mapping[str, str]:
     size = artifact.manifest.input.fixed_size
     workers = str(setting.workers) if setting.workers else ""
     return {
@@ -141,12 +161,14 @@ def _environment(setting: Setting, artifact: Artifact, folder: Path) -> Mapping[
         "BENCHMARK_SIZE": "" if size is None else str(size[0]),
         "BENCHMARK_THREADS": str(setting.threads),
         "BENCHMARK_WORKERS": workers,
+        "BENCHMARK_BATCH": str(setting.batch),
+        "BENCHMARK_PROVIDER": json.dumps([provider.name, dict(provider.options)]),
     }
 
 
-def wait_until_ready(server: Running, log: Path) -> None:
+def wait_until_ready(server: Running, log: Path, seconds: float = START_TIMEOUT) -> None:
     """Wait until the server is ready, and until all its workers had time to open the model."""
-    deadline = time.monotonic() + START_TIMEOUT
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.process.is_running():
         if server.process.status() == psutil.STATUS_ZOMBIE:
             break
@@ -159,7 +181,7 @@ def wait_until_ready(server: Running, log: Path) -> None:
                 return
         time.sleep(0.3)
     tail = log.read_text(errors="replace")[-2000:]
-    raise VitrineError(f"the server did not start within {START_TIMEOUT} s: {tail}")
+    raise VitrineError(f"the server did not start within {seconds:.0f} s: {tail}")
 
 
 @contextmanager

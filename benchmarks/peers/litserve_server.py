@@ -11,7 +11,7 @@ import numpy as np
 from fastapi import Request
 from PIL import Image
 
-from benchmarks.peers.model import decode, load, top
+from benchmarks.peers.model import BATCH, decode, load, top
 
 
 class Peer(ls.LitAPI):  # type: ignore[misc]  # litserve ships no types
@@ -35,10 +35,32 @@ class Peer(ls.LitAPI):  # type: ignore[misc]  # litserve ships no types
         return {"pictures": [top(np.asarray(row)) for row in output]}
 
 
+class BatchingPeer(Peer):
+    """The same with batches, for requests of one picture; LitServe joins them with `np.stack`."""
+
+    def decode_request(self, request: Request) -> Any:
+        """Decode the picture of a request."""
+        (picture,) = super().decode_request(request)
+        return picture
+
+    def predict(self, pictures: Any) -> Any:
+        """Return the logits of the pictures of several requests, N x C."""
+        return self.session.run(["logits"], {"images": np.asarray(pictures)})[0]
+
+    def encode_response(self, output: Any) -> dict[str, Any]:
+        """Return the most probable classes of the picture."""
+        return {"pictures": [top(np.asarray(output))]}
+
+
+def peer() -> Peer:
+    """Return the API that `BENCHMARK_BATCH` asks for."""
+    if not BATCH:
+        return Peer(api_path="/classify")
+    return BatchingPeer(api_path="/classify", max_batch_size=BATCH, batch_timeout=0.002)
+
+
 if __name__ == "__main__":
-    server = ls.LitServer(
-        Peer(api_path="/classify"), accelerator="cpu", workers_per_device=int(sys.argv[2])
-    )
+    server = ls.LitServer(peer(), accelerator="cpu", workers_per_device=int(sys.argv[2]))
     server.run(
         host="127.0.0.1", port=int(sys.argv[1]), log_level="error", generate_client_file=False
     )
