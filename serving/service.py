@@ -34,6 +34,10 @@ STARTS_WORKERS = not has_run_folder()
 # prometheus_client, which reads the variable only once.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_folder())
 
+# Images that BentoML makes set it. It has BentoML start no worker again that has died: then the
+# container would go on with fewer workers, and at last with none.
+os.environ.pop("BENTOML_CONTAINERIZED", None)
+
 # Read by OpenTelemetry when it is imported: use the stable names of attributes.
 os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
 

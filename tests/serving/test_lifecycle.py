@@ -84,3 +84,18 @@ def test_it_says_that_it_starts_and_stops_and_drops_nothing(blocked_models: Path
     finally:
         if server.process.poll() is None:
             server.kill()
+
+
+def test_a_worker_that_dies_in_a_container_is_started_again(tmp_path: Path) -> None:
+    tiny_artifact(tmp_path / "models", "tiny")
+    server = start_server(tmp_path / "models", tmp_path / "log.txt", BENTOML_CONTAINERIZED="true")
+    try:
+        first, *others = psutil.Process(server.process.pid).children()
+        first.kill()
+        first.wait(10)
+        while len(psutil.Process(server.process.pid).children()) <= len(others):
+            time.sleep(0.1)
+        with httpx.Client(base_url=server.address, timeout=60) as http:
+            assert http.post(CLASSIFY, content=SMALL).status_code == 200
+    finally:
+        server.kill()
