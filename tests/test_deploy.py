@@ -1,6 +1,7 @@
 """The files in deploy/ match their schemas, the code and each other; nothing is started."""
 
 import re
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -11,9 +12,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from serving.settings import PREFIX, Settings
+
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
+GPU = DEPLOY / "kubernetes-gpu"
 VERSIONS = ("1.30", "1.37")
 
 
@@ -44,8 +48,27 @@ def test_every_manifest_is_listed() -> None:
     assert {path.name for path in manifests()} == files - {"kustomization.yaml"}
 
 
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("folder", [KUBERNETES, GPU], ids=lambda path: path.name)
+def test_kubectl_builds_manifests_that_fit(folder: Path) -> None:
+    done = subprocess.run(
+        ["kubectl", "kustomize", folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    built = list(yaml.safe_load_all(done.stdout))
+    assert len(built) == len(manifests())
+    for manifest in built:
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+
+
+def test_no_kustomization_lies_below_its_base() -> None:
+    (base,) = load(GPU / "kustomization.yaml")["resources"]
+    assert (GPU / base).resolve() == KUBERNETES
+    assert KUBERNETES not in GPU.parents  # kubectl takes that for a cycle
+
+
 def test_the_patch_for_gpus_fits() -> None:
-    (patch,) = load(KUBERNETES / "gpu" / "kustomization.yaml")["patches"]
+    (patch,) = load(GPU / "kustomization.yaml")["patches"]
     deployment = deepcopy(load(KUBERNETES / "deployment.yaml"))
     for change in yaml.safe_load(patch["patch"]):
         *parents, last = [p.replace("~1", "/") for p in change["path"].split("/")[1:]]
@@ -58,6 +81,14 @@ def test_the_patch_for_gpus_fits() -> None:
     names = [variable["name"] for variable in container["env"]]
     assert len(names) == len(set(names)) == 4
     assert container["env"][names.index("VITRINE_WORKERS")]["value"] == "1"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_compose_gives_the_service_a_gpu() -> None:
+    service = load(DEPLOY / "compose.gpu.yaml")["services"]["vitrine"]
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert service["environment"]["VITRINE_WORKERS"] == "1"
 
 
 def test_replicas_are_scaled_by_a_metric_that_is_served() -> None:
@@ -84,6 +115,38 @@ def test_pods_are_confined_and_watched() -> None:
     }
 
 
+def longest_request(environment: dict[str, str]) -> int:
+    """The seconds that a request may take, which a server that stops waits for."""
+    default: int = Settings.model_fields["timeout"].default
+    return int(environment.get(f"{PREFIX}TIMEOUT", default))
+
+
+def test_pods_may_finish_their_requests() -> None:
+    pod = load(KUBERNETES / "deployment.yaml")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    given = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+    program, pause = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    assert pod["terminationGracePeriodSeconds"] > int(pause) + longest_request(given)
+
+
+def test_compose_lets_the_service_finish_its_requests() -> None:
+    service = load(DEPLOY / "compose.yaml")["services"]["vitrine"]
+    grace = re.fullmatch(r"(\d+)s", service["stop_grace_period"])
+    assert grace is not None
+    assert int(grace[1]) > longest_request(service["environment"])
+
+
+def test_no_probe_gives_up_before_a_server_can_be_ready() -> None:
+    pod = load(KUBERNETES / "deployment.yaml")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 600  # a large gallery is read
+    port = container["ports"][0]["name"]
+    assert all(container[p]["httpGet"]["port"] == port for p in container if "Probe" in p)
+    assert load(KUBERNETES / "service.yaml")["spec"]["ports"][0]["targetPort"] == port
+
+
 @pytest.mark.parametrize(
     ("schema", "path"),
     [
@@ -108,6 +171,14 @@ def test_settings_are_those_of_the_docs() -> None:
     known = set(re.findall(r"`(VITRINE_[A-Z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
     text = "".join(path.read_text() for path in (*manifests(), DEPLOY / "compose.yaml"))
     assert set(re.findall(r"VITRINE_[A-Z_]+", text)) <= known
+
+
+def test_settings_are_those_that_the_server_reads() -> None:
+    known = {PREFIX + field.upper() for field in Settings.model_fields} | {"VITRINE_ARTIFACTS"}
+    files = [path for path in DEPLOY.rglob("*") if path.is_file()]
+    named = {path: set(re.findall(r"VITRINE_[A-Z_]+", path.read_text())) for path in files}
+    assert not {path.name: names - known for path, names in named.items() if names - known}
+    assert any(named.values())
 
 
 def test_addresses_lead_to_services_of_the_compose_file() -> None:
