@@ -1,5 +1,6 @@
 """Training and publishing recipes as a user does, on generated pictures, each up to a deadline."""
 
+import csv
 import os
 import re
 import signal
@@ -58,10 +59,10 @@ DIGITS = Pictures("digits", 10, (28, 28), 20_000, 2_000, 2_000)
 FEW = Pictures("few", 10, (32, 32), 6_000, 500, 1_000)
 CARS = Pictures("cars", 50, (240, 360), 3_000, 200, 400)
 JOBS = (
-    Job("cifar10-fast", SMALL, 4),
-    Job("cifar10-lite0", FEW, 3),
+    Job("cifar10-fast", SMALL, 4, ("data.size=[32, 32]",)),
+    Job("cifar10-lite0", FEW, 3, ("data.size=[32, 32]",)),
     Job("cars-lite0-finetuned", CARS, 3, ("head_from=null",)),
-    Job("mnist-relu-cross-entropy-sgd", DIGITS, 4),
+    Job("mnist-relu-cross-entropy-sgd", DIGITS, 4, ("data.size=[28, 28]",)),
 )
 """A net trained from scratch, a network that is fine-tuned on enlarged pictures and on photographs,
 and one so small that starting its kernels is most of the work."""
@@ -91,10 +92,12 @@ def generate(pictures: Pictures, root: Path) -> Path:
     random = np.random.default_rng(0)
     colours = random.integers(40, 216, (pictures.classes, 3))
     noise = random.integers(-40, 40, (64, *pictures.size, 3))
-    for split, count in (("train", pictures.train), ("test", pictures.test)):
+    numbers_of = {"train": range(pictures.train)}
+    numbers_of["test"] = range(pictures.train, pictures.train + pictures.test)
+    for split, numbers in numbers_of.items():
         for label in range(pictures.classes):
             (folder / split / f"{label:03d}").mkdir(parents=True)
-        for number in range(count):
+        for number in numbers:  # no two pictures are the same, within a split or between them
             label = number % pictures.classes
             shown = (colours[label] + np.roll(noise[number % 64], number // 64)).astype(np.uint8)
             Image.fromarray(shown).save(folder / split / f"{label:03d}" / f"{number:06d}.ppm")
@@ -112,7 +115,7 @@ def train(job: Job, profile: str, folder: Path, seconds: float, card: Card | Non
         card: to be read meanwhile.
     """
     end = time.monotonic() + seconds
-    changes = [f"epochs={job.epochs}", "route=null", *job.changes]
+    changes = [f"epochs={job.epochs}", "route=null"]
     if job.pictures is not None:
         source = folder / job.pictures.name
         if not source.exists():
@@ -122,10 +125,15 @@ def train(job: Job, profile: str, folder: Path, seconds: float, card: Card | Non
             f"data.validation={job.pictures.validation}",
         ]
     command = [sys.executable, "-m", "training", "run", job.recipe, "--profile", profile]
-    for change in changes:
+    for change in (*changes, *job.changes):
         command += ["--set", change]
-    command += ["--name", f"gpu-{job.recipe}"]
-    return _follow(command, folder, end, card)
+    name = f"gpu-{job.recipe}"
+    outcome = _follow([*command, "--name", name], folder, end, card)
+    history = folder / "artifacts" / name / "history.csv"
+    if history.exists():  # the log rounds to tenths of a second
+        with history.open(newline="", encoding="utf-8") as file:
+            outcome.epochs = [float(row["train_seconds"]) for row in csv.DictReader(file)]
+    return outcome
 
 
 def _follow(command: Sequence[str], folder: Path, end: float, card: Card | None) -> Outcome:
