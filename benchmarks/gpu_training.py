@@ -155,15 +155,18 @@ def _follow(command: Sequence[str], folder: Path, end: float, card: Card | None)
     late = threading.Timer(max(0.0, end - time.monotonic()), _end, [process])
     late.start()
     last, trained = "", 0.0
-    with watched(psutil.Process(process.pid), card) as outcome.use:
-        assert process.stderr is not None  # noqa: S101
-        for line in process.stderr:
-            last = line.strip() or last
-            if found := EPOCH.search(line.rstrip()):
-                outcome.epochs.append(float(found[2]))
-                trained = time.monotonic()
-        status = process.wait()
-    late.cancel()
+    try:
+        with watched(psutil.Process(process.pid), card) as outcome.use:
+            assert process.stderr is not None  # noqa: S101
+            for line in process.stderr:
+                last = line.strip() or last
+                if found := EPOCH.search(line.rstrip()):
+                    outcome.epochs.append(float(found[2]))
+                    trained = time.monotonic()
+            status = process.wait()
+    finally:
+        late.cancel()
+        _end(process)
     if status == 0 and outcome.epochs:
         outcome.publishing = time.monotonic() - trained
     elif time.monotonic() >= end:
@@ -174,6 +177,8 @@ def _follow(command: Sequence[str], folder: Path, end: float, card: Card | None)
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is not None:
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
