@@ -106,8 +106,8 @@ def measure(
                             setting.name,
                             f"{count} connections",
                             pictures_per_second=load.requests / load.seconds,
-                            p50=load.p50,
-                            p99=load.p99,
+                            p50=load.p50 if load.requests else None,  # not NaN, for JSON
+                            p99=load.p99 if load.requests else None,
                             errors=load.errors,
                             host_mb=use.host_mb,
                             card_mb=use.card_mb,
