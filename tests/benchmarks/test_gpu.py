@@ -26,8 +26,19 @@ MNIST = "mnist-relu-cross-entropy-sgd"
 FEW = Pictures("few", 10, (28, 28), 300, 100, 100)
 
 
+@pytest.mark.timeout(1000)
 def test_it_measures_everything_on_a_cpu(tmp_path: Path) -> None:
-    options = ["--smoke", "--recipe", MNIST, "--side", "32", "--server", "Vitrine"]
+    options = [
+        "--smoke",
+        "--minutes",
+        "15",
+        "--recipe",
+        MNIST,
+        "--side",
+        "32",
+        "--server",
+        "Vitrine",
+    ]
     options += ["--server", "FastAPI", "--output", str(tmp_path)]
     command = [sys.executable, "-m", "benchmarks.gpu", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
