@@ -295,8 +295,11 @@ def _preparation(policy: InputPolicy) -> str:
         if policy.native_side is None:
             return "shown as they are"
         least, greatest = policy.native_side
+        first = policy.detail and f"shrunk to {policy.detail} px on the shorter side, and "
+        squashed = policy.max_aspect and f" (up to {policy.max_aspect:g}:1)"
         return (
-            f"rescaled with their aspect ratio to the area of a square of {least} to {greatest} px"
+            f"{first or ''}rescaled with their aspect ratio{squashed or ''} to the area of a "
+            f"square of {least} to {greatest} px"
         )
     size = _pixels(policy.fixed_size)
     if policy.resize == "crop" and isinstance(policy.resize_to, int):

@@ -78,6 +78,15 @@ class InputPolicy(Strict):
     """Range of sides that enter the graph unchanged. A picture outside it is rescaled to the nearer
     end of the range, with its aspect ratio kept. None: no picture is rescaled. It does not count
     if there is a `fixed_size`."""
+    detail: Side | None = Field(default=None, exclude_if=lambda v: v is None)
+    """Shorter side, in pixels, of the pictures that the network was trained on. A picture that is
+    longer on its shorter side is shrunk to it first, and then rescaled to `native_side`: otherwise,
+    a network trained on small pictures that are enlarged would meet details in a photograph that
+    it has never seen. None: no picture is shrunk first. It needs a `native_side`."""
+    max_aspect: float | None = Field(default=None, exclude_if=lambda v: v is None, ge=1)
+    """Greatest ratio of the longer to the shorter side at which the network is good. The longer
+    side of longer pictures is squashed to it. None: aspect ratios are kept. It needs a
+    `native_side`."""
     fixed_size: tuple[Side, Side] | None = None
     """(height, width) that every picture enters the graph with, by the rule `resize`."""
     resize: Literal["none", "squash", "crop", "pad"] = "none"
@@ -137,6 +146,9 @@ class InputPolicy(Strict):
                 "one number, the length of the shorter side, is for the rule crop; give a "
                 "(height, width) with the others"
             )
+        scaled = self.native_side is not None and self.fixed_size is None
+        if not scaled and (self.detail, self.max_aspect) != (None, None):
+            raise ValueError("detail and max_aspect need a native_side and no fixed_size")
         if not self.antialias and self.interpolation not in NOT_ANTIALIASED:
             raise ValueError(
                 f"only {' and '.join(NOT_ANTIALIASED)} exist without antialiasing; "
@@ -150,12 +162,31 @@ class InputPolicy(Strict):
             return self.fixed_size[1], self.fixed_size[0]
         if self.native_side is None:
             return width, height
+        width, height = self.shrunk(width, height)
         side = math.sqrt(width * height)
         scale = min(max(side, self.native_side[0]), self.native_side[1]) / side
-        if scale == 1.0:
+        stretch = self._stretch(width, height)
+        if scale == stretch == 1.0:
             return width, height
         minimum = self.accepted_side[0]
-        return max(minimum, round(width * scale)), max(minimum, round(height * scale))
+        across, down = width * scale * stretch, height * scale / stretch
+        return max(minimum, round(across)), max(minimum, round(down))
+
+    def shrunk(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size (width, height) of a picture before it is rescaled: see `detail`."""
+        short = min(width, height)
+        if self.detail is None or short <= self.detail:
+            return width, height
+        scale = self.detail / short
+        return round(width * scale), round(height * scale)
+
+    def _stretch(self, width: int, height: int) -> float:
+        """Return what keeps the area and brings the aspect ratio within `max_aspect`, for width."""
+        if self.max_aspect is None:
+            return 1.0
+        aspect = width / height
+        kept = min(max(aspect, 1 / self.max_aspect), self.max_aspect)
+        return math.sqrt(kept / aspect)
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
         """Return the size (width, height) of a picture before it is cropped or padded."""

@@ -93,8 +93,11 @@ def _resize(picture: Picture, policy: InputPolicy) -> Picture:
     size = policy.resized(width, height)
     # a policy without a fixed size neither crops nor pads
     target = size if policy.fixed_size is None else policy.target(width, height)
-    if size == target == (width, height):
+    shrunk = policy.shrunk(width, height)
+    if size == target == shrunk == (width, height):
         return picture
+    if shrunk != (width, height):
+        picture = _resized(picture, shrunk, (0, 0, *shrunk), policy)
     left, right, before = _kept(size[0], target[0], policy)
     top, bottom, above = _kept(size[1], target[1], policy)
     part = _resized(picture, size, (left, top, right, bottom), policy)
@@ -161,7 +164,10 @@ def network_input(images: Picture, normalisation: Normalisation) -> npt.NDArray[
 def _steps(policy: InputPolicy, width: int, height: int) -> str:
     """Say in words how a picture of a size in pixels is resized, cropped and padded."""
     shown, resized = policy.target(width, height), policy.resized(width, height)
-    steps = []
+    steps, shrunk = [], policy.shrunk(width, height)
+    if shrunk != (width, height):
+        steps.append(f"shrunk {width}x{height} -> {shrunk[0]}x{shrunk[1]}")
+        width, height = shrunk
     if resized != (width, height):
         steps.append(f"rescaled {width}x{height} -> {resized[0]}x{resized[1]}")
     if resized != shown:

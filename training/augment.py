@@ -74,7 +74,8 @@ def rescale_as_served(images: Tensor, policy: InputPolicy) -> Tensor:
         policy: Of a recipe: none or squash, bicubic and antialiased.
     """
     height, width = images.shape[1:3]
-    return rescale(images, *policy.target(width, height))
+    shrunk = rescale(images, *policy.shrunk(width, height))
+    return rescale(shrunk, *policy.target(width, height))
 
 
 def flip_mask(

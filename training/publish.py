@@ -117,7 +117,7 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
         manifest = manifest.model_copy(update=added.fields)
         files |= added.files
     files |= {
-        REFERENCE_FILE: _reference(manifest, splits, runtime),
+        REFERENCE_FILE: reference_of(manifest, splits, runtime),
         HISTORY_FILE: history_csv(history),
         RECIPE_FILE: recipe.as_text().encode(),
     }
@@ -161,7 +161,7 @@ def halve_artifact(artifact: Artifact) -> Artifact:
     runtime, providers = measuring_runtime(graph, manifest.input, compared)
     measured = measure(recipe, splits, runtime) | {"providers": providers}
     changed = manifest.model_copy(update=measured)
-    reference = _reference(changed, splits, runtime)
+    reference = reference_of(changed, splits, runtime)
     return artifact.rewrite(changed, {**files, MODEL_FILE: graph, REFERENCE_FILE: reference})
 
 
@@ -171,13 +171,14 @@ def measure(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:
     return measure_task(recipe, splits, runtime)
 
 
-def _reference(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
+def reference_of(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
+    """Measure the drift reference of a manifest's model; returns the content of its file."""
     held_out = splits.validation
     data = held_out_name(splits.source.name, len(held_out))
-    reference = measure_reference(
+    reference = measurereference_of(
         runtime, held_out.originals, manifest.temperature, data, manifest.task
     )
-    return write_reference(reference)
+    return writereference_of(reference)
 
 
 def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class Recipe(StrictSettings):
     native_side: tuple[int, int] | None = None
     """(min, max) side of the pictures that are served unscaled, px; chosen on validation pictures.
     Other pictures are scaled into this range."""
+    detail: int | None = None
+    """Shorter side in px to which longer pictures are shrunk before they are rescaled, so that they
+    have no finer details than the training pictures; see `InputPolicy`."""
+    max_aspect: float | None = None
+    """Greatest aspect ratio; longer pictures are squashed to it. See `InputPolicy`."""
     fixed_size: Size | None = None
     """(height, width) in px of a network that takes a single size only."""
     drawing: Literal["mnist"] | None = None
@@ -168,6 +173,8 @@ class Recipe(StrictSettings):
         return InputPolicy(
             drawing=self.drawing,
             native_side=self.native_side,
+            detail=self.detail,
+            max_aspect=self.max_aspect,
             fixed_size=self.fixed_size,
             normalisation=Normalisation(mean=self.data.mean, std=self.data.std),
         )

@@ -99,10 +99,11 @@ def test_a_new_manifest_states_the_whole_preparation(tmp_path: Path) -> None:
     fields = json.loads(path.read_bytes())
     assert fields["version"] == 2
     assert fields["input"]["normalisation"]["colour_order"] == "rgb"
-    # manifests from before there were drawings keep their bytes
-    assert fields["input"].keys() == InputPolicy.model_fields.keys() - {"drawing"}
-    drawn = manifest.input.model_copy(update={"drawing": "mnist"})
-    assert drawn.model_dump().keys() == InputPolicy.model_fields.keys()
+    # manifests from before there were these fields keep their bytes
+    later = {"drawing": "mnist", "detail": 32, "max_aspect": 1.5}
+    assert fields["input"].keys() == InputPolicy.model_fields.keys() - later.keys()
+    with_all = manifest.input.model_copy(update=later)
+    assert with_all.model_dump().keys() == InputPolicy.model_fields.keys()
     assert Manifest.read(path) == manifest
 
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,8 +93,16 @@ def test_rescale_is_pillows_bicubic() -> None:
             assert np.abs(ours[0].numpy().astype(np.float32) - theirs).max() <= 2
 
 
-@pytest.mark.parametrize("policy", [{"native_side": (16, 24)}, {"fixed_size": (20, 33)}, {}])
-def test_training_rescales_as_serving_does(policy: dict[str, tuple[int, int]]) -> None:
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"native_side": (16, 24)},
+        {"native_side": (32, 32), "detail": 16, "max_aspect": 1.5},
+        {"fixed_size": (20, 33)},
+        {},
+    ],
+)
+def test_training_rescales_as_serving_does(policy: dict[str, Any]) -> None:
     settings = replace(recipe(Augment()), **policy)
     for height, width in ((64, 48), (9, 30), (20, 20)):
         images = rescale(pictures(3, 8), width, height)

@@ -85,6 +85,20 @@ def halve_command(name: str) -> None:
     click.echo(f"{done.path}: {size:,} -> {smaller:,} bytes; {headline(done.manifest)}")
 
 
+@click.command("remeasure")
+@click.argument("name")
+def remeasure_command(name: str) -> None:
+    """Prepare the pictures of artifact NAME as its recipe now says, and measure it again.
+
+    The settings detail and max_aspect may have changed if they leave the training pictures as they
+    were. The graph is unchanged. Fit the verdicts again afterwards: vitrine train known NAME.
+    """
+    from training.remeasure import remeasure_artifact
+
+    done = remeasure_artifact(Artifact.open(name))
+    click.echo(f"{done.path}: {headline(done.manifest)}")
+
+
 def headline(manifest: Manifest) -> str:
     """Return the main figure and its pictures.
 

@@ -6,7 +6,12 @@ from pathlib import Path
 import click
 
 from training.commands.all import all_command
-from training.commands.artifacts import halve_command, known_command, reference_command
+from training.commands.artifacts import (
+    halve_command,
+    known_command,
+    reference_command,
+    remeasure_command,
+)
 from training.commands.data import download_command
 from training.commands.init import init_command
 from training.commands.recipes import (
@@ -89,5 +94,6 @@ for _command in (
     import_dlib_command,
     import_mtcnn_command,
     reference_command,
+    remeasure_command,
 ):
     main.add_command(_command)

@@ -1,0 +1,65 @@
+"""Measures an artifact again after its recipe prepares pictures of other sizes differently."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from artifacts import Artifact, ArtifactError, Runtime
+from artifacts.artifact import MODEL_FILE
+from artifacts.manifest import MANIFEST_VERSION
+from artifacts.reference import REFERENCE_FILE
+from training.augment import parse_size
+from training.data import Splits, load_splits
+from training.drift_reference import check_training_data, recipe_of
+from training.publish import measure, reference_of
+from training.recipe import Recipe
+
+
+def remeasure_artifact(artifact: Artifact) -> Artifact:
+    """Give an artifact the input policy of its recipe, and measure its metrics again.
+
+    The graph stays as it is. Verdicts and sets of classes have to be fitted again.
+
+    Raises:
+        ArtifactError: The recipe is not at hand, or has changed in what the weights depend on:
+            anything but `detail` and `max_aspect`, or these in a way that changes how training
+            pictures are shown.
+        DataError: The data is missing or is not what the artifact was trained on.
+    """
+    manifest = artifact.manifest
+    recipe = recipe_of(manifest, "its figures cannot be measured again")
+    before = replace(recipe, detail=manifest.input.detail, max_aspect=manifest.input.max_aspect)
+    if manifest.recipe is None or manifest.recipe.hash != before.hash:
+        raise ArtifactError(
+            f"{artifact.name}: its recipe has changed in more than detail and max_aspect; train it "
+            f"again: vitrine train run {recipe.name} --profile {recipe.profile}"
+        )
+    splits = load_splits(recipe.data, recipe.seed)
+    check_training_data(manifest, recipe, splits.source, len(splits.validation))
+    if any(_shown(recipe, *size) != _shown(before, *size) for size in _sizes(recipe, splits)):
+        raise ArtifactError(
+            f"{artifact.name}: its training pictures would be shown differently; train it again: "
+            f"vitrine train run {recipe.name} --profile {recipe.profile}"
+        )
+    files = artifact.contents()
+    runtime = Runtime(files[MODEL_FILE], recipe.policy)
+    changed = manifest.model_copy(
+        update={
+            "version": MANIFEST_VERSION,
+            "input": recipe.policy,
+            "recipe": manifest.recipe.model_copy(update={"hash": recipe.hash}),
+            **measure(recipe, splits, runtime),
+        }
+    )
+    return artifact.rewrite(
+        changed, {**files, REFERENCE_FILE: reference_of(changed, splits, runtime)}
+    )
+
+
+def _sizes(recipe: Recipe, splits: Splits) -> Iterable[tuple[int, int]]:
+    """Return the sizes (width, height) that training pictures have before they are rescaled."""
+    height, width = splits.train.images.shape[1:3]
+    return (width, height), *map(parse_size, recipe.augment.sizes)
+
+
+def _shown(recipe: Recipe, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    return recipe.policy.shrunk(width, height), recipe.policy.target(width, height)
