@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from artifacts.reference import read_reference
 from tests.commands import Done, run_in_process
 from training.__main__ import main
 from training.drift_reference import add_reference, held_out
+from training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RUN = [sys.executable, "-m", "training", "run", "cifar10-gap", "--profile", "smoke"]
@@ -161,6 +163,43 @@ def test_verdicts_are_fitted_again_with_the_outliers_that_are_named(
     refused = train("known", NAME, "--outliers", "generated:nothing")
     assert (refused.status, refused.err.count("\n")) == (1, 1)
     assert "generated:noise" in refused.err
+
+
+def test_an_artifact_is_measured_anew_with_the_input_policy_of_its_recipe(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(uninterrupted / "models", tmp_path / "models")
+    before = Artifact.open(NAME, tmp_path / "models")
+    train = within(tmp_path, monkeypatch)
+    recipe = load_recipe("cifar10-gap", "smoke")
+    side = int(before.manifest.input.native_side[0])
+
+    def with_recipe(**changes: object) -> Done:
+        changed = replace(recipe, **changes)
+        monkeypatch.setattr("training.remeasure.recipe_of", lambda *_: changed)
+        return train("remeasure", NAME)
+
+    done = with_recipe(detail=side, max_aspect=1.5)
+    assert done.status == 0, done.err
+    after = Artifact.open(NAME, tmp_path / "models")
+    assert after.hash == before.hash
+    assert (after.manifest.input.detail, after.manifest.input.max_aspect) == (side, 1.5)
+    assert f"shrunk to {side} px" in after.read("card.md").decode()
+    # pictures of the training set's size are shown as before
+    sizes = [[m for m in a.manifest.metrics if m.size is None] for a in (before, after)]
+    assert sizes[0] == sizes[1]
+    assert after.manifest.temperature == before.manifest.temperature
+    again = with_recipe()  # without either setting, it is the artifact that it was
+    assert again.status == 0, again.err
+    restored = Artifact.open(NAME, tmp_path / "models").manifest
+    assert (restored.input, restored.metrics) == (before.manifest.input, before.manifest.metrics)
+    for changes, reason in (
+        ({"detail": side // 2}, "training pictures would be shown differently"),
+        ({"epochs": 9}, "changed in more than detail and max_aspect"),
+    ):
+        refused = with_recipe(**changes)
+        assert (refused.status, refused.err.count("\n")) == (1, 1)
+        assert reason in refused.err
 
 
 def in_single(graph: bytes) -> bytes:
