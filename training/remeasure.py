@@ -9,9 +9,9 @@ from artifacts.manifest import MANIFEST_VERSION
 from artifacts.reference import REFERENCE_FILE
 from training.augment import parse_size
 from training.data import Splits, load_splits
-from training.drift_reference import check_training_data, recipe_of
+from training.drift_reference import check_training_data
 from training.publish import measure, reference_of
-from training.recipe import Recipe
+from training.recipe import Recipe, load_recipe, recipe_names
 
 
 def remeasure_artifact(artifact: Artifact) -> Artifact:
@@ -20,15 +20,20 @@ def remeasure_artifact(artifact: Artifact) -> Artifact:
     The graph stays as it is. Verdicts and sets of classes have to be fitted again.
 
     Raises:
-        ArtifactError: The recipe is not at hand, or has changed in what the weights depend on:
-            anything but `detail` and `max_aspect`, or these in a way that changes how training
-            pictures are shown.
+        ArtifactError: No recipe of the project made it, or the recipe has changed in what the
+            weights depend on: anything but `detail` and `max_aspect`, or these in a way that
+            changes how training pictures are shown.
         DataError: The data is missing or is not what the artifact was trained on.
     """
     manifest = artifact.manifest
-    recipe = recipe_of(manifest, "its figures cannot be measured again")
+    if manifest.recipe is None or manifest.recipe.name not in recipe_names():
+        raise ArtifactError(
+            f"{artifact.name} was not made by a recipe of the project, which could have changed "
+            "since; train it again with the settings you want."
+        )
+    recipe = load_recipe(manifest.recipe.name, manifest.recipe.profile)
     before = replace(recipe, detail=manifest.input.detail, max_aspect=manifest.input.max_aspect)
-    if manifest.recipe is None or manifest.recipe.hash != before.hash:
+    if manifest.recipe.hash != before.hash:
         raise ArtifactError(
             f"{artifact.name}: its recipe has changed in more than detail and max_aspect; train it "
             f"again: vitrine train run {recipe.name} --profile {recipe.profile}"

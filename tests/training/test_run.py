@@ -176,7 +176,7 @@ def test_an_artifact_is_measured_anew_with_the_input_policy_of_its_recipe(
 
     def with_recipe(**changes: object) -> Done:
         changed = replace(recipe, **changes)
-        monkeypatch.setattr("training.remeasure.recipe_of", lambda *_: changed)
+        monkeypatch.setattr("training.remeasure.load_recipe", lambda *_: changed)
         return train("remeasure", NAME)
 
     done = with_recipe(detail=side, max_aspect=1.5)
