@@ -175,10 +175,10 @@ def reference_of(manifest: Manifest, splits: Splits, runtime: Runtime) -> bytes:
     """Measure the drift reference of a manifest's model; returns the content of its file."""
     held_out = splits.validation
     data = held_out_name(splits.source.name, len(held_out))
-    reference = measurereference_of(
+    reference = measure_reference(
         runtime, held_out.originals, manifest.temperature, data, manifest.task
     )
-    return writereference_of(reference)
+    return write_reference(reference)
 
 
 def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dict[str, Any]:

@@ -125,7 +125,7 @@ export function modelCard(model) {
   const policy = model.input;
   const verb = { crop: "cropped to the middle", pad: "padded to" }[policy.resize] ?? "resized to";
   const native = policy.fixed_size ? `${verb} ${policy.fixed_size[1]}×${policy.fixed_size[0]} px`
-    : policy.native_side ? `rescaled to ${[...new Set(policy.native_side)].join(" to ")} px a side` : "shown as they are";
+    : policy.native_side ? `${policy.detail ? `shrunk to ${policy.detail} px on the shorter side, then ` : ""}rescaled to ${[...new Set(policy.native_side)].join(" to ")} px a side` : "shown as they are";
   const tasks = {
     classification: `names one of ${model.classes.length} classes`,
     "multi-label": `names those of ${model.classes.length} classes that are present`,
