@@ -25,6 +25,9 @@ from serving.inference.scheduler import Scheduler
 from serving.observability import metrics
 from serving.problems import RequestError
 
+MAX_QUOTED = 100
+"""Number of characters of a bad parameter that its refusal repeats."""
+
 
 def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler, answer: Answerer) -> FastAPI:
     """Make the application.
@@ -88,8 +91,11 @@ def _add_problems(app: FastAPI) -> None:
     async def validation(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = first["loc"][-1]
+        given = repr(first["input"])
+        if len(given) > MAX_QUOTED:
+            given = f"{given[:MAX_QUOTED]}…"
         return problem_response(
-            RequestError("bad-parameter", f"{where} = {first['input']!r}: {first['msg']}.")
+            RequestError("bad-parameter", f"{where} = {given}: {first['msg']}.")
         )
 
     @app.exception_handler(HTTPException)

@@ -10,12 +10,15 @@ from artifacts.atlas import SHEET_FILE
 from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.intake import Answerer, indexes_of, models_of, open_model, run_in
 from serving.http.responses import json_response
+from serving.http.routes.classify import MAX_INT32
 from serving.inference import results
 from serving.inspection.neighbours import atlas_of, describe_atlas, nearest, searched
 from serving.schemas import Atlas, Neighbours
 
-Top = Annotated[int, Query(ge=1, description="number of neighbours to return")]
-
+Top = Annotated[
+    int,
+    Query(ge=1, le=MAX_INT32, description="number of neighbours to return; all if there are fewer"),
+]
 
 IndexName = Annotated[
     str | None,

@@ -16,7 +16,12 @@ from serving.http.responses import json_response, npy_response
 from serving.inference import results
 from serving.schemas import NPY, Classification, Features
 
-Top = Annotated[int, Query(ge=1, description="number of classes to return")]
+MAX_INT32 = 2**31 - 1
+
+Top = Annotated[
+    int,
+    Query(ge=1, le=MAX_INT32, description="number of classes to return; all if there are fewer"),
+]
 Keep = Annotated[
     float | None,
     Query(

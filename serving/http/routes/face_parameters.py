@@ -24,6 +24,9 @@ def person_of(request: Request, person: Annotated[str, Path(min_length=1)]) -> s
     return check_person(person)
 
 
+MAX_INT64 = 2**63 - 1
+"""The largest number of a change that a database holds."""
+
 PersonId = Annotated[str, Depends(person_of)]
 Aligned = Annotated[
     bool,
@@ -53,7 +56,7 @@ Fmr = Annotated[
         "default 0.001 or, if that is not one of them, the strictest",
     ),
 ]
-After = Annotated[int, Query(ge=0, description="`next` of the previous page")]
+After = Annotated[int, Query(ge=0, le=MAX_INT64, description="`next` of the previous page")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="maximum number of entries of a page")]
 IdempotencyKeyHeader = Annotated[
     str | None,
