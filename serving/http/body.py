@@ -20,6 +20,9 @@ PICTURE_FIELD = "image"
 MAX_PARTS = 1000
 """Maximum number of parts of a form. Each takes time to parse, and a body has room for millions."""
 
+MAX_PARAMETERS = 64
+"""Maximum number of semicolons in a header of a form; forms have one or two."""
+
 
 def picture_body(fields: Sequence[str]) -> dict[str, Any]:
     """Return the OpenAPI description of a body with pictures in these form fields.
@@ -54,7 +57,7 @@ async def read_contents(request: Request) -> list[bytes]:
             of a kind that `check_body` refuses.
     """
     body = await read_body(request)
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    kind, boundary = content_type(request)
     check_body(request, body, kind, "-F image=@picture.jpg")
     if kind != FORM:
         if not body:
@@ -63,7 +66,7 @@ async def read_contents(request: Request) -> list[bytes]:
                 "the body is empty; send a picture as the body or as the form field 'image'.",
             )
         return [body]
-    return pictures_of(form_parts(body, options.get(b"boundary", b"")), PICTURE_FIELD)
+    return pictures_of(form_parts(body, boundary), PICTURE_FIELD)
 
 
 async def read_pair(request: Request) -> list[bytes]:
@@ -74,14 +77,14 @@ async def read_pair(request: Request) -> list[bytes]:
             one picture in each of the two fields, or is of a kind that `check_body` refuses.
     """
     body = await read_body(request)
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    kind, boundary = content_type(request)
     check_body(request, body, kind, "-F first=@one.jpg -F second=@two.jpg")
     if kind != FORM:
         raise RequestError(
             "no-picture",
             "the body is not a form; send two pictures as form fields 'first' and 'second'.",
         )
-    parts = form_parts(body, options.get(b"boundary", b""))
+    parts = form_parts(body, boundary)
     pair = []
     for field in ("first", "second"):
         contents = pictures_of(parts, field)
@@ -130,6 +133,19 @@ async def read_body(request: Request) -> bytes:
             raise _too_large()
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def content_type(request: Request) -> tuple[bytes, bytes]:
+    """Return the media type of a body, in lower case, and the boundary of a form; empty if missing.
+
+    Raises:
+        RequestError: the body is a form, and its Content-Type has too many parameters.
+    """
+    given = request.headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower().encode("latin-1", "replace")
+    if kind != FORM:
+        return kind, b""
+    return kind, _options(given.encode("latin-1", "replace")).get(b"boundary", b"")
 
 
 def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
@@ -221,8 +237,23 @@ class _FormReader:
 @lru_cache(maxsize=64)  # a client uses the same names in all of its requests
 def _part_name(disposition: bytes) -> bytes:
     """Return the name of a part from its Content-Disposition (RFC 7578, section 4.2)."""
-    _, options = parse_options_header(disposition)
-    return options.get(b"name", b"")
+    return _options(disposition).get(b"name", b"")
+
+
+def _options(header: bytes) -> dict[bytes, bytes]:
+    """Return the parameters of a header, each of which takes time to parse.
+
+    Raises:
+        RequestError: there are more than `MAX_PARAMETERS`.
+    """
+    if header.count(b";") > MAX_PARAMETERS:
+        raise RequestError(
+            "bad-form",
+            f"a header of the multipart form has more than {MAX_PARAMETERS} parameters, separated "
+            "by semicolons; send its name and the name of a file, or the boundary, only.",
+        )
+    _, options = parse_options_header(header)
+    return options
 
 
 def _too_large() -> RequestError:

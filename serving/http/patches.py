@@ -16,6 +16,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 65_536
 """Bytes of headers that one request may have; h11 and nginx allow about as much."""
+MAX_HEADERS = 200
+"""Number of headers that one request may have: each takes time, and 64 kB have room for 16,000.
+Apache allows 100, and browsers send about 20."""
+CHECK_SECONDS = 0.5
+"""Time between two checks whether a worker has ended."""
+LINGER_SECONDS = 0.5
+"""How long a worker that stops still answers requests on connections that are open."""
+TOO_LARGE = "The headers are too large."
 
 
 def patch_uvicorn(seconds: float) -> None:
@@ -51,6 +59,37 @@ def patch_bentoml(wrap: Callable[[ASGIApp], ASGIApp]) -> None:
     bentoml.Service.to_asgi = to_asgi
 
 
+def patch_arbiter() -> None:
+    """Change how BentoML's arbiter, the process that starts the workers, watches and stops them.
+
+    It looks for workers that have ended every `CHECK_SECONDS`: BentoML has it look every 10
+    seconds, because circus fails if it looks while it does something else. And it stops listening
+    as soon as it is stopped: a connection that no worker has accepted would otherwise wait, and be
+    reset when the arbiter ends. This patch becomes unnecessary when circus does both.
+    """
+    from bentoml._internal.utils.circus import Arbiter  # noqa: PLC0415 - workers do without circus
+
+    initialise, manage, end = Arbiter.__init__, Arbiter.manage_watchers, Arbiter.stop
+
+    def initialise_with_delay(self: Any, *args: Any, **options: Any) -> None:
+        initialise(self, *args, **{**options, "check_delay": CHECK_SECONDS})
+
+    def manage_watchers(self: Any) -> Any:
+        return None if self._exclusive_running_command else manage(self)
+
+    def stop(self: Any) -> Any:
+        if self._stopping:
+            return None
+        if self._exclusive_running_command:
+            self.loop.call_later(CHECK_SECONDS / 10, self.stop)
+            return None
+        self.sockets.close_all()
+        return end(self)
+
+    Arbiter.__init__ = initialise_with_delay
+    Arbiter.manage_watchers, Arbiter.stop = manage_watchers, stop
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with a limit on the time and the size of a request's headers.
 
@@ -64,6 +103,10 @@ class BoundedProtocol(HttpToolsProtocol):
     seconds = 60.0
     header_timer: asyncio.TimerHandle | None = None
     header_bytes = 0
+    """Bytes of the names and values that the parser has told of the headers so far."""
+    header_count = 0
+    unread_bytes = 0
+    """Bytes that have come since the parser told anything: a header that does not end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer."""
@@ -73,8 +116,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the timer of a later request on the same connection."""
         super().on_message_begin()
+        self.header_bytes = self.header_count = self.unread_bytes = 0
         if self.header_timer is None:
             self._start_timer()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the bytes of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header and its bytes."""
+        self.header_count += 1
+        self._count(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Stop the timer."""
@@ -82,20 +137,44 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Count the bytes of headers that are not complete yet."""
+        """Count the bytes of a header that is not complete yet."""
+        self.unread_bytes += len(data)
         super().data_received(data)
-        if self.header_timer is not None:
-            self.header_bytes += len(data)
-            if self.header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-                self.send_400_response("The headers are too large.")
+        if self.header_timer is None:
+            self.unread_bytes = 0
+        elif self.header_bytes + self.unread_bytes > MAX_HEADER_BYTES:
+            self.send_400_response(TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed, and say so if the reason is the size of the headers."""
+        if self.transport.is_closing():
+            return
+        large = self.header_bytes > MAX_HEADER_BYTES or self.header_count > MAX_HEADERS
+        super().send_400_response(TOO_LARGE if large else msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """Give clients of an idle connection `LINGER_SECONDS` for a request that is on its way.
+
+        It is answered that the server stops. uvicorn closes idle connections at once, which resets
+        them if the kernel has already received a request.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LINGER_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
+
+    def _count(self, size: int) -> None:
+        self.unread_bytes = 0
+        self.header_bytes += size
+        if self.header_bytes > MAX_HEADER_BYTES or self.header_count > MAX_HEADERS:
+            raise ValueError(TOO_LARGE)  # the parser turns it into an error of its own
+
     def _start_timer(self) -> None:
-        self.header_bytes = 0
         self.header_timer = self.loop.call_later(self.seconds, self.transport.close)
 
     def _stop_timer(self) -> None:

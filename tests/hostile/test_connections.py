@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 import httpx
 import pytest
 
+from serving.http.patches import MAX_HEADER_BYTES
 from tests.graphs import tiny_artifact
 from tests.pictures import encoded, photograph
 from tests.server import Server, start_server
@@ -114,6 +115,42 @@ def test_headers_without_end_are_cut_off(server: Server) -> None:
             client.sendall(b"A: " + b"b" * 10_000 + b"\r\n")
             sent += 10_000
     assert sent < 20_000_000
+
+
+@pytest.mark.parametrize("size", [66_000, 90_000, 120_000, 200_000])
+@pytest.mark.parametrize("number", [1, 30])
+def test_large_headers_in_one_packet_are_refused(server: Server, size: int, number: int) -> None:
+    value = "b" * (size // number)
+    large = head(*(f"A{i}: {value}" for i in range(number)), path="/livez")
+    large = large.replace(b"POST", b"GET", 1)
+    assert answer(server, large).startswith(b"HTTP/1.1 400 ")
+    assert answer(server, large[: size // 2], large[size // 2 :]).startswith(b"HTTP/1.1 400 ")
+
+
+def test_headers_up_to_the_limit_are_accepted(server: Server) -> None:
+    for lines, status in (
+        ([f"A: {'b' * 65_000}"], b"200"),
+        ([f"A{i}: b" for i in range(190)], b"200"),
+        ([f"A{i}: b" for i in range(300)], b"400"),
+    ):
+        request_ = head(*lines, path="/livez").replace(b"POST", b"GET", 1)
+        assert answer(server, request_).startswith(b"HTTP/1.1 " + status)
+
+
+def test_a_body_does_not_count_as_headers_of_the_next_request(server: Server) -> None:
+    """Of two requests in one packet, the second of which is not complete."""
+    large = encoded(photograph(300, 300), "BMP")
+    assert len(large) > MAX_HEADER_BYTES
+    with connect(server) as client:
+        client.sendall(head(f"Content-Length: {len(large)}") + large + b"GET /livez HT")
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += client.recv(65536)
+        assert received.startswith(b"HTTP/1.1 200 ")
+        client.sendall(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while piece := client.recv(65536):
+            received += piece
+    assert received.count(b"HTTP/1.1 200 ") == 2
 
 
 def test_slow_clients_are_cut_off_and_hold_up_nobody(server: Server) -> None:

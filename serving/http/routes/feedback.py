@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 
 from serving.feedback.answer_ids import MAX_CLASSES
@@ -13,7 +12,7 @@ from serving.feedback.feedback import Feedback
 from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary, Verdict
 from serving.feedback.submission import Submission
 from serving.http.access import bearer
-from serving.http.body import PICTURE_FIELD, form_parts, read_body
+from serving.http.body import PICTURE_FIELD, content_type, form_parts, read_body
 from serving.http.intake import feedback_of
 from serving.http.responses import json_response
 from serving.http.routes.face_parameters import access_of
@@ -139,11 +138,11 @@ async def _read(request: Request) -> Submission:
         RequestError: it is too large, or is neither a form nor JSON with the right fields.
     """
     body = await read_body(request)
-    kind, options = parse_options_header(request.headers.get("content-type"))
+    kind, boundary = content_type(request)
     content = None
     try:
         if kind == FORM:
-            fields, content = _fields(form_parts(body, options.get(b"boundary", b"")))
+            fields, content = _fields(form_parts(body, boundary))
             given = _Given.model_validate(fields)
         else:
             given = _Given.model_validate_json(body)
