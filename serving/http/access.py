@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from fastapi.security import HTTPBearer
 from starlette.requests import Request
@@ -21,6 +22,12 @@ LOCAL = "local"
 """Name of the caller, in the change log, if no keys are set."""
 EVERYBODY = "everybody"
 """Name of a caller who uses an open operation without a key."""
+PROXY_HEADERS = frozenset(
+    {"via", "forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"}
+    | {"cf-connecting-ip", "fastly-client-ip", "x-original-host", "x-envoy-external-address"}
+)
+"""Headers that proxies add, besides those that begin with `x-forwarded-`; no client sends them."""
+HTTP_PORT = 80
 bearer = HTTPBearer(auto_error=False, description="not needed if the server has no API keys")
 """Describes the keys in the OpenAPI document; `Access.check` enforces them."""
 
@@ -93,14 +100,13 @@ class Access:
                 the request is from another machine or from the page of another site.
         """
         if not self.keys:
-            if is_loopback(request.client.host if request.client else "") and _from_own_page(
-                request
-            ):
+            if _from_this_machine(request):
                 return LOCAL
             raise RequestError(
                 "this-machine-only",
                 "this server has no API keys, so this address accepts only requests from the "
-                "server's machine to localhost, and none from pages of other sites; set "
+                "server's machine to localhost, and none through proxies or from pages of other "
+                "sites; set "
                 "VITRINE_API_KEYS (`vitrine key NAME` makes a key).",
             )
         kind, _, given = request.headers.get("authorization", "").partition(" ")
@@ -163,16 +169,44 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _from_own_page(request: Request) -> bool:
-    """Whether a request was not made by a page of another site in this machine's browser.
+def _from_this_machine(request: Request) -> bool:
+    """Whether a request comes from this machine, and neither through a proxy nor from other pages.
 
-    Browsers state the relation to the site of the page (W3C Fetch Metadata). A page whose own host
-    name was made to resolve to this machine (DNS rebinding) is recognised by that name.
+    Browsers name the origin of a page that sends a request, unless it is a plain GET of the same
+    origin (RFC 6454), and state its relation to this server (W3C Fetch Metadata). A page whose own
+    host name was made to resolve to this machine (DNS rebinding) is recognised by that name. Behind
+    a proxy, every client seems to be this machine.
     """
-    site = request.headers.get("sec-fetch-site", "none")
-    host = request.headers.get("host")
-    name = re.sub(r":\d+$", "", host).strip("[]") if host else "localhost"
-    return site in {"none", "same-origin"} and is_loopback(name)
+    headers = request.headers
+    if any(name in PROXY_HEADERS or name.startswith("x-forwarded-") for name in headers):
+        return False
+    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return False
+    hosts = headers.getlist("host") or ["localhost"]
+    own = {_host_and_port(host) for host in hosts}
+    return (
+        is_loopback(request.client.host if request.client else "")
+        and all(is_loopback(host) for host, _ in own)
+        and all(_origin(origin) in own for origin in headers.getlist("origin"))
+    )
+
+
+def _host_and_port(given: str) -> tuple[str, int]:
+    """Return the name and the port of a Host header; an empty name if it is not valid."""
+    if re.search(r"[@/?#\\\s]", given):
+        return "", 0
+    try:
+        parts = urlsplit(f"//{given}")
+        port = parts.port or HTTP_PORT
+    except ValueError:
+        return "", 0
+    return parts.hostname or "", port
+
+
+def _origin(given: str) -> tuple[str, int] | None:
+    """Return the name and the port of an Origin header; None if it is not of http, such as null."""
+    scheme, _, rest = given.partition("://")
+    return _host_and_port(rest) if scheme.lower() == "http" else None
 
 
 def _parse_entry(entry: str, place: int) -> ApiKey:

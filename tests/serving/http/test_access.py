@@ -86,8 +86,49 @@ def test_without_keys_this_machine_may_do_everything(monkeypatch: pytest.MonkeyP
         headers = [(b"sec-fetch-site", b"same-origin"), (b"host", host.encode())]
         own = Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
         assert control.check(own, "write") == LOCAL
+    for host, origin in (
+        ("127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ("localhost", "http://localhost"),
+        ("localhost:80", "http://localhost"),
+        ("[::1]:3000", "http://[::1]:3000"),
+    ):
+        headers = [(b"origin", origin.encode()), (b"host", host.encode())]
+        own = Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 1)})
+        assert control.check(own, "write") == LOCAL
     assert is_loopback("localhost")
     assert not is_loopback("0.0.0.0")  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": "http://127.0.0.1:8080"},  # a page of another server of this machine
+        {"origin": "https://127.0.0.1:3000"},
+        {"origin": "http://127.0.0.1:3000.elsewhere.example"},
+        {"origin": "http://127.0.0.1:3000@elsewhere.example"},
+        {"host": "user@127.0.0.1:3000"},
+        {"via": "1.1 proxy"},
+        {"forwarded": "for=10.0.0.1"},
+        {"x-real-ip": "10.0.0.1"},
+        {"x-forwarded-for": "127.0.0.1"},
+        {"x-forwarded-host": "photos.example"},
+        {"x-forwarded-proto": "https"},
+        {"cf-connecting-ip": "10.0.0.1"},
+    ],
+    ids=str,
+)
+def test_other_pages_and_proxies_are_not_this_machine(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    control = access(monkeypatch, "")
+    sent = {"host": "127.0.0.1:3000", **headers}
+    raw = [(name.encode(), value.encode()) for name, value in sent.items()]
+    with pytest.raises(RequestError) as caught:
+        control.check(Request({"type": "http", "headers": raw, "client": ("127.0.0.1", 1)}), "read")
+    assert caught.value.code == "this-machine-only"
 
 
 @pytest.mark.parametrize(
