@@ -5,26 +5,37 @@ context is left.
 """
 
 import logging
+import os
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, DateTime, Dialect, TypeDecorator, create_engine, event, text
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 
 from artifacts import VitrineError
 from artifacts.distribution import install_command
 from serving.problems import RequestError
 
 WAIT_SECONDS = 30
-"""Maximum time that SQLite waits for the change before, and that erasure waits for readers, in
+"""Maximum time that a change waits for the one before, and that erasure waits for readers, in
 seconds."""
 TABLES_LOCK = 0x56495452494E45
 """Key of the PostgreSQL advisory lock that is held while tables are created."""
+RESERVED_BYTES = 32 * 1024 * 1024
+"""Size of the file beside an SQLite database that keeps space for erasing on a full disk. It has
+room for the log of a transaction that erases the largest picture (`MAX_BODY_BYTES`)."""
+PIECE_BYTES = 4_000_000
+"""Bytes of pictures that are erased in one transaction on a full disk, unless one is larger."""
+PIECE_ROWS = 200
+"""Rows that are erased in one transaction on a full disk."""
+DISK_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""What SQLite reports when the disk is full: of the database, its log, and its shared memory."""
 POSTGRESQL_REMAINS = (
     "PostgreSQL keeps deleted rows in its files until VACUUM FULL is run, and in its write-ahead "
     "log until that is recycled"
@@ -33,6 +44,9 @@ SQLITE_REMAINS = (
     "SQLite's write-ahead log still held it when this was answered; the next removal empties "
     "that log"
 )
+
+Result = TypeVar("Result")
+Key = TypeVar("Key", int, str)
 
 log = logging.getLogger("vitrine.database")
 
@@ -46,6 +60,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return the value with its time zone."""
         return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+class DiskFullError(RequestError):
+    """The disk of an SQLite database is full."""
 
 
 class Store:
@@ -81,11 +99,13 @@ class Store:
             if self.sqlite
             else self._engine.execution_options(isolation_level="REPEATABLE READ")
         )
+        self._reserve = _reserve_of(self.url) if self.sqlite else None
         with self.write() as connection:
             if not self.sqlite:  # two workers may start at once
                 connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": TABLES_LOCK})
             self._create_tables(connection)
         self.erase_traces()
+        self._keep_reserve()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -114,8 +134,52 @@ class Store:
             Whether no byte of what was deleted is left in the database's files. False on
             PostgreSQL, and if a reader kept the log in use for `WAIT_SECONDS`.
         """
-        if not self.sqlite:
-            return False
+        return self.sqlite and self.run_erasure(self._empty_log)
+
+    def run_erasure(
+        self, work: Callable[[], Result], pieces: Callable[[], None] | None = None
+    ) -> Result:
+        """Do work that erases something, on a full disk with the space that is reserved for it.
+
+        SQLite writes to its log what a transaction overwrites, before it is overwritten in place.
+
+        Args:
+            work: erases everything in one transaction; if the disk is full, it is done again.
+            pieces: is called before that, to erase most of it in transactions that need less than
+                `PIECE_BYTES` each, and to empty the log after each; None if all of it needs less.
+
+        Raises:
+            RequestError: the database does not answer, or the reserved space is not enough, too.
+        """
+        try:
+            return work()
+        except DiskFullError:
+            if self._reserve is None or not self._reserve.exists():
+                raise
+        self._reserve.unlink(missing_ok=True)
+        try:
+            if pieces is not None:
+                pieces()
+            return work()
+        finally:
+            self._keep_reserve()
+
+    def _keep_reserve(self) -> None:
+        """Reserve space for erasure on a full disk, if there is enough of it."""
+        if self._reserve is None:
+            return
+        try:
+            with self._reserve.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
+        except OSError as error:
+            self._reserve.unlink(missing_ok=True)
+            log.warning(
+                "no space can be reserved beside %s (%s): on a full disk nothing could be erased",
+                self.url.database,
+                error.strerror,
+            )
+
+    def _empty_log(self) -> bool:
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
             with self._translated_errors(), self._engine.connect() as connection:
@@ -145,11 +209,26 @@ class Store:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
+        # SQLAlchemy passes on what drivers raise while they convert values, or on raw connections.
+        driver = self._engine.dialect.loaded_dbapi
         try:
             yield
-        except (DBAPIError, SQLAlchemyError) as error:
+        except (DataError, driver.DataError, OverflowError, UnicodeError) as error:
+            raise RequestError(
+                "bad-parameter",
+                f"the {self._what}'s database cannot hold a value of the request: a number of more "
+                "than 64 bits, a zero character, or text that is not valid Unicode; send another.",
+            ) from error
+        except (SQLAlchemyError, driver.Error) as error:
             # The driver's message may name host and user, which clients must not see.
             reason = getattr(error, "orig", error)
+            if getattr(reason, "sqlite_errorcode", None) in DISK_FULL:
+                log.error("the disk of the %s's database is full", self._what)  # noqa: TRY400
+                raise DiskFullError(
+                    self._code,
+                    f"the disk of the {self._what}'s database is full: what is there can be read "
+                    "and erased, but nothing can be added. Free some space, and try again.",
+                ) from error
             log.error("the %s's database failed: %s", self._what, reason)  # noqa: TRY400
             raise RequestError(
                 self._code,
@@ -178,8 +257,43 @@ def parse_url(given: str) -> URL:
     return url if kind == "sqlite" else url.set(drivername="postgresql+psycopg")
 
 
+def pieces_of(sizes: Iterable[tuple[Key, int]]) -> Iterator[list[Key]]:
+    """Divide rows into pieces that are erased in one transaction each on a full disk.
+
+    Args:
+        sizes: the key of each row, and the bytes of its picture.
+    """
+    piece: list[Key] = []
+    total = 0
+    for key, size in sizes:
+        if piece and (total + size > PIECE_BYTES or len(piece) == PIECE_ROWS):
+            yield piece
+            piece, total = [], 0
+        piece.append(key)
+        total += size
+    if piece:
+        yield piece
+
+
+def _reserve_of(url: URL) -> Path | None:
+    """Return the path of the file that reserves space; None if the database is in no file."""
+    if not url.database or url.database == ":memory:":
+        return None
+    path = Path(url.database)
+    return path.with_name(f".{path.name}.reserve")
+
+
 def _postgresql(url: URL) -> Engine:
-    return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=32)
+    given = url.query.get("options", "")
+    before = given if isinstance(given, str) else " ".join(given)
+    options = f"{before} -c lock_timeout={WAIT_SECONDS}s"
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=8,
+        max_overflow=32,
+        connect_args={"options": options.strip()},
+    )
 
 
 def _sqlite(url: URL) -> Engine:
@@ -195,6 +309,7 @@ def _sqlite(url: URL) -> Engine:
         raw.execute("PRAGMA synchronous = FULL")  # a commit is on disk before it is acknowledged
         raw.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros
         raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute("PRAGMA temp_store = MEMORY")  # needs no disk, which may be full
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

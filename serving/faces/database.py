@@ -4,16 +4,32 @@ A *change* first locks the only row of the table `gallery`. Changes therefore ru
 other, across all workers and servers, and are numbered in the order in which they are committed.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from artifacts import VitrineError
 from serving.database import Store
-from serving.faces.tables import SCHEMA_VERSION, gallery, metadata
+from serving.faces.names import check_person
+from serving.faces.tables import (
+    SCHEMA_VERSION,
+    changes,
+    gallery,
+    metadata,
+    people,
+    pictures,
+    requests,
+)
+from serving.problems import RequestError
+
+ACTOR = "vitrine"
+"""Name of the caller, in the change log, of changes that a new release makes."""
+
+log = logging.getLogger("vitrine.database")
 
 
 class Database(Store):
@@ -43,7 +59,10 @@ class Database(Store):
         version = connection.scalar(select(gallery.c.version))
         if version is None:
             connection.execute(insert(gallery).values(id=1, version=SCHEMA_VERSION, head=0))
-        if version not in {None, SCHEMA_VERSION}:
+        if version == 1:
+            unify_ids(Change(connection))
+            connection.execute(update(gallery).values(version=SCHEMA_VERSION))
+        elif version not in {None, SCHEMA_VERSION}:
             raise VitrineError(
                 f"the gallery in {self.url!r} has version {version}; this release reads version "
                 f"{SCHEMA_VERSION}. Export it with the Vitrine release that wrote it, and import "
@@ -83,3 +102,54 @@ class Change:
     def finish(self) -> None:
         """Store the newest number and the model."""
         self.connection.execute(update(gallery).values(head=self.head, model=self.model))
+
+
+def unify_ids(change: Change) -> None:
+    """Bring the ids of all people into the form of `check_person`.
+
+    People whose ids then are the same become one: the pictures go to the one enrolled first, whose
+    entry stays. An id of which nothing is left, or too much, becomes `unnamed-NUMBER`.
+
+    Args:
+        change: the open transaction.
+    """
+    connection = change.connection
+    rows = connection.execute(select(people.c.number, people.c.name).order_by(people.c.number))
+    by_id: dict[str, list[Any]] = {}
+    unnamed = []
+    for row in rows:
+        try:
+            by_id.setdefault(check_person(row.name), []).append(row)
+        except RequestError:
+            unnamed.append(row)
+    for row in unnamed:
+        name = f"unnamed-{row.number}"
+        while name in by_id:
+            name += "-"
+        by_id[name] = [row]
+    changed = 0
+    for name, (first, *others) in by_id.items():
+        if not others and first.name == name:
+            continue
+        _merge(connection, first.number, [other.number for other in others], name)
+        action = "merge people" if others else "rename person"
+        note = change.log_row(change.next_number(), ACTOR, action, person=name)
+        connection.execute(insert(changes), note)
+        changed += 1
+    change.finish()
+    if changed:
+        log.warning(
+            "%d ids of people were brought into one form of Unicode; the change log of the gallery "
+            "lists them under 'rename person' and 'merge people'",
+            changed,
+        )
+
+
+def _merge(connection: Connection, number: int, others: list[int], name: str) -> None:
+    """Give a person the pictures of others, remove the others, and rename the person."""
+    for other in others:
+        for table in (pictures, requests):
+            moved = update(table).where(table.c.person == other)
+            connection.execute(moved.values(person=number))
+        connection.execute(delete(people).where(people.c.number == other))
+    connection.execute(update(people).where(people.c.number == number).values(name=name))

@@ -9,23 +9,30 @@ from urllib.parse import unquote_to_bytes
 from serving.problems import RequestError
 
 MAX_CHARACTERS = 200
+MAX_GIVEN = 4 * MAX_CHARACTERS
+"""Number of characters of an id as it is sent, before it is composed."""
 
 
 def check_person(person: str) -> str:
-    """Check an id of a person: 1 to 200 Unicode characters, without control characters and `/`.
+    """Return the id of a person in the form in which it is stored, so that what looks alike is one.
 
-    Returns:
-        The id.
+    Format characters (zero-width ones, marks of direction) and outer white space are left out, and
+    the rest is composed (Unicode normalization form C, UAX #15). What is left has 1 to 200
+    characters, without control characters and `/`.
 
     Raises:
         RequestError: it is not valid.
     """
-    if not 1 <= len(person) <= MAX_CHARACTERS:
+    if len(person) > MAX_GIVEN:  # composing very long texts takes long
         raise _bad_person(f"it has {len(person)} characters")
-    for character in person:
+    shown = "".join(each for each in person if unicodedata.category(each) != "Cf")
+    name = unicodedata.normalize("NFC", shown).strip()
+    if not 1 <= len(name) <= MAX_CHARACTERS:
+        raise _bad_person(f"it has {len(name)} characters that count")
+    for character in name:
         if character == "/" or unicodedata.category(character) in {"Cc", "Cs"}:
             raise _bad_person(f"it has the character U+{ord(character):04X}")
-    return person
+    return name
 
 
 def is_picture_id(name: str) -> bool:
@@ -37,7 +44,8 @@ def _bad_person(reason: str) -> RequestError:
     return RequestError(
         "bad-person",
         f"not an id of a person: {reason}; an id has 1 to {MAX_CHARACTERS} characters of any "
-        "script, without control characters and '/'.",
+        "script, without control characters and '/'. Outer spaces and zero-width characters do not "
+        "count.",
     )
 
 

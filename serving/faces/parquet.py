@@ -117,7 +117,7 @@ def _rows(source: Gallery, after: int) -> list[Any]:
 def _check_rows(rows: list[dict[str, Any]], model: ServedModel, size: int) -> None:
     metric = verification(model).metric
     for row in rows:
-        check_person(row["person"])
+        row["person"] = check_person(row["person"])
         if not is_picture_id(row["picture"]):
             raise _bad_file(f"picture {row['picture']!r} is not 32 hexadecimal digits")
         if row["model"] != model.artifact.hash:

@@ -15,8 +15,9 @@ from sqlalchemy import (
 
 from serving.database import UtcDateTime
 
-SCHEMA_VERSION = 1
-"""Version of these tables; a database with another version is refused."""
+SCHEMA_VERSION = 2
+"""Version of these tables. A database of version 1, in which ids of people are as they were sent,
+is brought up to it; one with another version is refused."""
 
 
 ChangeNumber = BigInteger().with_variant(Integer(), "sqlite")

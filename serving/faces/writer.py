@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from serving.database import pieces_of
 from serving.faces.database import Change, Database
 from serving.faces.reader import person_number
 from serving.faces.tables import changes, embeddings, people, pictures, requests
@@ -119,18 +120,27 @@ class GalleryWriter:
     def remove_person(self, person: str, actor: str) -> Removal:
         """Remove a person, with everything that is stored about them except the change log.
 
+        It is one transaction, except on a full disk, where pictures are removed a few at a time.
+
         Raises:
             RequestError: nobody is enrolled under that id.
         """
-        with self.database.change() as change:
-            number = person_number(change.connection, person)
-            chosen = pictures.c.person == number
-            removed = remove_pictures(change, chosen, actor, "remove picture")
-            answers = _erase_answers(change.connection, number)
-            change.connection.execute(delete(people).where(people.c.number == number))
-            row = change.log_row(change.next_number(), actor, "remove person", person=person)
-            change.connection.execute(insert(changes), row)
-            removed = removed._replace(answers=answers, change=change.head)
+        earlier: list[Removal] = []
+
+        def pieces() -> None:
+            for piece in pieces_of(self._sizes(person)):
+                chosen = pictures.c.number.in_(piece)
+                with self.database.change() as change:
+                    earlier.append(remove_pictures(change, chosen, actor, "remove picture"))
+                self.database.erase_traces()
+
+        removed = self.database.run_erasure(lambda: self._remove_person(person, actor), pieces)
+        for each in earlier:
+            removed = removed._replace(
+                pictures=each.pictures + removed.pictures,
+                embeddings=each.embeddings + removed.embeddings,
+                contents=each.contents + removed.contents,
+            )
         return removed._replace(traces_erased=self.database.erase_traces())
 
     def remove_picture(self, person: str, picture: str, actor: str) -> Removal:
@@ -139,6 +149,21 @@ class GalleryWriter:
         Raises:
             RequestError: there is no such person or picture.
         """
+        removed = self.database.run_erasure(lambda: self._remove_picture(person, picture, actor))
+        return removed._replace(traces_erased=self.database.erase_traces())
+
+    def _remove_person(self, person: str, actor: str) -> Removal:
+        with self.database.change() as change:
+            number = person_number(change.connection, person)
+            chosen = pictures.c.person == number
+            removed = remove_pictures(change, chosen, actor, "remove picture")
+            answers = _erase_answers(change.connection, number)
+            change.connection.execute(delete(people).where(people.c.number == number))
+            row = change.log_row(change.next_number(), actor, "remove person", person=person)
+            change.connection.execute(insert(changes), row)
+            return removed._replace(answers=answers, change=change.head)
+
+    def _remove_picture(self, person: str, picture: str, actor: str) -> Removal:
         with self.database.change() as change:
             number = person_number(change.connection, person)
             chosen = (pictures.c.person == number) & (pictures.c.id == picture)
@@ -149,8 +174,15 @@ class GalleryWriter:
                     f"{person!r} has no picture {picture!r}; GET /v1/faces/people/ID lists them.",
                 )
             answers = _erase_answers(change.connection, number)
-            removed = removed._replace(answers=answers, change=change.head)
-        return removed._replace(traces_erased=self.database.erase_traces())
+            return removed._replace(answers=answers, change=change.head)
+
+    def _sizes(self, person: str) -> list[tuple[int, int]]:
+        """Return the number of each picture of a person, and the bytes that are kept of it."""
+        with self.database.read() as connection:
+            number = person_number(connection, person)
+            size = func.coalesce(func.length(pictures.c.content), 0)
+            query = select(pictures.c.number, size).where(pictures.c.person == number)
+            return [(row[0], row[1]) for row in connection.execute(query)]
 
 
 def fingerprint(*parts: str | bytes) -> str:

@@ -7,10 +7,20 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 
 from artifacts import VitrineError
-from serving.database import Store
+from serving.database import Store, pieces_of
 from serving.feedback.figures import read_figures
 from serving.feedback.schemas import FeedbackFigures
 from serving.feedback.tables import SCHEMA_VERSION, feedback, metadata, state, versions
@@ -124,13 +134,11 @@ class FeedbackStore(Store):
 
     def erase(self, keys: Sequence[str]) -> int:
         """Erase the feedback about answers; returns how many had any."""
-        with self._change() as connection:
-            return connection.execute(delete(feedback).where(feedback.c.key.in_(keys))).rowcount
+        return self._erase_rows(feedback.c.key.in_(keys))
 
     def erase_all(self) -> int:
         """Erase all feedback; returns how much there was."""
-        with self._change() as connection:
-            return connection.execute(delete(feedback)).rowcount
+        return self._erase_rows(true())
 
     def purge(self, before: datetime) -> int:
         """Erase what was given before a time, with its traces; returns how much that was."""
@@ -138,10 +146,27 @@ class FeedbackStore(Store):
         with self.read() as connection:
             if not connection.scalar(select(func.count()).select_from(feedback).where(old)):
                 return 0
-        with self._change() as connection:
-            gone = connection.execute(delete(feedback).where(old)).rowcount
+        gone = self._erase_rows(old)
         self.erase_traces()
         return gone
+
+    def _erase_rows(self, chosen: ColumnElement[bool]) -> int:
+        """Erase rows in one transaction, except on a full disk, where it is a few at a time."""
+        earlier: list[int] = []
+
+        def erase(condition: ColumnElement[bool]) -> int:
+            with self._change() as connection:
+                return connection.execute(delete(feedback).where(condition)).rowcount
+
+        def pieces() -> None:
+            size = func.coalesce(func.length(feedback.c.content), 0)
+            with self.read() as connection:
+                found = connection.execute(select(feedback.c.key, size).where(chosen)).all()
+            for piece in pieces_of((row[0], row[1]) for row in found):
+                earlier.append(erase(feedback.c.key.in_(piece)))
+                self.erase_traces()
+
+        return self.run_erasure(lambda: erase(chosen), pieces) + sum(earlier)
 
     def figures(self) -> tuple[FeedbackFigures, ...]:
         """Return accuracy and calibration of each version that has feedback."""
