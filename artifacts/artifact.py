@@ -1,11 +1,14 @@
 """Artifacts on disk: one folder per model, written atomically and verified when it is opened."""
 
+import fcntl
 import hashlib
+import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -161,11 +164,53 @@ class Artifact:
     def rewrite(self, manifest: Manifest, files: Mapping[str, bytes]) -> Self:
         """Replace the artifact in its folder, which may be the folder of a version; see `save`.
 
+        If another program has rewritten the artifact since it was opened, both changes are kept.
+
         Args:
             manifest: new manifest, with the same name.
             files: content of all files by name; `contents` returns the existing ones.
+
+        Raises:
+            ArtifactError: see `save`; or the other program changed the graph, or a field or file
+                that is changed here, too.
         """
-        return self.save(manifest, files, self.path.parent, self.name)
+        root = self.path.parent
+        check_writable(root)
+        with _locked(root):
+            return self._write(*self._merged(manifest, files), root, self.name)
+
+    def _merged(
+        self, manifest: Manifest, files: Mapping[str, bytes]
+    ) -> tuple[Manifest, Mapping[str, bytes]]:
+        """Add to a change of this artifact what others have changed in it since it was opened."""
+        if not (self.path / MANIFEST_FILE).exists():
+            return manifest, files
+        now = Artifact(self.path, Manifest.read(self.path / MANIFEST_FILE))
+        if now.manifest == self.manifest:
+            return manifest, files
+        fields = _differences(self.manifest, manifest)
+        before = self.manifest.files
+        changed = {
+            name: data
+            for name, data in files.items()
+            if name != CARD_FILE and hashlib.sha256(data).hexdigest() != before.get(name)
+        }
+        removed = before.keys() - files.keys() - {CARD_FILE}
+        twice = sorted(fields & _differences(self.manifest, now.manifest))
+        others = {
+            n for n in {*before, *now.manifest.files} if now.manifest.files.get(n) != before.get(n)
+        }
+        twice += sorted(others & {*changed, *removed})
+        if others and MODEL_FILE in {*others, *changed}:
+            twice.append(MODEL_FILE)
+        if twice:
+            raise ArtifactError(
+                f"{self.path}: another program has changed {', '.join(dict.fromkeys(twice))} since "
+                "this one read it; nothing was written. Run this command again."
+            )
+        kept = {name: data for name, data in now.contents().items() if name not in removed}
+        update = {name: getattr(manifest, name) for name in fields}
+        return now.manifest.model_copy(update=update), {**kept, **changed}
 
     @classmethod
     def save(
@@ -190,8 +235,13 @@ class Artifact:
         """
         root = root or artifacts_root()
         check_writable(root)
-        name = name or manifest.name
         root.mkdir(parents=True, exist_ok=True)
+        with _locked(root):
+            return cls._write(manifest, files, root, name or manifest.name)
+
+    @classmethod
+    def _write(cls, manifest: Manifest, files: Mapping[str, bytes], root: Path, name: str) -> Self:
+        """Do what `save` does, in a folder that is locked."""
         remove_abandoned(root, MANIFEST_FILE)
         files = {**files, CARD_FILE: write_card(manifest).encode()}
         hashes = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
@@ -208,6 +258,28 @@ class Artifact:
         finally:
             shutil.rmtree(staging.parent, ignore_errors=True)
         return cls(root / name, manifest)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Wait until no other program writes artifacts under `root`, and have others wait meanwhile.
+
+    The folder itself is locked, so that no file is added to it. Where the file system has no locks
+    on folders, as some network file systems, nothing waits.
+    """
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _differences(one: Manifest, other: Manifest) -> set[str]:
+    """Return the names of the fields that differ, except those that `save` fills in."""
+    names = type(one).model_fields.keys() - {"files", "digest"}
+    return {name for name in names if getattr(one, name) != getattr(other, name)}
 
 
 def remove_abandoned(root: Path, manifest_file: str) -> None:

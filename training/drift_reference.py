@@ -109,10 +109,9 @@ def add_reference(artifact: Artifact, images: Images, data: str) -> Artifact:
         images: uint8 H x W x 3, of any sizes.
         data: Description of the pictures, which is stored with the reference.
     """
-    manifest = artifact.manifest
+    manifest, files = artifact.manifest, artifact.contents()
     reference = measure_reference(
         Runtime.open(artifact), images, manifest.temperature, data, manifest.task
     )
-    files = artifact.contents()
     files[REFERENCE_FILE] = write_reference(reference)
     return artifact.rewrite(manifest, files)

@@ -117,8 +117,8 @@ def add(artifact: Artifact, sources: Sources) -> Artifact:
         ArtifactError: the model is no classifier whose pictures have one class each.
     """
     check_task(artifact.manifest)
-    added = measure(Runtime.open(artifact), artifact.manifest.temperature, sources)
     files = {n: c for n, c in artifact.contents().items() if n != KNOWN_FILE}
+    added = measure(Runtime.open(artifact), artifact.manifest.temperature, sources)
     manifest = artifact.manifest.model_copy(update=added.fields)
     return artifact.rewrite(manifest, files | added.files)
 

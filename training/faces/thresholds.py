@@ -187,6 +187,7 @@ def calibrate(
     Raises:
         DataError: There are too few pairs for a target.
     """
+    files = artifact.contents()
     together = pooled(measured)
     thresholds = choose(together, targets, seed)
     verification = _verification(artifact).model_copy(
@@ -195,7 +196,7 @@ def calibrate(
     metrics = [m for each in (*measured, *others) for m in report(each, thresholds, seed)]
     update = {"verification": verification, "metrics": tuple(metrics)}
     manifest = artifact.manifest.model_copy(update=update)
-    return artifact.rewrite(manifest, artifact.contents())
+    return artifact.rewrite(manifest, files)
 
 
 def _verification(artifact: Artifact) -> Verification:
