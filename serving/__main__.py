@@ -1,5 +1,6 @@
 """`python -m serving`: starts the server, sends it requests, makes keys, moves the gallery."""
 
+import errno
 import os
 import socket
 import sys
@@ -50,14 +51,25 @@ def run(host: str, port: int) -> None:
             "VITRINE_API_KEYS (`vitrine key NAME` makes a key), or use --host 127.0.0.1."
         )
     try:
-        socket.create_server((host, port)).close()
+        family, *_, (address, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise click.ClickException(
-            f"cannot listen on {host}:{port} ({error.strerror}); choose another port, "
-            "such as `make run PORT=3001`."
+            f"{host} is no address to listen on ({error.strerror}); use --host 127.0.0.1, or ::1."
+        ) from None
+    try:
+        socket.create_server((address, port), family=family).close()
+    except OSError as error:
+        what = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        advice = (
+            "use an address of this machine, such as --host 127.0.0.1"
+            if error.errno == errno.EADDRNOTAVAIL
+            else "choose another port, such as `--port 3001` (`make run PORT=3001`)"
+        )
+        raise click.ClickException(
+            f"cannot listen on {what} ({error.strerror}); {advice}."
         ) from None
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
-    os.execv(sys.executable, [*command, "--host", host, "--port", str(port)])  # noqa: S606
+    os.execv(sys.executable, [*command, "--host", str(address), "--port", str(port)])  # noqa: S606
 
 
 @main.command()

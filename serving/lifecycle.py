@@ -8,26 +8,33 @@ that it failed to load to `failed-INDEX`. No clock is compared, so that none has
 """
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from serving.http.middleware import Middleware
 from serving.inference.watch import FolderWatch
 from serving.problems import RequestError
+from serving.settings import PARENT_FILE
 
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
 POLL_SECONDS = 0.2
 """Time between two checks of these files, in seconds."""
 WATCH_SECONDS = 1.0
 """Time between two checks of the folder of the artifacts, in seconds."""
 MAX_RETRY_SECONDS = 30.0
 """Maximum time until a failed load is retried, in seconds; it doubles with each failure."""
+MAX_REPAIR_SECONDS = 300.0
+"""As `MAX_RETRY_SECONDS`, for single artifacts that could not be loaded: most of them are broken
+for good, and reading a large one takes time."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """Signals that ask a worker to stop."""
 STOPPING = RequestError(
@@ -120,6 +127,8 @@ class Lifecycle:
         middleware: refuses requests until the models are loaded, and once the worker is stopping.
         load: loads the artifacts, warms them up and starts to serve them; called in any thread.
         watch: notices that the artifacts have changed; None if no one watches, or another worker.
+        repair: tries to load those artifacts again that `load` could not, because the reason may
+            have passed; returns whether none are left.
     """
 
     def __init__(
@@ -128,11 +137,13 @@ class Lifecycle:
         middleware: Middleware,
         load: Callable[[], None],
         watch: FolderWatch | None = None,
+        repair: Callable[[], bool] = lambda: True,
     ) -> None:
         self.workers = workers
         self._middleware = middleware
         self._load = load
         self._watch = watch
+        self._repair = repair
         self._loaded_generation = -1
         self._failed_generation = -1
         self._failure = ""
@@ -167,7 +178,8 @@ class Lifecycle:
             await asyncio.sleep(POLL_SECONDS)
 
     def _keep_up_to_date(self) -> None:
-        next_load = next_check = 0.0
+        next_load = next_check = next_repair = 0.0
+        repair_pause = WATCH_SECONDS
         while True:
             now = time.monotonic()
             if now >= next_load or self.workers.requested_generation() != self._failed_generation:
@@ -177,6 +189,11 @@ class Lifecycle:
             if self._watch is not None and now >= next_check:
                 self._look_for_changes(self._watch)
                 next_check = now + WATCH_SECONDS
+            if now >= next_repair:
+                repair_pause = min(2 * repair_pause, MAX_REPAIR_SECONDS)
+                if self._is_repaired():
+                    repair_pause = WATCH_SECONDS
+                next_repair = time.monotonic() + repair_pause
             time.sleep(POLL_SECONDS)
 
     def _look_for_changes(self, watch: FolderWatch) -> None:
@@ -185,6 +202,13 @@ class Lifecycle:
                 self.workers.request_generation()
         except OSError as error:
             self._log_once(error, "the folder of the models cannot be watched")
+
+    def _is_repaired(self) -> bool:
+        try:
+            return self._repair()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the models that are loaded answer
+            self._log_once(error, "the artifacts could not be loaded")
+            return False
 
     def _try_to_load(self) -> bool:
         """Load the artifacts if that was requested; returns False if the worker ends instead."""
@@ -220,6 +244,24 @@ class Lifecycle:
             self._middleware.closed = None
         self._loaded_generation, self._failure = generation, ""
         self.workers.report_loaded(generation)
+
+
+def end_with_parent(folder: Path) -> None:
+    """Have this worker end when the process that started it ends, even by kill -9.
+
+    It would otherwise go on answering, and keep the port from the next server. Works on Linux only.
+
+    Args:
+        folder: of the server, which holds the parent's process id.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(FileNotFoundError, PermissionError):
+        parent = int((folder / PARENT_FILE).read_text(encoding="ascii"))
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:  # it had ended before the kernel was told
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager

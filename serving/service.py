@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts.devices import FOUND, current, use_one_gpu
 from artifacts.provenance import cores
-from serving.http.patches import patch_bentoml, patch_uvicorn
+from serving.http.patches import patch_arbiter, patch_bentoml, patch_uvicorn
 from serving.settings import has_run_folder, read_settings, run_folder
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class BypassBentoml:
 
 patch_uvicorn(settings.timeout)
 patch_bentoml(BypassBentoml)
+if bentoml.server_context.worker_index is None:  # this process starts the workers
+    patch_arbiter()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

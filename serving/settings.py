@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from artifacts import VitrineError, artifacts_root
 
 PREFIX = "VITRINE_"
+PARENT_FILE = "parent"
+"""File of the run folder that holds the process id of the process that starts the workers."""
 OPENABLE = ("verify", "embed", "identify", "feedback")
 """Operations that `VITRINE_OPEN` can open to callers without a key."""
 
@@ -221,6 +223,7 @@ def run_folder() -> Path:
     """
     if not has_run_folder():
         os.environ["VITRINE_RUN"] = tempfile.mkdtemp(prefix="vitrine-")
+        Path(os.environ["VITRINE_RUN"], PARENT_FILE).write_text(str(os.getpid()), encoding="ascii")
         atexit.register(shutil.rmtree, os.environ["VITRINE_RUN"], ignore_errors=True)
     return Path(os.environ["VITRINE_RUN"])
 

@@ -8,6 +8,7 @@ import ctypes
 import gc
 import logging
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -32,7 +33,7 @@ from serving.inference.scheduler import Scheduler
 from serving.inference.watch import FolderWatch
 from serving.inspection.indexes import Indexes
 from serving.inspection.recent_answers import RecentAnswers
-from serving.lifecycle import Lifecycle, WorkerGroup
+from serving.lifecycle import Lifecycle, WorkerGroup, end_with_parent
 from serving.observability import metrics, tracing
 from serving.observability.logs import configure as configure_logs
 from serving.problems import RequestError
@@ -99,6 +100,8 @@ class Worker:
         Raises:
             VitrineError: a setting is not valid.
         """
+        url = re.sub(r"//([^/\[]*:[^/]*)(:\d+)$", r"//[\1]\2", url)  # BentoML leaves IPv6 bare
+        end_with_parent(metrics.FOLDER)
         configure_logs()
         metrics.remove_dead_workers()
         access = Access.from_settings(self.settings)
@@ -111,7 +114,9 @@ class Worker:
         state.gallery = Gallery.from_settings(self.settings, threads=THREADS)
         watches = self.index == 1 and self.settings.watch == "1"
         watch = FolderWatch(artifacts_root(), metrics.FOLDER / "watched") if watches else None
-        state.lifecycle = Lifecycle(workers, self.middleware, lambda: self._load(url), watch)
+        state.lifecycle = Lifecycle(
+            workers, self.middleware, lambda: self._load(url), watch, self._repair
+        )
         state.lifecycle.start()
         if state.feedback is not None:
             state.feedback.keep_up(lambda: state.models, purges=self.index == 1)
@@ -132,16 +137,7 @@ class Worker:
             only=self.settings.models,
             lazy=self.settings.load == "use",
         )
-        _load_gallery(models, self.app.state.gallery)
-        _prepare_feedback(models, self.app.state.feedback)
-        indexes = Indexes.load(models.served, keep=self.app.state.indexes)
-        self.app.state.models = models
-        for name in known.served.keys() - models.served.keys():
-            metrics.model_bytes.labels(name).set(0)
-        for model in models.served.values():
-            metrics.model_bytes.labels(model.name).set(model.resident_bytes)
-        self.app.state.indexes = indexes
-        _freeze_loaded_objects()
+        self._serve(models)
         if self.index == 1:
             if known.served:
                 _log_changes(known, models)
@@ -149,8 +145,31 @@ class Worker:
                 self._announce(models, url)
             for sentence in models.unclear_defaults:
                 log.warning("%s", sentence)
-            for reason in indexes.unavailable.values():
+            for reason in self.app.state.indexes.unavailable.values():
                 log.error("%s", reason)
+
+    def _repair(self) -> bool:
+        """Load those artifacts that could not be loaded; returns whether none are left."""
+        state = self.app.state
+        known: Models = state.models
+        models = known.try_again(threads=THREADS, calls=self.lanes, shared=metrics.FOLDER)
+        if models is not known or state.indexes.unavailable:
+            self._serve(models)
+            _log_changes(known, models)
+        return not models.unavailable and not state.indexes.unavailable
+
+    def _serve(self, models: Models) -> None:
+        """Have these models answer from now on."""
+        state = self.app.state
+        _load_gallery(models, state.gallery)
+        _prepare_feedback(models, state.feedback)
+        indexes = Indexes.load(models.served, keep=state.indexes)
+        for name in state.models.served.keys() - models.served.keys():
+            metrics.model_bytes.labels(name).set(0)
+        for model in models.served.values():
+            metrics.model_bytes.labels(model.name).set(model.resident_bytes)
+        state.models, state.indexes = models, indexes
+        _freeze_loaded_objects()
 
     def _announce(self, models: Models, url: str) -> None:
         """Log once which models are served, on what, and what to try first."""

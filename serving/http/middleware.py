@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LONG = ("/v1/faces/import", "/v1/faces/export", "/v1/models:reload")
 LONG_SECONDS = 3600.0
 """The deadline of `LONG` addresses: moving a gallery of a million faces takes minutes."""
+MAX_UNREAD_SECONDS = 5.0
+"""How long a worker that stops reads the body of a request that it refuses."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -66,6 +68,11 @@ class Middleware:
             "server-starting", "models are being loaded; /readyz tells when they are."
         )
         """Why every new request is refused; None while the server accepts them."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker stops: every connection is then closed with the next answer."""
+        return self.closed is not None and self.closed.code == "server-stopping"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -109,7 +116,7 @@ class RequestContext:
         started = perf_counter()
         try:
             if self.middleware.closed is not None:
-                await self._refuse(self.middleware.closed)
+                await self._refuse_at_once(self.middleware.closed)
             else:
                 await self._run_counted()
         finally:
@@ -168,6 +175,19 @@ class RequestContext:
             return RequestError("answer-too-late", f"it was not ready within {seconds:g} s.")
         return RequestError("request-too-slow", f"its body had not come within {seconds:g} s.")
 
+    async def _refuse_at_once(self, problem: RequestError) -> None:
+        """Refuse a request; its body is read if its connection is closed afterwards.
+
+        Otherwise the client might be told of the reset only, and not see the answer.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_UNREAD_SECONDS):
+                while self.middleware.stopping:
+                    message = await self._receive()
+                    if not message.get("more_body", False):
+                        break
+        await self._refuse(problem)
+
     async def _refuse(self, problem: RequestError) -> None:
         response = problem_response(problem)
         await response(self.scope, self._receive, self.send)
@@ -201,6 +221,8 @@ class RequestContext:
             headers = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
             names = {name.lower() for name, _ in headers}
             headers += [pair for pair in HEADERS.items() if pair[0] not in names]
+            if self.middleware.stopping and b"connection" not in names:
+                headers.append((b"connection", b"close"))
             page = any(v.startswith(b"text/html") for n, v in headers if n == b"content-type")
             if page and b"content-security-policy" not in names:
                 headers.append((b"content-security-policy", PAGE))

@@ -261,6 +261,33 @@ class Models:
             return [models[0] for models in self.routes.values()]
         return list(self.served.values())
 
+    def try_again(
+        self,
+        root: Path | None = None,
+        threads: int = 0,
+        calls: int = 1,
+        shared: Path | None = None,
+    ) -> Self:
+        """Open the artifacts that could not be opened; the models that are served stay.
+
+        The reason may have passed, such as a lack of memory or of open files. The arguments are
+        those of `load`.
+
+        Returns:
+            This object if none of them can be opened now.
+        """
+        root = root or artifacts_root()
+        served, unavailable = dict(self.served), dict(self.unavailable)
+        for name in self.unavailable.keys() & set(artifact_names(root)):
+            try:
+                served[name] = ServedModel(Artifact.open(name, root), threads, calls, shared)
+            except ArtifactError:
+                continue
+            del unavailable[name]
+        if unavailable == self.unavailable:
+            return self
+        return type(self)(dict(sorted(served.items())), unavailable)
+
     def get(self, name: str) -> ServedModel:
         """The model called `name`, or the version of it that `default_version` chooses.
 
