@@ -101,7 +101,12 @@ def environment_of(models: Path, log: Path, **environment: str) -> dict[str, str
 
 
 def launch(
-    command: Sequence[str], log: Path, cwd: Path, environment: Mapping[str, str], until: str
+    command: Sequence[str],
+    log: Path,
+    cwd: Path,
+    environment: Mapping[str, str],
+    until: str,
+    host: str = "127.0.0.1",
 ) -> Server:
     """Run a command that serves at the `--port` it is given, and wait until it is up."""
     port = free_port()
@@ -114,7 +119,7 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    server = Server(f"http://{host}:{port}", process, log)
     try:
         _wait(server, until)
     except BaseException:

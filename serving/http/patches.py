@@ -6,13 +6,16 @@ upstream release changes what a patch relies on.
 
 import asyncio
 import resource
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import bentoml
 from starlette.types import ASGIApp
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import Server
 
 MAX_HEADER_BYTES = 65_536
 """Bytes of headers that one request may have; h11 and nginx allow about as much."""
@@ -39,6 +42,39 @@ def patch_uvicorn(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     BoundedProtocol.seconds = seconds
     auto.AutoHTTPProtocol = BoundedProtocol
+    original = Server.shutdown
+
+    async def shutdown(self: Server, sockets: list[socket.socket] | None = None) -> None:
+        waiting = [listening.dup() for listening in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for listening in waiting:
+            await _accept_waiting(self, listening)
+        await original(self, sockets)
+
+    Server.shutdown = shutdown  # type: ignore[method-assign]
+
+
+async def _accept_waiting(server: Server, listening: socket.socket) -> None:
+    """Accept the connections that the kernel has established, and close the socket.
+
+    Connections that wait when the last process closes the socket are reset by the kernel, although
+    their requests may have been sent. uvicorn leaves them there.
+    """
+    loop = asyncio.get_running_loop()
+
+    def protocol() -> asyncio.Protocol:
+        config, state = server.config, server.server_state
+        return BoundedProtocol(config, state, server.lifespan.state, loop)
+
+    accepted = []
+    listening.setblocking(False)
+    with listening, suppress(BlockingIOError):
+        while True:
+            accepted.append(listening.accept()[0])
+    for connection in accepted:
+        with suppress(OSError):  # the client has gone meanwhile
+            await loop.connect_accepted_socket(protocol, connection)
 
 
 def patch_bentoml(wrap: Callable[[ASGIApp], ASGIApp]) -> None:

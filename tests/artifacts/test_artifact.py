@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,66 @@ def test_a_folder_that_is_no_version_is_refused(saved: Artifact, folder: str) ->
     saved.path.rename(saved.path.parent / folder)
     with pytest.raises(ArtifactError, match="a version of"):
         Artifact.open(folder, saved.path.parent)
+
+
+def test_of_two_concurrent_changes_none_is_lost(saved: Artifact) -> None:
+    """Two programs open the artifact, and then each of them rewrites it."""
+    root = saved.path.parent
+    saved.rewrite(saved.manifest, saved.contents() | {"a.bin": b"1", "b.bin": b"1"})
+    one, other = Artifact.open("tiny", root), Artifact.open("tiny", root)
+    before = other.contents()
+    titled = one.manifest.model_copy(update={"title": "Tells colours apart"})
+    one.rewrite(titled, one.contents() | {"a.bin": b"2"})
+    warmer = other.manifest.model_copy(update={"temperature": 2.0})
+    other.rewrite(warmer, before | {"b.bin": b"2"})
+    found = Artifact.open("tiny", root)
+    assert (found.manifest.title, found.manifest.temperature) == ("Tells colours apart", 2.0)
+    assert (found.read("a.bin"), found.read("b.bin")) == (b"2", b"2")
+
+
+def _contents(artifact: Artifact) -> dict[str, bytes]:
+    """Content of the files that are there now."""
+    return {name: (artifact.path / name).read_bytes() for name in artifact.manifest.files}
+
+
+@pytest.mark.parametrize("what", ["field", "file", "graph", "removed file"])
+def test_changes_that_contradict_are_refused(saved: Artifact, what: str) -> None:
+    root = saved.path.parent
+    saved.rewrite(saved.manifest, saved.contents() | {"a.bin": b"1"})
+    one, other = Artifact.open("tiny", root), Artifact.open("tiny", root)
+    before = one.contents()
+    graph = tiny_model(seed=1).SerializeToString()
+    mine: dict[str, tuple[dict[str, object], dict[str, bytes]]] = {
+        "field": ({"title": "One"}, before),
+        "file": ({}, before | {"a.bin": b"2"}),
+        "graph": ({}, before | {"model.onnx": graph}),
+        "removed file": ({}, before | {"a.bin": b"2"}),
+    }
+    theirs: dict[str, tuple[dict[str, object], dict[str, bytes]]] = {
+        "field": ({"title": "Other"}, before),
+        "file": ({}, before | {"a.bin": b"3"}),
+        "graph": ({}, before | {"a.bin": b"2"}),
+        "removed file": ({}, {n: c for n, c in before.items() if n != "a.bin"}),
+    }
+    fields, files = mine[what]
+    one.rewrite(one.manifest.model_copy(update=fields), files)
+    after = _contents(one)
+    fields, files = theirs[what]
+    with pytest.raises(ArtifactError, match=r"another program has changed .* Run this command"):
+        other.rewrite(other.manifest.model_copy(update=fields), files)
+    assert _contents(one) == after
+
+
+def test_writers_of_one_folder_wait_for_one_another(saved: Artifact) -> None:
+    """Many threads each add a file; with a lock and a merge, all of them are there."""
+    opened = [Artifact.open("tiny", saved.path.parent) for _ in range(8)]
+    files = saved.contents()
+    with ThreadPoolExecutor(8) as pool:
+        done = [
+            pool.submit(each.rewrite, each.manifest, files | {f"{i}.bin": b"x"})
+            for i, each in enumerate(opened)
+        ]
+    for each in done:
+        each.result()
+    found = Artifact.open("tiny", saved.path.parent)
+    assert {f"{i}.bin" for i in range(8)} <= found.manifest.files.keys()

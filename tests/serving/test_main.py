@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 from serving.http.access import Access, hash_key
 from serving.settings import read_settings
 from tests.graphs import tiny_artifact
-from tests.server import running_server
+from tests.pictures import encoded, photograph
+from tests.server import ROOT, launch, running_server
 
 
 def start(port: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -83,3 +85,35 @@ def test_wrong_settings_are_said_in_one_line(
     assert done.returncode == status
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+def test_an_ipv6_address_is_listened_on_and_shown_as_an_address(tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    tiny_artifact(tmp_path / "models", "tiny", route="cifar10")
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "VITRINE_RUN"},
+        "VITRINE_ARTIFACTS": str(tmp_path / "models"),
+        "VITRINE_WORKERS": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+    command = [sys.executable, "-m", "serving", "run", "--host", "::1"]
+    log = tmp_path / "log"
+    server = launch(command, log, ROOT, environment, "/readyz", host="[::1]")
+    try:
+        advice = re.findall(r"http://\S+", log.read_text())
+        shown = f"{server.address}/v1/cifar10/classify"
+        assert shown in advice
+        assert httpx.post(shown, content=encoded(photograph(20, 20))).status_code == 200
+        assert f"{server.address}," in advice
+    finally:
+        server.stop()
+
+
+def test_what_is_no_address_is_said_in_one_line() -> None:
+    command = [sys.executable, "-m", "serving", "run", "--host", "::1::2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in {1, 2}
+    assert done.stderr.count("\n") == 1

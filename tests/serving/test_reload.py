@@ -8,15 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serving.lifecycle import Lifecycle, WorkerGroup
 from serving.problems import RequestError
 
 
-def lifecycle(folder: Path, index: int, load: Any) -> Lifecycle:
+def lifecycle(folder: Path, index: int, load: Any, **others: Any) -> Lifecycle:
     middleware: Any = SimpleNamespace(closed=None, in_flight=0)
-    made = Lifecycle(WorkerGroup(folder, index, 2), middleware, load)
+    made = Lifecycle(WorkerGroup(folder, index, 2), middleware, load, **others)
     threading.Thread(target=made._keep_up_to_date, daemon=True).start()
     return made
 
@@ -101,3 +102,26 @@ def test_no_request_of_several_workers_is_lost(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert groups[0].requested_generation() == 300
+
+
+def test_single_artifacts_that_could_not_be_loaded_are_tried_again_ever_more_rarely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.lifecycle.WATCH_SECONDS", 0.1)
+    monkeypatch.setattr("serving.lifecycle.POLL_SECONDS", 0.01)
+    tries: list[float] = []
+
+    def repair() -> bool:
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            raise MemoryError
+        return len(tries) > 4
+
+    lifecycle(tmp_path, 1, lambda: None, repair=repair)
+    deadline = time.monotonic() + 30
+    while len(tries) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    pauses = np.diff(tries[:6])
+    assert (pauses[:4] >= 0.2 * 2.0 ** np.arange(4) - 0.01).all()
+    assert pauses[4] < pauses[3]  # nothing is broken any more

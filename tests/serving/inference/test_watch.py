@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from artifacts import Artifact, ArtifactError
 from serving.inference.models import Models
 from serving.inference.watch import FolderWatch
 from tests.graphs import tiny_artifact
@@ -187,3 +188,30 @@ def test_a_broken_artifact_is_listed_beside_the_model_that_answers(tmp_path: Pat
     assert after.choose("birds", None) is before.get("tiny")
     assert "The model that was loaded before answers." in after.unavailable["tiny"]
     assert "tiny" not in Models.load(tmp_path).served
+
+
+def test_what_could_not_be_loaded_for_a_passing_reason_is_loaded_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_artifact(tmp_path, "whole")
+    tiny_artifact(tmp_path, "unlucky", route="cifar10")
+    tiny_artifact(tmp_path, "broken")
+    (tmp_path / "broken" / "model.onnx").write_bytes(b"not a graph")
+    open_artifact = Artifact.open
+
+    def fail(name: str, root: Path | None = None) -> Artifact:
+        if name == "unlucky":
+            raise ArtifactError("Cannot allocate memory")
+        return open_artifact(name, root)
+
+    monkeypatch.setattr(Artifact, "open", fail)
+    models = Models.load(tmp_path)
+    assert list(models.served) == ["whole"]
+    assert models.try_again(tmp_path) is models
+    monkeypatch.undo()
+    now = models.try_again(tmp_path)
+    assert list(now.served) == ["unlucky", "whole"]
+    assert now.served["whole"] is models.served["whole"]
+    assert list(now.unavailable) == ["broken"]
+    assert "cifar10" in now.routes
+    assert now.try_again(tmp_path) is now
