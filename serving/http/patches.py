@@ -122,8 +122,9 @@ def patch_arbiter() -> None:
         self.sockets.close_all()
         return end(self)
 
-    Arbiter.__init__ = initialise_with_delay
-    Arbiter.manage_watchers, Arbiter.stop = manage_watchers, stop
+    Arbiter.__init__ = initialise_with_delay  # type: ignore[method-assign]
+    Arbiter.manage_watchers = manage_watchers  # type: ignore[method-assign]
+    Arbiter.stop = stop  # type: ignore[method-assign]
 
 
 class BoundedProtocol(HttpToolsProtocol):
