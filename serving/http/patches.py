@@ -123,7 +123,7 @@ def patch_arbiter() -> None:
         return end(self)
 
     Arbiter.__init__ = initialise_with_delay  # type: ignore[method-assign]
-    Arbiter.manage_watchers = manage_watchers  # type: ignore[method-assign]
+    Arbiter.manage_watchers = manage_watchers
     Arbiter.stop = stop  # type: ignore[method-assign]
 
 
