@@ -30,7 +30,8 @@ from serving.client import Client
 from serving.feedback.answer_ids import picture_digest
 from serving.feedback.feedback import Feedback
 from serving.inference import results
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
+from serving.inference.served_model import ServedModel
 from serving.pictures.decode import read_pictures
 
 MODES = ("off", "labels", "pictures")

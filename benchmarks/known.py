@@ -34,7 +34,7 @@ from artifacts.provenance import hardware
 from artifacts.reference import answer_outputs
 from serving.client.chunks import encode
 from serving.inference import results
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.pictures.decode import read_pictures
 
 MODELS = "cars-lite0-finetuned,cifar10-lite0,cifar10-fast,cifar10-gap,mnist-relu-cross-entropy-sgd"

@@ -24,8 +24,8 @@ with missing_extras_in_one_line(__name__):
     from serving.faces.gallery import Gallery
     from serving.faces.migrate import plan, re_embed
     from serving.http.access import Access, is_loopback, make_key
-    from serving.inference.models import ServedModel
     from serving.inference.runtimes import chosen_runtime
+    from serving.inference.served_model import ServedModel
     from serving.settings import list_settings, read_settings
 
 

@@ -28,8 +28,9 @@ from serving.http.middleware import Middleware
 from serving.http.pages import SAMPLE, SAMPLE_CLASS
 from serving.inference.admission import Budget
 from serving.inference.in_flight import InFlight
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
 from serving.inference.scheduler import Scheduler
+from serving.inference.served_model import ServedModel
 from serving.inference.watch import FolderWatch
 from serving.inspection.indexes import Indexes
 from serving.inspection.recent_answers import RecentAnswers

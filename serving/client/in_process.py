@@ -8,7 +8,8 @@ import numpy as np
 from artifacts import Artifact
 from serving.client.chunks import Rows, Source, ask_each, join, merge
 from serving.inference import results
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
+from serving.inference.served_model import ServedModel
 from serving.inspection import explanations, looks
 from serving.inspection.indexes import Indexes
 from serving.inspection.neighbours import nearest, searched

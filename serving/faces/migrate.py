@@ -13,7 +13,7 @@ from serving.faces.database import Change, Database
 from serving.faces.operations import check_comparable, embed, vectors_of
 from serving.faces.tables import changes, embeddings, gallery, people, pictures
 from serving.faces.writer import remove_pictures
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
 

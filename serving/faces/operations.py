@@ -27,7 +27,8 @@ from serving.faces.schemas import (
     Several,
     Verified,
 )
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
+from serving.inference.served_model import ServedModel
 from serving.observability.tracing import span
 from serving.problems import RequestError
 from serving.schemas import Size

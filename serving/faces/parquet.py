@@ -18,7 +18,7 @@ from serving.faces.reader import MAX_SQL_PARAMETERS
 from serving.faces.schemas import Imported
 from serving.faces.tables import embeddings, gallery, people, pictures
 from serving.faces.writer import NewPicture, add_pictures, bind_model, model_mismatch
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 
 ROW_GROUP_SIZE = 2_000

@@ -14,7 +14,8 @@ from serving.feedback.figures import bin_of
 from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary
 from serving.feedback.store import FeedbackStore, Row, Version
 from serving.feedback.submission import Submission, check_picture, judge
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
+from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 from serving.schemas import Classification, ClassifiedPicture
 from serving.settings import Settings

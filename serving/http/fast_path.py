@@ -4,6 +4,8 @@ FastAPI's routing and parameter checks take as long as decoding a small picture,
 has no parameters to check. FastAPI answers everything else, and documents these requests too.
 """
 
+from typing import TYPE_CHECKING
+
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +16,11 @@ from serving.http.intake import Answerer, feedback_of, open_model
 from serving.http.middleware import context_of
 from serving.http.responses import json_response
 from serving.inference import results
-from serving.inference.models import Models, ServedModel
+from serving.inference.served_model import ServedModel
 from serving.observability import metrics
+
+if TYPE_CHECKING:
+    from serving.inference.models import Models
 
 TOP = 5
 """Number of classes that are named if the query does not say."""

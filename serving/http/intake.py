@@ -16,8 +16,9 @@ from serving.feedback.answer_ids import picture_digest
 from serving.feedback.feedback import Feedback
 from serving.http.body import read_contents
 from serving.http.middleware import context_of
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
 from serving.inference.scheduler import Scheduler
+from serving.inference.served_model import ServedModel
 from serving.inspection.indexes import Indexes
 from serving.inspection.recent_answers import RecentAnswers
 from serving.observability import metrics, tracing

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.observability import metrics
 from serving.problems import MEDIA_TYPE, RequestError
 from serving.schemas import NPY, ProblemDocument

@@ -13,7 +13,7 @@ from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
 from artifacts.preprocessing import Prepared
 from artifacts.runtime import Outputs
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inference.verdicts import check_question, class_sets, judge, verdicts
 from serving.problems import RequestError
 from serving.schemas import (

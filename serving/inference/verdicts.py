@@ -8,7 +8,7 @@ import numpy.typing as npt
 from artifacts.intervals import interval
 from artifacts.known.record import KEEP
 from artifacts.known.sets import log_odds, threshold
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 from serving.schemas import ClassSet, Verdict, Verdicts, Worth
 

@@ -20,7 +20,7 @@ from artifacts.contributions import Grid, shrink
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import Task
 from artifacts.pictures import Picture
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection.head import Head, find_head
 
 LOGITS = OUTPUTS["classification"]

@@ -9,8 +9,8 @@ from artifacts import probabilities
 from artifacts.contributions import Grid
 from artifacts.pictures import Picture
 from artifacts.preprocessing import Prepared, frame
-from serving.inference.models import ServedModel
 from serving.inference.results import logits_output
+from serving.inference.served_model import ServedModel
 from serving.inspection.explainers import LOGITS, Explainer, Rows, comparable, open_explainer
 from serving.inspection.overlay import draw_overlay
 from serving.inspection.per_model import PerModel

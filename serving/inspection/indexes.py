@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from artifacts import ArtifactError, artifacts_root
 from serving.indexes.manifest import index_names, indexes_of, read_manifest
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.pictures import Picture
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection.feature_maps import FeatureMaps
 from serving.inspection.per_model import PerModel
 from serving.inspection.sparsity import EPSILON, Probe

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from artifacts.atlas import Atlas
 from serving import schemas
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection.indexes import Indexes
 from serving.inspection.per_model import PerModel
 from serving.problems import RequestError

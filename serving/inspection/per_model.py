@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from artifacts import ArtifactError
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 
 Made = TypeVar("Made")

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from artifacts.drift_distances import MIN_ANSWERS, distances
 from artifacts.reference import Reference, Sums, answer_outputs, read_outputs
 from artifacts.runtime import Outputs
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
+from serving.inference.served_model import ServedModel
 from serving.schemas import Drift
 
 BLOCKS = 10

@@ -12,8 +12,9 @@ import pytest
 
 from artifacts import Artifact, ArtifactError
 from artifacts.devices import available, find, gpu_problem
-from serving.inference import models as served_models
-from serving.inference.models import Models, ServedModel, selected
+from serving.inference import served_model
+from serving.inference.models import Models, selected
+from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 from tests.graphs import tiny_artifact
 from tests.pictures import encoded, photograph
@@ -99,13 +100,13 @@ def test_concurrent_first_requests_load_a_model_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    open_runtime = served_models.open_runtime
+    open_runtime = served_model.open_runtime
 
     def watched(artifact: Artifact, *arguments: object) -> object:
         opened.append(artifact.name)
         return open_runtime(artifact, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(served_models, "open_runtime", watched)
+    monkeypatch.setattr(served_model, "open_runtime", watched)
     model = ServedModel(tiny_artifact(tmp_path), threads=1, lazy=True)
     assert not model.is_open
     assert model.outputs == ("logits", "features")
@@ -126,14 +127,14 @@ def test_lazily_loaded_models_are_open_where_they_answer_by_default(
 ) -> None:
     for name in ("a", "b", "c"):
         tiny_artifact(tmp_path, name, route="birds", default=name == "a")
-    open_runtime = served_models.open_runtime
+    open_runtime = served_model.open_runtime
 
     def failing(artifact: Artifact, *arguments: object) -> object:
         if artifact.name == "a":
             raise ArtifactError("it cannot be run.")
         return open_runtime(artifact, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(served_models, "open_runtime", failing)
+    monkeypatch.setattr(served_model, "open_runtime", failing)
     models = Models.load(tmp_path, lazy=True)
     default = models.choose("birds", None)
     assert default.is_open

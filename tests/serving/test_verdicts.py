@@ -18,7 +18,7 @@ from artifacts.known.detector import KNOWN_FILE, Detector
 from artifacts.known.outliers import named
 from serving.__main__ import main
 from serving.client import Client, LocalPredictor
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from tests.commands import run_in_process
 from tests.graphs import CLASSES, tiny_artifact
 from tests.pictures import encoded, photograph

@@ -11,7 +11,7 @@ from serving.faces.operations import face_model
 from serving.faces.schemas import ChosenFace, Several
 from serving.http.access import Access
 from serving.http.intake import models_of
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 
 
 def person_of(request: Request, person: Annotated[str, Path(min_length=1)]) -> str:

@@ -31,7 +31,7 @@ from serving.http.routes.face_parameters import (
     gallery_of,
 )
 from serving.http.routes.gallery import GALLERY, add_gallery_routes
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.pictures.decode import decode_pictures
 from serving.problems import RequestError
 

@@ -11,7 +11,7 @@ from artifacts.pictures import Picture
 from serving.http.body import PICTURE_FIELD, picture_body, read_contents
 from serving.http.intake import admit, models_of, recent_answers_of, run_in
 from serving.http.responses import json_response, npy_response
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection import looks
 from serving.observability.tracing import span
 from serving.pictures.decode import decode_pictures

@@ -12,7 +12,7 @@ from serving.faces.gallery import Gallery
 from serving.faces.migrate import plan, re_embed
 from serving.faces.operations import embed
 from serving.faces.writer import NewPicture
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
 from tests.commands import run_in_process

@@ -13,7 +13,7 @@ import pytest
 from serving.faces import parquet
 from serving.faces.gallery import Gallery
 from serving.faces.parquet import SCHEMA
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 from tests.graphs import face_artifact
 from tests.serving.faces.test_gallery import face, picture

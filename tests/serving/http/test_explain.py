@@ -19,8 +19,9 @@ from serving.http.intake import Answerer
 from serving.http.middleware import Middleware
 from serving.inference.admission import Budget, Place
 from serving.inference.in_flight import InFlight
-from serving.inference.models import Models, ServedModel
+from serving.inference.models import Models
 from serving.inference.scheduler import Scheduler
+from serving.inference.served_model import ServedModel
 from serving.inspection.explainers import CELLS
 from serving.observability import metrics
 from serving.problems import RequestError

@@ -13,7 +13,7 @@ import pytest
 from artifacts import Artifact, ArtifactError, Runtime, VitrineError
 from artifacts.sessions import OpenVinoSession
 from serving.inference import results, runtimes
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection import looks
 from tests.graphs import tiny_artifact
 from tests.pictures import photograph

@@ -15,7 +15,7 @@ from artifacts import Artifact, artifact, artifacts_root
 from artifacts.artifact import MODEL_FILE, artifact_names
 from artifacts.contributions import enlarge, shrink
 from artifacts.pictures import Picture
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection import explainers
 from serving.inspection.explainers import (
     CELLS,

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from artifacts import Artifact
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection.looks import feature_map
 from serving.problems import RequestError
 from tests.graphs import tiny_artifact

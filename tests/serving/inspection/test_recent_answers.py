@@ -17,7 +17,7 @@ from artifacts.datasets import load
 from artifacts.drift_distances import MIN_ANSWERS
 from serving.client import Client
 from serving.client.in_process import LocalPredictor
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection.recent_answers import BLOCK_SIZE, BLOCKS, MAX_WAIT_SECONDS, RecentAnswers
 from tests.graphs import tiny_artifact
 from tests.server import WORKERS, running_server

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from artifacts import Artifact, Runtime
 from artifacts.quantize import int8_graph
-from serving.inference.models import ServedModel
+from serving.inference.served_model import ServedModel
 from serving.inspection.activations import find_activations
 from serving.inspection.looks import feature_map, inspect
 from serving.inspection.sparsity import EPSILON, Probe, tap_activations
