@@ -19,7 +19,7 @@ from artifacts.distribution import artifacts_root, check_writable
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
-from artifacts.provenance import has_integer_arithmetic
+from artifacts.provenance import has_gpu, has_integer_arithmetic
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -74,7 +74,9 @@ class Artifact:
         """Name of the ONNX graph that is served: int8 if the manifest and the hardware allow it."""
         quantization = self.manifest.quantization
         served = quantization is not None and quantization.served
-        if served and has_integer_arithmetic() and not current().on_gpu:
+        # Where no GPU is visible, ONNX Runtime need not be loaded to know what is used.
+        on_gpu = has_gpu() and current().on_gpu
+        if served and has_integer_arithmetic() and not on_gpu:
             return INT8_FILE
         return MODEL_FILE
 

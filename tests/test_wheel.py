@@ -144,7 +144,10 @@ def test_the_installed_command_serves_and_writes_nothing_beside_itself(
     finally:
         server.stop()
     assert tree(packages(environment)) == before
-    assert {path.name.partition("-")[0] for path in cwd.iterdir()} <= {"gallery.sqlite3"}
+    assert {path.name.partition("-")[0] for path in cwd.iterdir()} <= {
+        "gallery.sqlite3",
+        ".gallery.sqlite3.reserve",
+    }
 
 
 def test_the_code_under_test_is_the_wheels(environment: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def scaled(*factors: float) -> Callable[[bytes], bytes]:
 def test_a_machine_with_a_cpu_alone_compares_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("artifacts.sessions.has_gpu", lambda: False)
+    monkeypatch.setattr("artifacts.devices.has_gpu", lambda: False)
     monkeypatch.setattr(
         "artifacts.sessions.ort.get_available_providers",
         lambda: [CUDA, "AzureExecutionProvider", CPU],

@@ -21,8 +21,7 @@ from sklearn.svm import SVC
 
 from artifacts import Artifact, DataError
 from artifacts.artifact import MODEL_FILE
-from artifacts.sessions import CUDA
-from tests.cards import in_tf32, pretend_card
+from tests.cards import CUDA, in_tf32, pretend_card
 from tests.commands import Done, run_in_process
 from training import export as exporting
 from training.__main__ import main

@@ -1,6 +1,6 @@
 """What training several recipes takes: what is measured and what is unknown, and in which order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -57,7 +57,7 @@ class Item:
     memory: int | None
     """Estimated memory of the GPU, bytes; None if unknown, so that nothing else runs beside it."""
     after: tuple[str, ...]
-    """Names of recipes of the plan from whose heads it starts, so that they are trained before."""
+    """Names of recipes of the plan from which it starts, so that they are trained before."""
 
     @property
     def seconds(self) -> float | None:
@@ -116,7 +116,7 @@ def names_of(items: Iterable[Item]) -> set[str]:
 
 
 def _item(recipe: Recipe, names: set[str], hardware: str) -> Item:
-    parent = parent_recipe(recipe)
+    ancestor = _ancestor(recipe, names - {recipe.name})
     contents = _contents(recipe.data, recipe.seed)
     seconds = _measured(recipe, hardware)
     return Item(
@@ -126,26 +126,34 @@ def _item(recipe: Recipe, names: set[str], hardware: str) -> Item:
         epoch_seconds=seconds,
         basis="unknown" if seconds is None else "measured",
         memory=_memory(recipe, contents),
-        after=(parent.name,) if parent is not None and parent.name in names else (),
+        after=() if ancestor is None else (ancestor.name,),
     )
 
 
 def _ordered(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """Return the recipes in their order, but each after the one whose head it starts from."""
+    """Return the recipes in their order, but each after those that it starts from."""
     left = {recipe.name: recipe for recipe in recipes}
     found: list[Recipe] = []
 
     def add(recipe: Recipe) -> None:
         if left.pop(recipe.name, None) is None:
             return
-        parent = parent_recipe(recipe)
-        if parent is not None and parent.name in left:
-            add(parent)
+        ancestor = _ancestor(recipe, left)
+        if ancestor is not None:
+            add(ancestor)
         found.append(recipe)
 
     for recipe in recipes:
         add(recipe)
     return found
+
+
+def _ancestor(recipe: Recipe, names: Container[str]) -> Recipe | None:
+    """Return the nearest of the named recipes from which a recipe starts, through others or not."""
+    parent = parent_recipe(recipe)
+    while parent is not None and parent.name not in names:
+        parent = parent_recipe(parent)
+    return parent
 
 
 @cache

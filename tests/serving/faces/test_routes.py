@@ -19,14 +19,13 @@ from tests.serving.http.test_app import form, refused
 ALIGNED = {"aligned": "true"}
 ODD = (
     "a",
-    " ",
+    "a b",
     "..",
     "%2F",
     'O\'Brien "Bob"; DROP TABLE people;--',
     "李小龍",
-    "👩‍👩‍👧",
+    "👩🏽",
     "\u00e9",
-    "e\u0301",
     "?#&+",
 )
 
