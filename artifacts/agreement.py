@@ -86,7 +86,7 @@ def compare_providers(
                 provider=name, pictures=len(shown), agrees=False, error=_first_line(error)
             )
         else:
-            record = _record(name, expected, found, task)
+            record = compare(name, expected, found, task)
         say(record.sentence if record.agrees else f"{record.sentence} {ALLOWED}")
         records.append(record)
     return tuple(records)
@@ -120,8 +120,15 @@ def measuring_runtime(
     )
 
 
-def _record(name: str, expected: Rows, found: Rows, task: Task) -> ProviderRecord:
-    """Compare logits N x C or embeddings N x D; a NaN counts as a difference."""
+def compare(name: str, expected: Rows, found: Rows, task: Task) -> ProviderRecord:
+    """Compare what a provider gives for pictures with what is expected.
+
+    Args:
+        name: of the provider.
+        expected: logits N x C or embeddings N x D.
+        found: as `expected`; NaN or infinity counts as a failure.
+        task: of the model, which says what is compared.
+    """
     count = len(expected)
     if not np.isfinite(found).all():
         return ProviderRecord(

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from artifacts.card import CARD_FILE, write_card
-from artifacts.devices import current
+from artifacts.devices import PROVIDERS, current
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
@@ -25,6 +25,14 @@ MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 """The network in 8-bit integers; exists only if it is served. See `artifacts.quantize`."""
+FLOAT16_FILE = "model.float16.onnx"
+"""The network in float16, for GPUs; exists only if it is served. See `artifacts.float16`."""
+PRECISIONS: dict[str, Literal["float32", "int8", "float16"]] = {
+    MODEL_FILE: "float32",
+    INT8_FILE: "int8",
+    FLOAT16_FILE: "float16",
+}
+"""Numeric format of each graph."""
 VERSION_PATTERN = r"[a-z0-9][a-z0-9._-]{0,31}"
 """The version after the `@` in a folder's name, if several versions of a model are kept."""
 STAGING = ".writing-"
@@ -71,14 +79,23 @@ class Artifact:
 
     @property
     def model_file(self) -> str:
-        """Name of the ONNX graph that is served: int8 if the manifest and the hardware allow it."""
-        quantization = self.manifest.quantization
-        served = quantization is not None and quantization.served
+        """Name of the ONNX graph that is served.
+
+        That is int8 on a CPU and float16 on a GPU, if the manifest and the hardware allow it.
+        """
+        quantization, float16 = self.manifest.quantization, self.manifest.float16
         # Where no GPU is visible, ONNX Runtime need not be loaded to know what is used.
-        on_gpu = has_gpu() and current().on_gpu
-        if served and has_integer_arithmetic() and not on_gpu:
-            return INT8_FILE
-        return MODEL_FILE
+        if has_gpu() and (device := current()).on_gpu:
+            provider = PROVIDERS[device.used]
+            fits = float16 is not None and float16.served_on(provider)
+            return FLOAT16_FILE if fits else MODEL_FILE
+        served = quantization is not None and quantization.served
+        return INT8_FILE if served and has_integer_arithmetic() else MODEL_FILE
+
+    @property
+    def precision(self) -> Literal["float32", "int8", "float16"]:
+        """Numeric format of the graph that is served."""
+        return PRECISIONS[self.model_file]
 
     @property
     def model_path(self) -> Path:

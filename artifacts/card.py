@@ -111,13 +111,18 @@ def _terms(manifest: Manifest) -> list[str]:
 
 def _figures(manifest: Manifest) -> list[str]:
     if not manifest.metrics:
-        return _quantized(manifest) or ["None were measured here."]
+        return [*_quantized(manifest), *_float16(manifest)] or ["None were measured here."]
     tables = {
         "classification": _class_tables,
         "multi-label": _label_tables,
         "embedding": _face_tables,
     }
-    return [*tables[manifest.task](manifest), *_quantized(manifest), *_providers(manifest)]
+    return [
+        *tables[manifest.task](manifest),
+        *_quantized(manifest),
+        *_float16(manifest),
+        *_providers(manifest),
+    ]
 
 
 def _class_tables(manifest: Manifest) -> list[str]:
@@ -248,6 +253,14 @@ def _quantized(manifest: Manifest) -> list[str]:
         f"{record.fp32.accuracy:.4f} in float32{precision}, on {record.test_samples:,} pictures of "
         f"{record.test}."
     ]
+
+
+def _float16(manifest: Manifest) -> list[str]:
+    record = manifest.float16
+    if record is None:
+        return []
+    answers = "answers" if record.served else "does not answer"
+    return [f"float16 {answers} on {record.agreement.provider}. {record.sentence}"]
 
 
 def _providers(manifest: Manifest) -> list[str]:

@@ -168,6 +168,18 @@ def gpu_problem(provider: str) -> tuple[int, str]:
     return count.value, _try(provider)
 
 
+def gpu_name() -> str:
+    """The driver's name of the first GPU that this process may use; empty if there is none."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ""
+    gpu, name = ctypes.c_int(), ctypes.create_string_buffer(100)
+    status = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(gpu), 0)
+    status = status or driver.cuDeviceGetName(name, len(name), gpu)
+    return "" if status else name.value.decode()
+
+
 def _try(provider: str) -> str:
     """Run one addition on a provider; returns why that fails, or an empty string."""
     import numpy as np  # noqa: PLC0415

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from artifacts.errors import ArtifactError
 from artifacts.input_policy import InputPolicy
 from artifacts.known.record import KnownRecord, SetsRecord
-from artifacts.providers import ProviderRecord
+from artifacts.providers import Float16Record, ProviderRecord
 from artifacts.strict import Strict
 from artifacts.verification.decision import Verification
 
@@ -189,6 +189,7 @@ class Manifest(Strict):
     run: RunRecord | None = None
     metrics: tuple[Metric, ...] = ()
     quantization: Quantization | None = Field(default=None, exclude_if=lambda v: v is None)
+    float16: Float16Record | None = Field(default=None, exclude_if=lambda v: v is None)
     providers: tuple[ProviderRecord, ...] = Field(default=(), exclude_if=lambda v: not v)
     """Execution providers besides the CPU on which the answers were compared. Left out of the JSON
     if there was none, as on a machine without a GPU."""

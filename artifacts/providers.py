@@ -32,8 +32,12 @@ class ProviderRecord(Strict):
     @property
     def sentence(self) -> str:
         """The comparison in words."""
+        return self.describe(self.provider, "the CPU", "validation pictures")
+
+    def describe(self, one: str, other: str, pictures: str) -> str:
+        """The comparison in words, with names for what was compared and on what."""
         if self.error:
-            return f"{self.provider} fails: {self.error}"
+            return f"{one} fails: {self.error}"
         if self.cosine is not None:
             figures = f"the least cosine of the two embeddings of a picture is {self.cosine:.6f}"
         else:
@@ -42,5 +46,33 @@ class ProviderRecord(Strict):
                 "decisions are the same"
             )
         verdict = "agrees with" if self.agrees else "differs from"
-        on = f"on {self.pictures:,} validation pictures"
-        return f"{self.provider} {verdict} the CPU {on}: {figures}."
+        return f"{one} {verdict} {other} on {self.pictures:,} {pictures}: {figures}."
+
+
+class Float16Record(Strict):
+    """The float16 graph compared with the float32 graph that it was made from, on a GPU."""
+
+    served: bool
+    """Whether `model.float16.onnx` exists and is served in place of `model.onnx`, on the provider
+    that it was compared on."""
+    data: str
+    """Pictures that were compared, `NAME:SPLIT`."""
+    hardware: str
+    agreement: ProviderRecord
+    """The answers in float16 on the GPU, compared with those in float32 on the CPU."""
+    fp32_pictures_per_second: dict[int, float] = Field(default_factory=dict)
+    """By batch size, on the GPU; empty if the answers do not agree."""
+    float16_pictures_per_second: dict[int, float] = Field(default_factory=dict)
+    """As `fp32_pictures_per_second`."""
+
+    def served_on(self, provider: str) -> bool:
+        """Whether the float16 graph is served on an execution provider."""
+        return self.served and provider == self.agreement.provider
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in words."""
+        provider = self.agreement.provider
+        return self.agreement.describe(
+            f"float16 on {provider}", "float32 on the CPU", f"pictures of {self.data}"
+        )

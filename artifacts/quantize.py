@@ -79,16 +79,11 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
             "processor that has them."
         )
     manifest = artifact.manifest
-    dataset = dataset or (manifest.dataset.name if manifest.dataset else None)
     if manifest.task == "embedding":
         raise ArtifactError(
             f"{manifest.name} is not a classifier; only the accuracy of classifiers is measured."
         )
-    if dataset is None:
-        raise ArtifactError(
-            f"the manifest of {manifest.name} does not say what it was trained on; name the data "
-            "set with --dataset."
-        )
+    dataset = dataset or own_dataset(manifest)
     train, test = (load(dataset, split) for split in ("train", "test"))
     if test.classes != manifest.classes:
         raise ArtifactError(
@@ -127,6 +122,20 @@ def quantize(artifact: Artifact, dataset: str | None = None) -> Quantization:
     changed = manifest.model_copy(update={"quantization": record})
     artifact.rewrite(changed, files)
     return record
+
+
+def own_dataset(manifest: Manifest) -> str:
+    """Return the name of the data set that a model was trained on.
+
+    Raises:
+        ArtifactError: the manifest does not say.
+    """
+    if manifest.dataset is None:
+        raise ArtifactError(
+            f"the manifest of {manifest.name} does not say what it was trained on; name the data "
+            "set with --dataset."
+        )
+    return manifest.dataset.name
 
 
 def is_worthwhile(fp32: Measured, int8: Measured) -> bool:
@@ -170,6 +179,23 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
             f"{path}: the graph has only a first layer and a head; nothing to quantize."
         )
     _fuse_activations(model.graph)
+    return serialized(model)
+
+
+def inferred_graph(path: Path) -> onnx.ModelProto:
+    """Read a graph, fold its constants, and give every node a name and every tensor a type."""
+    with tempfile.TemporaryDirectory() as folder:
+        inferred = Path(folder, "inferred.onnx")
+        # symbolic shape inference fails if height and width are dynamic; that of ONNX is enough
+        quant_pre_process(path, inferred, skip_symbolic_shape=True)
+        model = load_graph(inferred)
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
+    return model
+
+
+def serialized(model: onnx.ModelProto) -> bytes:
+    """Serialize a graph without the sets of operators that it does not use."""
     used = {node.domain for node in model.graph.node} | {""}
     for unused in [o for o in model.opset_import if o.domain not in used]:
         model.opset_import.remove(unused)
@@ -177,13 +203,9 @@ def int8_graph(path: Path, pictures: Iterable[Picture]) -> bytes:
 
 
 def _quantized(path: Path, pictures: Iterable[Picture]) -> onnx.ModelProto:
+    model = inferred_graph(path)
     with tempfile.TemporaryDirectory() as folder:
-        inferred, quantized = Path(folder, "inferred.onnx"), Path(folder, "quantized.onnx")
-        # symbolic shape inference fails if height and width are dynamic; that of ONNX is enough
-        quant_pre_process(path, inferred, skip_symbolic_shape=True)
-        model = load_graph(inferred)
-        for node in model.graph.node:
-            node.name = node.name or node.output[0]
+        quantized = Path(folder, "quantized.onnx")
         quantize_static(
             model,
             quantized,
@@ -193,7 +215,7 @@ def _quantized(path: Path, pictures: Iterable[Picture]) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             per_channel=True,
             op_types_to_quantize=QUANTIZED,
-            nodes_to_exclude=list(_excluded(model.graph)),
+            nodes_to_exclude=list(kept_in_float32(model.graph)),
             # `inspect` reads the activations from the graph, so that they must stay in it
             extra_options={"QDQKeepRemovableActivations": True},
         )
@@ -211,7 +233,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
         return None if picture is None else {INPUT: picture[None]}
 
 
-def _excluded(graph: onnx.GraphProto) -> Iterator[str]:
+def kept_in_float32(graph: onnx.GraphProto) -> Iterator[str]:
     """Yield the names of the nodes up to the first layer, and of those that follow the features."""
     head = {"features"}
     begun = False
@@ -261,7 +283,7 @@ def measure(runtimes: Sequence[Runtime], test: ImageSet, manifest: Manifest) -> 
         prepared = [runtimes[0].prepare(test.images[i]) for i in places]
         for chunks, runtime in zip(rows, runtimes, strict=True):
             chunks.append(runtime.run(prepared, [LOGITS], prepared=True)[LOGITS])
-    speeds = {batch: _speeds(runtimes, prepared[0], batch) for batch in BATCHES}
+    speeds = {batch: measure_speeds(runtimes, prepared[0], batch) for batch in BATCHES}
     return [
         Measured(
             **_scores(np.concatenate(chunks), test, manifest),
@@ -286,14 +308,23 @@ def _scores(
     }
 
 
-def _speeds(runtimes: Sequence[Runtime], picture: Picture, batch: int) -> npt.NDArray[np.float64]:
-    """Return the pictures per second of each runtime in its fastest round; rounds alternate."""
+def measure_speeds(
+    runtimes: Sequence[Runtime], picture: Picture, batch: int, output: str = LOGITS
+) -> npt.NDArray[np.float64]:
+    """Return the pictures per second of each runtime in its fastest round; rounds alternate.
+
+    Args:
+        runtimes: one for each graph to compare.
+        picture: prepared, uint8 H x W x 3.
+        batch: number of pictures in a call.
+        output: what is computed.
+    """
     images = np.repeat(picture[None], batch, axis=0)  # (batch, H, W, 3)
     seconds = np.empty((ROUNDS, len(runtimes)))
     for row in seconds:
         for number, runtime in enumerate(runtimes):
             start = time.perf_counter()
-            runtime.run_batch(images, [LOGITS])
+            runtime.run_batch(images, [output])
             row[number] = time.perf_counter() - start
     speeds: npt.NDArray[np.float64] = batch / seconds.min(axis=0)
     return speeds

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.artifact import Artifact
+from artifacts.errors import ArtifactError
 from artifacts.input_policy import InputPolicy
 from artifacts.manifest import Task
 from artifacts.pictures import Picture
@@ -79,11 +80,19 @@ class Runtime:
         """Make the runtime of a verified artifact; for the arguments see the class.
 
         Raises:
-            ArtifactError: the engine does not accept the graph, or it was replaced meanwhile.
+            ArtifactError: the engine does not accept the graph, it was replaced meanwhile, or it is
+                in float16 and the engine does not run it where it was compared with float32.
         """
         graph = artifact.read_graph()
-        policy = artifact.manifest.input
-        return cls(graph, policy, threads, artifact.name, engine, shared=shared)
+        policy, float16 = artifact.manifest.input, artifact.manifest.float16
+        runtime = cls(graph, policy, threads, artifact.name, engine, shared=shared)
+        in_float16 = artifact.precision == "float16"
+        if in_float16 and float16 is not None and not float16.served_on(runtime.provider):
+            raise ArtifactError(
+                f"the float16 graph of {artifact.name} is for {float16.agreement.provider}, and "
+                f"would run on {runtime.provider}. VITRINE_DEVICE=cpu serves the model there."
+            )
+        return runtime
 
     @property
     def provider(self) -> str:

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from artifacts import artifacts_root
-from artifacts.artifact import INT8_FILE
 from artifacts.devices import current
 from artifacts.manifest import FACES
 from artifacts.provenance import cores
@@ -46,6 +45,9 @@ THREADS = 1
 GPU_LANES = 2
 """Batches that a worker with a GPU runs at the same time: while one is computed, the pictures of
 the next are copied."""
+
+PRECISION_NOTES = {"int8": " in 8-bit integers", "float16": " in float16"}
+"""What the log says of a model that is not served in float32."""
 
 log = logging.getLogger("bentoml.vitrine")  # a child of BentoML's logger: it shares its format
 
@@ -176,8 +178,7 @@ class Worker:
         """Log once which models are served, on what, and what to try first."""
         listed = models.list()
         for model in listed.models:
-            int8 = models.served[model.name].artifact.model_file == INT8_FILE
-            notes = " in 8-bit integers" * int8
+            notes = PRECISION_NOTES.get(model.precision, "")
             notes += " (trained on synthetic pictures)" * model.synthetic
             log.info("model %s on %s%s", model.name, model.provider, notes)
         for broken in listed.unavailable:

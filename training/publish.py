@@ -8,7 +8,7 @@ import torch
 
 from artifacts import Artifact, ArtifactError, Manifest, Runtime
 from artifacts.agreement import compare_providers, measuring_runtime
-from artifacts.artifact import MODEL_FILE
+from artifacts.artifact import FLOAT16_FILE, MODEL_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord
 from artifacts.progress import Progress
 from artifacts.proof import prove
@@ -139,7 +139,7 @@ def halve_artifact(artifact: Artifact) -> Artifact:
     """
     manifest, files = artifact.manifest, artifact.contents()
     recipe = recipe_of(manifest, "its figures cannot be measured again", artifact.path)
-    if artifact.model_file != MODEL_FILE:
+    if artifact.precision == "int8":
         raise ArtifactError(f"{artifact.name} is quantized to integers, which are smaller still.")
     splits = load_splits(recipe.data, recipe.seed)
     check_training_data(manifest, recipe, splits.source, len(splits.validation))
@@ -159,7 +159,9 @@ def halve_artifact(artifact: Artifact) -> Artifact:
         Progress(artifact.name).log,
     )
     runtime, providers = measuring_runtime(graph, manifest.input, compared)
-    measured = measure(recipe, splits, runtime) | {"providers": providers}
+    # the graph in float16 was made from the one that is replaced
+    files.pop(FLOAT16_FILE, None)
+    measured = measure(recipe, splits, runtime) | {"providers": providers, "float16": None}
     changed = manifest.model_copy(update=measured)
     reference = reference_of(changed, splits, runtime)
     return artifact.rewrite(changed, {**files, MODEL_FILE: graph, REFERENCE_FILE: reference})

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from artifacts.artifact import INT8_FILE, MODEL_FILE
+from artifacts.artifact import PRECISIONS
 from artifacts.distribution import artifacts_root
 from artifacts.errors import ArtifactError
 from artifacts.input_policy import InputPolicy
@@ -46,9 +46,9 @@ class IndexManifest(Strict):
     def fits(self, model: Manifest) -> bool:
         """Whether the embeddings are those of a model.
 
-        Its graph of 8-bit integers gives nearly the same features as its float32 graph.
+        Its graphs in int8 and float16 give nearly the same features as its float32 graph.
         """
-        graphs = {model.files.get(MODEL_FILE), model.files.get(INT8_FILE)}
+        graphs = {model.files.get(graph) for graph in PRECISIONS}
         return self.hash in graphs and self.input == model.input
 
 

@@ -127,6 +127,7 @@ class ServedModel:
             task=manifest.task,
             hash=self.artifact.hash,
             synthetic=manifest.synthetic,
+            precision=self.artifact.precision,
             provider=self.provider,
             route=manifest.route,
             classes=manifest.classes,
@@ -141,6 +142,7 @@ class ServedModel:
             parameters=manifest.parameters,
             metrics=manifest.metrics,
             quantization=manifest.quantization,
+            float16=manifest.float16,
         )
 
     def _warm_up(self, runtime: Runtime) -> None:

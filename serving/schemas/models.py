@@ -1,10 +1,13 @@
 """Answers about models."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from artifacts import InputPolicy
 from artifacts.known.record import KnownRecord, SetsRecord
 from artifacts.manifest import DatasetRecord, Metric, Parameters, Quantization, Task
+from artifacts.providers import Float16Record
 from artifacts.verification.decision import Verification
 from serving.schemas.base import Answer, Share
 
@@ -19,6 +22,11 @@ class ModelInfo(Answer):
     )
     hash: str = Field(description="sha256 of the ONNX graph")
     synthetic: bool = Field(description="trained on generated pictures: for trying things out only")
+    precision: Literal["float32", "int8", "float16"] = Field(
+        default="float32",
+        description="numeric format of the graph; OpenVINO bf16 computes one in float32 in "
+        "bfloat16, and a GPU multiplies in TF32",
+    )
     provider: str = Field(
         description="CUDAExecutionProvider, TensorrtExecutionProvider, CPUExecutionProvider, "
         "OpenVINO bf16 or OpenVINO f32; empty if the model is loaded when it is first used"
@@ -58,6 +66,11 @@ class ModelInfo(Answer):
     quantization: Quantization | None = Field(
         description="accuracy and speed in float32 and in 8-bit integers, and whether the latter "
         "are served; null if quantization was not tried"
+    )
+    float16: Float16Record | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="answers and speed in float16 on a GPU, and whether that is served there",
     )
 
 
