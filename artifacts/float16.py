@@ -110,6 +110,8 @@ def float16_graph(artifact: Artifact) -> bytes:
             use_symbolic_shape_infer=False, keep_io_types=True, node_block_list=list(kept)
         )
         converter.topological_sort()
+        # the converter leaves the former types of some tensors there
+        del converter.model.graph.value_info[:]
     except VitrineError:
         raise
     except Exception as error:  # noqa: BLE001 - the library raises exceptions of all kinds

@@ -73,3 +73,10 @@ def pretend_card(
     monkeypatch.setattr(ort, "preload_dlls", lambda: None)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [*providers, CPU])
     monkeypatch.setattr(ort, "InferenceSession", session)
+
+
+def use_device(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
+    """Let artifacts, the making of graphs in float16, and sessions find this device."""
+    for module in ("artifact", "float16", "sessions"):
+        monkeypatch.setattr(f"artifacts.{module}.current", lambda: device)
+    monkeypatch.setattr("artifacts.artifact.has_gpu", lambda: device.on_gpu)

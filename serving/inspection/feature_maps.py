@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
 from onnx.inliner import inline_local_functions
 
 from artifacts import Artifact, Runtime
@@ -34,7 +33,7 @@ class FeatureMaps:
         self._tensors = {each.name: each.tensor for each in find_activations(model.graph)}
         known = {output.name for output in model.graph.output}
         model.graph.output.extend(
-            helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None)
+            onnx.ValueInfoProto(name=tensor)  # ONNX Runtime infers whether it is in float16
             for tensor in self._tensors.values()
             if tensor not in known
         )

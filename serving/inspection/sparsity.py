@@ -93,7 +93,7 @@ def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap,
         ArtifactError: the rank of an activation cannot be inferred from the graph.
     """
     model = inline_local_functions(model)
-    ranks = _ranks(model)
+    types = _types(model)
     opset = next(o.version for o in model.opset_import if o.domain in {"", "ai.onnx"})
     taps = {
         activation.tensor: Tap(
@@ -109,11 +109,16 @@ def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap,
         tensor = node.output[0]
         if tensor not in taps:
             continue
-        if tensor not in ranks:
+        if tensor not in types:
             raise ArtifactError(
                 f"the rank of {tensor!r} in the graph is unknown, so its zeros cannot be counted."
             )
-        for branch, constants in _branches(taps[tensor], ranks[tensor], opset):
+        source = tensor
+        if types[tensor].elem_type == TensorProto.FLOAT16:  # the branches compute in float32
+            source = f"{taps[tensor].nonzero}_float32"
+            nodes.append(helper.make_node("Cast", [tensor], [source], to=TensorProto.FLOAT))
+        rank = len(types[tensor].shape.dim)
+        for branch, constants in _branches(taps[tensor], source, rank, opset):
             nodes.extend(branch)
             model.graph.initializer.extend(constants)
     del model.graph.node[:]
@@ -126,9 +131,8 @@ def tap_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Tap,
     return model, tuple(taps.values())
 
 
-def _branches(tap: Tap, rank: int, opset: int) -> Iterator[Branch]:
-    """Yield the nodes from a tapped tensor (N x C x ... or N x T x C) to each of its outputs."""
-    tensor = tap.activation.tensor
+def _branches(tap: Tap, tensor: str, rank: int, opset: int) -> Iterator[Branch]:
+    """Yield the nodes from a tapped float32 tensor (N x C x ... or N x T x C) to each output."""
     if tap.activation.operator in NON_NEGATIVE and rank > 3:  # noqa: PLR2004
         yield _share_without_cast(tensor, tap.nonzero)
     else:
@@ -178,11 +182,11 @@ def _share(flags: str, output: str, rank: int, opset: int) -> Branch:
     return [cast, reduce], [constant]
 
 
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the rank of every tensor whose shape ONNX can infer."""
+def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """Return the type of every tensor whose type and rank ONNX can infer."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     return {
-        value.name: len(value.type.tensor_type.shape.dim)
+        value.name: value.type.tensor_type
         for value in (*graph.value_info, *graph.output)
         if value.type.tensor_type.HasField("shape")
     }

@@ -23,7 +23,7 @@ from artifacts.float16 import add_float16, float16_graph
 from artifacts.graph import OUTPUTS
 from artifacts.manifest import Measured, Quantization
 from artifacts.sessions import cpu_session
-from tests.cards import CUDA, pretend_card
+from tests.cards import CUDA, pretend_card, use_device
 from tests.graphs import face_artifact, tiny_artifact, tiny_model
 
 DATA = "synthetic/objects"
@@ -36,20 +36,13 @@ def as_it_is(graph: bytes) -> bytes:
     return graph
 
 
-def use(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
-    """Have artifacts and sessions find this device."""
-    for module in ("artifact", "float16", "sessions"):
-        monkeypatch.setattr(f"artifacts.{module}.current", lambda: device)
-    monkeypatch.setattr("artifacts.artifact.has_gpu", lambda: device.on_gpu)
-
-
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretend a GPU that is as fast in float32 and in float16 as a test says."""
 
     def pretend(speeds: tuple[float, float] = FASTER, error: Exception | None = None) -> None:
         pretend_card(monkeypatch, as_it_is, error=error)
-        use(monkeypatch, ON_CUDA)
+        use_device(monkeypatch, ON_CUDA)
         monkeypatch.setattr(half, "measure_speeds", lambda *_: np.array(speeds))
 
     return pretend
@@ -70,7 +63,7 @@ def test_answers_of_committed_models_stay_within_the_tolerances(name: str) -> No
     artifact = Artifact.open(name)
     content = float16_graph(artifact)
     model = onnx.load_from_string(content)
-    onnx.checker.check_model(model)
+    onnx.checker.check_model(model, full_check=True)
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (12, 6, 6, 3), np.uint8)
     pictures = list(coarse.repeat(12, axis=1).repeat(12, axis=2))
@@ -127,7 +120,7 @@ def test_a_graph_that_agrees_and_is_faster_is_served_on_the_gpu_alone(
         "float16 answers on CUDAExecutionProvider. float16 on CUDA"
         in (artifact.path / "card.md").read_text()
     )
-    use(monkeypatch, Device("cpu", "cpu"))
+    use_device(monkeypatch, Device("cpu", "cpu"))
     assert (artifact.model_file, artifact.precision) == (MODEL_FILE, "float32")
     assert artifact.hash == before.manifest.files[MODEL_FILE]
     artifact.verify()
@@ -155,7 +148,7 @@ def test_a_cpu_keeps_its_integers_beside_a_graph_in_float16(
     add_float16(tiny, DATA)
     artifact = Artifact.open("tiny", tmp_path)
     assert artifact.precision == "float16"
-    use(monkeypatch, Device("cpu", "cpu"))
+    use_device(monkeypatch, Device("cpu", "cpu"))
     monkeypatch.setattr("artifacts.artifact.has_integer_arithmetic", lambda: True)
     assert artifact.precision == "int8"
     monkeypatch.setattr("artifacts.artifact.has_integer_arithmetic", lambda: False)
@@ -218,7 +211,7 @@ def test_only_the_provider_that_was_compared_serves_it(
     artifact = Artifact.open("tiny", tmp_path)
     with pytest.raises(ArtifactError, match=f"is for {CUDA}, and would run on {CPU}"):
         Runtime.open(artifact, engine=cpu_session)
-    use(monkeypatch, Device("tensorrt", "tensorrt", 1))
+    use_device(monkeypatch, Device("tensorrt", "tensorrt", 1))
     assert PROVIDERS["tensorrt"] != CUDA
     assert artifact.precision == "float32"
 
@@ -227,7 +220,7 @@ def test_what_cannot_be_made_is_refused(
     tmp_path: Path, card: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = tiny_artifact(tmp_path)
-    use(monkeypatch, Device("auto", "cpu", problem="there is no NVIDIA driver"))
+    use_device(monkeypatch, Device("auto", "cpu", problem="there is no NVIDIA driver"))
     with pytest.raises(ArtifactError, match=r"no GPU is used here \(there is no NVIDIA driver\)"):
         add_float16(tiny, DATA)
     card()
