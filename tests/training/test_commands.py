@@ -8,14 +8,18 @@ from pathlib import Path
 
 import click
 import numpy as np
+import onnx
 import pytest
 import yaml
 from PIL import Image
 
 from artifacts import Artifact
+from artifacts.artifact import FLOAT16_FILE, MODEL_FILE
+from artifacts.providers import Float16Record, ProviderRecord
 from tests.commands import Done, run_in_process
 from training.__main__ import main
 from training.commands import group
+from training.publish import halve_artifact
 from training.recipe import RECIPE_FILE
 from training.recipe_template import choose_sizes, data_name, model_name
 
@@ -170,6 +174,37 @@ def test_an_artifact_whose_recipe_is_not_at_hand_says_so(train: Train, tmp_path:
         refused = train(command, artifact.name)
         assert (refused.status, refused.err.count("\n")) == (1, 1)
         assert "does not come with the project and is not stored as recipe.yaml" in refused.err
+
+
+def test_halving_the_weights_removes_the_graph_in_float16(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "training" / "recipes" / "mnist.yaml").read_text()
+    (tmp_path / "own.yaml").write_text(text)
+    assert train("run", "own.yaml:relu-cross-entropy-sgd", "--profile", "smoke").status == 0
+    artifact = Artifact.open("own-relu-cross-entropy-sgd-smoke", tmp_path / "models")
+    record = Float16Record(
+        served=True,
+        data="mnist:test",
+        hardware="test",
+        agreement=ProviderRecord(
+            provider="CUDAExecutionProvider", pictures=1, difference=0.0, same=1.0, agrees=True
+        ),
+    )
+    manifest = artifact.manifest.model_copy(update={"float16": record})
+    graph = artifact.read(MODEL_FILE)
+    artifact = artifact.rewrite(manifest, artifact.contents() | {FLOAT16_FILE: graph})
+
+    def halved(graph: bytes, *_: object) -> bytes:
+        model = onnx.load_from_string(graph)
+        model.producer_name = "halved"
+        return model.SerializeToString()
+
+    monkeypatch.setattr("training.publish.halve_if_accurate", halved)
+    done = halve_artifact(artifact)
+    assert done.read(MODEL_FILE) == halved(graph)
+    assert done.manifest.float16 is None
+    assert not (done.path / FLOAT16_FILE).exists()
 
 
 @pytest.mark.parametrize(
