@@ -1,9 +1,9 @@
 """Makes a graph that computes in float16, for GPUs, and serves it there if it is faster.
 
-ONNX Runtime's converter rounds the weights and inserts the casts. Normalisation, the first layer,
-the head and the outputs stay in float32, as in `artifacts.quantize`. float16 has 11 bits of
-precision and ends at 65,504: a network whose activations exceed that gives infinity, so the answers
-are compared before the graph is served.
+ONNX Runtime's converter rounds the weights and inserts the casts. Normalisation, the first layer
+and the head of a classifier compute in float32, as in `artifacts.quantize`, and all outputs are
+float32. float16 has 11 bits of precision and ends at 65,504: a network whose activations exceed
+that gives infinity, so the answers are compared before the graph is served.
 """
 
 from onnxruntime.transformers.onnx_model import OnnxModel
