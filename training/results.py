@@ -15,7 +15,9 @@ INTRODUCTION = """# Results
 This page lists every system of the source studies with the figure that was reported and the one
 that this project measures through the served graph. `make results` writes it from the tables that
 `python -m training study NAME --out docs/studies/NAME` wrote to `docs/studies/`. Systems that are
-missing there are taken from committed artifacts.
+missing there are taken from committed artifacts. A row that was not run has the command that trains
+it, where FILE is a file of pre-trained weights; `vitrine train weights` says which one, and where
+it comes from.
 """
 COLUMNS = (
     "| system | reported | rebuilt | difference | pictures | seed | epochs | hardware | remark |"
@@ -97,17 +99,19 @@ def _line(recipe: Recipe, row: dict[str, str]) -> str:
 
 
 def _not_run(recipe: Recipe) -> str:
-    figures = [v for key, v in recipe.reported.items() if key.startswith("accuracy/")]
-    reported = f"{figures[-1]:.4f}" if figures else ""
-    remark = "; ".join(filter(None, [_needs(recipe), recipe.remark]))
-    return f"| {recipe.name} | {reported} | not run | | | | | | {remark} |"
-
-
-def _needs(recipe: Recipe) -> str:
-    """Name what a recipe needs that does not come with the project; empty if that is nothing.
+    """Return the row of a system without figures, which names the command that trains it.
 
     Why a recipe was not run is not recorded, so the page says only what running it takes.
     """
+    figures = [v for key, v in recipe.reported.items() if key.startswith("accuracy/")]
+    reported = f"{figures[-1]:.4f}" if figures else ""
+    remark = "; ".join(filter(None, [f"run it: `{_command(recipe)}`", recipe.remark]))
+    return f"| {recipe.name} | {reported} | not run | | | | | | {remark} |"
+
+
+def _command(recipe: Recipe) -> str:
+    """Return the command that trains a recipe; FILE holds weights that no package has."""
+    command = f"vitrine train run {recipe.name}"
     if recipe.network.options.get("weights") == "imagenet":
-        return "it needs ImageNet weights, which training downloads if they are missing"
-    return ""
+        command += " --weights FILE"
+    return command

@@ -22,6 +22,7 @@ from training.commands.recipes import (
     show_command,
 )
 from training.commands.studies import results_command, study_command
+from training.commands.weights import weights_command
 from training.faces.commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.recipe_file import nearest
 from training.recipe_paths import Reference
@@ -88,6 +89,7 @@ for _command in (
     study_command,
     results_command,
     download_command,
+    weights_command,
     calibrate_command,
     halve_command,
     known_command,

@@ -93,8 +93,19 @@ def show_command(
 @click.option(
     "--name", help="Name of the artifact trained with changed settings; --set requires it."
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="File of the pre-trained weights: safetensors, or a torch state dict. It is checked and "
+    "copied to where `vitrine train weights` says.",
+)
 def run_command(
-    recipe: str, profile: Profile, force: bool, changed: tuple[str, ...], name: str | None
+    recipe: str,
+    profile: Profile,
+    force: bool,
+    changed: tuple[str, ...],
+    name: str | None,
+    weights: Path | None,
 ) -> None:
     """Train RECIPE and write its artifact. An interrupted run continues where it stopped.
 
@@ -112,6 +123,10 @@ def run_command(
     if state.current and not force:
         click.echo(f"{settings.artifact_name}: {state.reason}; --force trains it again.")
         return
+    if weights is not None:
+        from training.own_weights import take_weights
+
+        click.echo(take_weights(settings, weights), err=True)
     from training.run import run
 
     artifact = run(settings)
