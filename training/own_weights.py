@@ -16,7 +16,7 @@ import torch
 
 from training.networks import build, parameter_counts
 from training.networks.backbone import Backbone
-from training.networks.weight_places import SUFFIXES, find, place, published
+from training.networks.weight_places import SUFFIXES, find, hash_in, place, published
 from training.networks.weights import (
     PACKAGES,
     WeightsError,
@@ -152,7 +152,8 @@ def _needed(library: str, name: str, weights: str, recipes: list[Recipe]) -> Nee
         recipes=[recipe.name for recipe in recipes],
         source=origin,
         licence=known.licence if imagenet else None,
-        sha256=network.options.get("sha256") or (known.sha256 if imagenet else None),
+        sha256=network.options.get("sha256")
+        or (known.sha256 if imagenet else hash_in(found[1].name) if package and found else None),
         bytes=found[1].stat().st_size if found else None,
         parameters=parameters,
         accepted=accepted_names(library, name),

@@ -16,8 +16,8 @@ This page lists every system of the source studies with the figure that was repo
 that this project measures through the served graph. `make results` writes it from the tables that
 `python -m training study NAME --out docs/studies/NAME` wrote to `docs/studies/`. Systems that are
 missing there are taken from committed artifacts. A row that was not run has the command that trains
-it, where FILE is a file of pre-trained weights; `vitrine train weights` says which one, and where
-it comes from.
+it. FILE is a file of pre-trained weights, which `vitrine train weights` names; without `--weights`,
+the command downloads it.
 """
 COLUMNS = (
     "| system | reported | rebuilt | difference | pictures | seed | epochs | hardware | remark |"

@@ -45,15 +45,19 @@ def published(library: str, name: str) -> Published:
     """
     if library == "torchvision":
         url = str(torchvision.models.get_model_weights(name).DEFAULT.url)
-        # torchvision ends the names of files with the first digits of their hash
-        found = re.search(r"-([0-9a-f]{8,})\.pth$", url)
-        return Published(url, sha256=found[1] if found else None)
+        return Published(url, sha256=hash_in(url))
     repository = _repository(name)
     if repository is None:
         return Published()
     config = timm.get_pretrained_cfg(name)
     url = f"https://huggingface.co/{repository}/resolve/main/{HUB_FILE}"
     return Published(url, config.license if config else None)
+
+
+def hash_in(name: str) -> str | None:
+    """Return the digits of the sha256 with which files of PyTorch end their names, if they do."""
+    found = re.search(r"-([0-9a-f]{8,})\.pth$", name)
+    return found[1] if found else None
 
 
 def place(library: str, name: str, suffix: str | None = None) -> Path:

@@ -1,0 +1,411 @@
+"""Files of pre-trained weights: both libraries' names, what is refused, and where they are put.
+
+All files are made of random numbers. Where two networks are compared, both libraries compute the
+same from the same file, so the translation of the names is right and not only one-to-one.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from tests.commands import Done, run_in_process
+from training.__main__ import main
+from training.networks import Classifier, build
+from training.networks.backbone import Backbone
+from training.networks.weight_names import timm_key, torchvision_name
+from training.networks.weight_places import SUFFIXES, find, place, published
+from training.networks.weights import (
+    WeightsError,
+    check,
+    in_names_of,
+    load_weights,
+    read_state,
+)
+from training.own_weights import take_weights
+from training.recipe import load_recipe, load_recipes
+from training.settings import Network
+
+Train = Callable[..., Done]
+FULL = {recipe.name: recipe.network for recipe in load_recipes("full")}
+PRETRAINED = {
+    (network.options.get("library", "timm"), network.options["model"]): network
+    for network in FULL.values()
+    if network.options.get("weights") == "imagenet"
+}
+BOTH_NAMES = {
+    "resnet50": "resnet50",
+    "efficientnet_b0": "efficientnet_b0",
+    "densenet201": "densenet201",
+    "vit_large_patch32_224": "vit_l_32",
+    "swin_base_patch4_window7_224": "swin_b",
+    "vgg19": "vgg19",
+}
+"""timm's and torchvision's names of the recipes' networks that both have."""
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("VITRINE_WEIGHTS", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    return lambda *arguments: run_in_process(main, "training", *arguments)
+
+
+def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every weight a value of its own, norms and their statistics included."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            noise = torch.rand(value.shape, generator=random)
+            if value.ndim > 1:
+                spread = value.std().clamp(min=0.02)  # some are all zeros at first
+                value.add_(spread * (noise - 0.5))
+            elif key.endswith(("weight", "running_var")):
+                value.copy_(0.75 + noise / 2)
+            else:
+                value.copy_(noise / 5 - 0.1)
+    return model.eval()
+
+
+def write(model: nn.Module, path: Path) -> str:
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    if path.suffix == ".safetensors":  # in the order of the alphabet, unlike torch's own format
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    return str(path)
+
+
+@torch.inference_mode()
+def features(model: nn.Module, side: int) -> Tensor:
+    pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    found: Tensor = model(pixels)
+    return found
+
+
+def without_head(model: nn.Module) -> nn.Module:
+    """Take the classifier off a network of torchvision."""
+    for head in ("fc", "classifier", "heads", "head"):
+        if hasattr(model, head):
+            setattr(model, head, nn.Identity())
+    return model
+
+
+def assert_same_features(ours: nn.Module, theirs: nn.Module, side: int) -> None:
+    expected = features(theirs, side)
+    assert_close(features(ours, side), expected)
+
+
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
+    spread = theirs.std(0).mean().item()  # between two pictures
+    assert spread > 1e-5, "an output that does not depend on the picture would prove nothing"
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * spread)
+
+
+def tiny_vit(**options: Any) -> nn.Module:
+    made: nn.Module = VisionTransformer(
+        img_size=64, patch_size=32, embed_dim=48, depth=3, num_heads=4, **options
+    )
+    return made
+
+
+def tiny_swin(**options: Any) -> nn.Module:
+    made: nn.Module = SwinTransformer(
+        embed_dim=16, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), **options
+    )
+    return made
+
+
+TORCHVISION_VIT = partial(torchvision.models.VisionTransformer, 64, 32, 3, 4, 48, 192)
+TORCHVISION_SWIN = partial(
+    torchvision.models.SwinTransformer, [4, 4], 16, [2, 2, 2, 2], [1, 2, 4, 8], [7, 7]
+)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "side"),
+    [
+        ("resnet50.tv_in1k", None, torchvision.models.resnet50, 64),
+        ("densenet201", None, torchvision.models.densenet201, 64),
+        ("efficientnet_b0", None, torchvision.models.efficientnet_b0, 64),
+        # of the same code as ViT-L/32 and Swin-B, whose weights would fill gigabytes
+        ("vit_large_patch32_224.orig_in21k", tiny_vit, TORCHVISION_VIT, 64),
+        ("swin_base_patch4_window7_224", tiny_swin, TORCHVISION_SWIN, 224),
+    ],
+)
+def test_torchvisions_names_give_torchvisions_output(
+    tmp_path: Path,
+    suffix: str,
+    name: str,
+    ours: Callable[..., nn.Module] | None,
+    theirs: Callable[[], nn.Module],
+    side: int,
+) -> None:
+    other = randomised(theirs())
+    path = write(other, tmp_path / f"weights{suffix}")
+    make = ours or partial(timm.create_model, name)
+    model = make(num_classes=0).eval()
+    load_weights(model, "timm", name, path, None)
+    assert_same_features(model, without_head(other), side)
+
+
+def test_older_files_of_densenet_have_points_in_their_names(tmp_path: Path) -> None:
+    other = randomised(torchvision.models.densenet121())
+    pattern = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])\.")
+    state = {pattern.sub(r"\1.\2.", key): value for key, value in other.state_dict().items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    torch.save(state, tmp_path / "old.pth")
+    model = timm.create_model("densenet121", num_classes=0).eval()
+    load_weights(model, "timm", "densenet121", str(tmp_path / "old.pth"), None)
+    assert_same_features(model, without_head(other), 64)
+
+
+@pytest.mark.parametrize("name", ["vgg19", "efficientnet_b0"])
+def test_timms_names_give_timms_output_in_a_network_of_torchvision(
+    tmp_path: Path, name: str
+) -> None:
+    other = timm.create_model(name, num_classes=0 if name == "vgg19" else 1000)
+    if name == "vgg19":
+        other.pre_logits = nn.Identity()  # two layers of 120 million weights
+    path = write(randomised(other), tmp_path / "weights.safetensors")
+    model = in_torchvision(name)
+    load_weights(model, "torchvision", name, path, None)
+    expected = other.forward_features
+    both = [features(m, 64) for m in (model, Pooled(expected))]
+    assert_close(*both)
+
+
+class Pooled(nn.Module):
+    """Features of a network of timm, averaged over the picture."""
+
+    def __init__(self, compute: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.compute = compute
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.compute(images).mean((2, 3))
+
+
+def in_torchvision(name: str) -> nn.Module:
+    built = build(Network("backbone", {"model": name, "library": "torchvision"}), 10)
+    return backbone_of(built).model.eval()
+
+
+def backbone_of(built: Classifier) -> Backbone:
+    return next(module for module in built.modules() if isinstance(module, Backbone))
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "options"),
+    [
+        ("resnetv2_152", 64, {}),
+        ("coat_lite_small", 64, {"img_size": 64}),
+        ("cait_s24_224", 32, {"img_size": 32}),
+        ("deit_base_distilled_patch16_224", 32, {"img_size": 32}),
+        # smaller ones of the same code as EfficientNetV2-L, NFNet-F6, ViT-L/32 and Swin-B
+        ("tf_efficientnetv2_b0", 64, {}),
+        ("dm_nfnet_f0", 64, {}),
+        ("vit_tiny_patch16_224", 32, {"img_size": 32}),
+        ("swin_tiny_patch4_window7_224", 64, {"img_size": 64}),
+    ],
+)
+def test_timms_names_give_timms_output(
+    tmp_path: Path, name: str, side: int, options: dict[str, Any]
+) -> None:
+    other = randomised(timm.create_model(name, num_classes=17, **options))
+    path = write(other, tmp_path / "weights.pth")
+    model = timm.create_model(name, num_classes=0, **options).eval()
+    load_weights(model, "timm", name, path, None)
+    other.reset_classifier(0)  # type: ignore[operator]
+    assert_same_features(model, other, side)
+
+
+def test_the_tests_know_every_network_of_the_recipes() -> None:
+    names = {timm_or_other.split(".")[0] for _, timm_or_other in PRETRAINED}
+    alone = {
+        "resnetv2_152",
+        "tf_efficientnetv2_l",
+        "dm_nfnet_f6",
+        "coat_lite_small",
+        "cait_s24_224",
+        "deit_base_distilled_patch16_224",
+    }
+    assert names == alone | set(BOTH_NAMES)
+    assert {name: torchvision_name(name) for name in BOTH_NAMES} == BOTH_NAMES
+    assert {torchvision_name(name) for name in alone} == {None}
+
+
+@pytest.mark.parametrize(("library", "name"), PRETRAINED)
+def test_every_network_takes_all_weights_of_both_libraries(library: str, name: str) -> None:
+    base = name.split(".", maxsplit=1)[0]
+    with torch.device("meta"):  # in full size, without their memory
+        model = backbone_of(build(PRETRAINED[library, name], 10)).model
+        others = [timm.create_model(base, num_classes=1000)]
+        if base in BOTH_NAMES:
+            others.append(torchvision.models.get_model(BOTH_NAMES[base]))
+    for other in others:
+        state = in_names_of(model, library, name, other.state_dict())
+        classifier = check(model, state, "a file", "another")
+        assert any(1000 in value.shape for value in classifier.values())
+        assert len(state) == len(other.state_dict()), "two weights got the same name"
+        less = {key: value for key, value in state.items() if not key.endswith("weight")}
+        with pytest.raises(WeightsError, match="missing"):
+            check(model, less, "a file", "another")
+
+
+def test_networks_that_compute_otherwise_in_torchvision_are_not_translated() -> None:
+    for name in ("tf_efficientnet_b0", "tf_efficientnetv2_l", "swinv2_tiny_window8_256"):
+        assert torchvision_name(name) is None
+        assert timm_key(name, "features.0.0.weight") == "features.0.0.weight"
+
+
+def test_a_refusal_names_the_first_few_of_each_kind(tmp_path: Path) -> None:
+    state = timm.create_model("resnet18").state_dict()
+    for number in (1, 2):
+        for layer in ("conv1", "conv2"):
+            del state[f"layer{number}.0.{layer}.weight"]
+    state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+    state["layer5.weight"] = torch.zeros(1)
+    save_file(state, tmp_path / "weights.safetensors")
+    model = timm.create_model("resnet18", num_classes=0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(WeightsError) as error:
+        load_weights(model, "timm", "resnet18", str(tmp_path / "weights.safetensors"), None)
+    told = str(error.value)
+    assert "4 missing (layer1.0.conv1.weight, layer1.0.conv2.weight, layer2.0" in told
+    assert ", ...);" in told
+    assert "1 of another shape (conv1.weight: 64 x 1 x 7 x 7 instead of 64 x 3 x 7 x 7)" in told
+    assert "1 unknown (layer5.weight)" in told
+    assert "timm's resnet18 or torchvision's resnet18" in told
+    assert "\n" not in told
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("wrapped", ["state_dict", "model"])
+def test_a_training_scripts_file_holds_the_weights_deeper(tmp_path: Path, wrapped: str) -> None:
+    state = {f"module.{key}": value for key, value in nn.Linear(2, 2).state_dict().items()}
+    torch.save({wrapped: state, "epoch": 3}, tmp_path / "run.pth")
+    assert set(read_state(tmp_path / "run.pth")) == {"weight", "bias"}
+
+
+def test_a_left_out_classifier_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(timm.create_model("resnet18", num_classes=37), tmp_path / "pets.pth")
+    load_weights(timm.create_model("resnet18", num_classes=0), "timm", "resnet18", path, None)
+    told = capsys.readouterr().err
+    assert "pets.pth: its classifier of 37 classes is left out (fc.weight, fc.bias)" in told
+
+
+def test_the_listing_says_where_weights_are(train: Train, tmp_path: Path) -> None:
+    def listed() -> dict[str, dict[str, Any]]:
+        done = train("weights", "--profile", "full", "--json")
+        assert done.status == 0, done.err
+        return {row["network"]: row for row in json.loads(done.out)}
+
+    rows = listed()
+    named = {name for row in rows.values() for name in row["recipes"]}
+    assert named == {n for n, w in FULL.items() if w.options.get("weights", "none") != "none"}
+    lite = rows["tf_efficientnet_lite0"]
+    assert (lite["found"], lite["sha256"], lite["place"]) == ("package", "57934424", None)
+    resnet = rows["resnet50.tv_in1k"]
+    assert resnet["source"].startswith("https://huggingface.co/timm/resnet50.tv_in1k/")
+    assert (resnet["licence"], resnet["parameters"]) == ("bsd-3-clause", 23_508_032)
+    assert (resnet["found"], resnet["bytes"]) == (None, None)
+    assert rows["vgg19"]["sha256"] == "dcbb9e9d"
+    assert rows["resnetv2_152"]["source"] is None
+
+    (tmp_path / "weights").mkdir()
+    Path(resnet["place"]).write_bytes(b"12345")
+    cache = tmp_path / "torch" / "checkpoints" / Path(rows["vgg19"]["source"]).name
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"123")
+    rows = listed()
+    assert (rows["resnet50.tv_in1k"]["found"], rows["resnet50.tv_in1k"]["bytes"]) == ("file", 5)
+    assert (rows["vgg19"]["found"], rows["vgg19"]["path"]) == ("cache", str(cache))
+    shown = train("weights", "cars-frozen", "--profile", "full").out
+    assert "found    file: weights/timm-resnet50.tv_in1k.safetensors" in shown
+    assert "vgg19" not in shown
+    assert "no weights" in train("weights", "mnist-relu-cross-entropy-sgd").out
+
+
+def test_weights_in_the_cache_of_the_hub_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--timm--resnet50.tv_in1k"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    (snapshot / "model.safetensors").write_bytes(b"1")
+    assert find("timm", "resnet50.tv_in1k") == ("cache", snapshot / "model.safetensors")
+
+
+RECIPE = """
+title: A small network
+data: {name: synthetic/objects, validation: 200}
+network: {name: backbone, options: {model: resnet18, weights: imagenet, train: head}}
+fixed_size: [32, 32]
+epochs: 1
+batch_size: 64
+optimizer: {name: adam, lr: 1.0e-3}
+"""
+
+
+def test_a_run_takes_a_file_and_keeps_it_for_the_next_one(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(RECIPE)
+    other = randomised(torchvision.models.resnet18())
+    file = write(other, tmp_path / "mine.pth")
+    run = ("run", "own.yaml", "--profile", "full")
+    done = train(*run, "--weights", file)
+    assert done.status == 0, done.err
+    kept = place("timm", "resnet18", ".pth")
+    assert "copied to weights/timm-resnet18.pth" in done.err
+    assert kept.read_bytes() == Path(file).read_bytes()
+    assert "up to date" in train(*run).out  # the file is no setting of the recipe
+    assert "there already" in take_weights(load_recipe("own.yaml", "full"), Path(file))
+    different = write(randomised(other, seed=1), tmp_path / "different.safetensors")
+    refused = train(*run, "--weights", different, "--force")
+    assert refused.status == 1
+    assert "holds other weights than" in refused.err
+    assert kept.read_bytes() == Path(file).read_bytes()
+    assert sorted(path.name for path in kept.parent.iterdir()) == [kept.name]
+
+
+def test_a_run_refuses_files_that_it_cannot_use(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(RECIPE)
+    file = write(timm.create_model("resnet34"), tmp_path / "deeper.safetensors")
+    run = ("run", "own.yaml", "--profile", "full")
+    for given, reason in ((file, "unknown (layer"), ("missing.pth", "cannot be read")):
+        done = train(*run, "--weights", given)
+        assert done.status == 1
+        assert reason in done.err
+        assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "weights").exists()
+    taken = train("run", "single-block-lite0", "--profile", "cpu", "--weights", file)
+    assert taken.status == 1
+    assert "its weights are 'package'" in taken.err
+
+
+def test_what_is_published_needs_no_network() -> None:
+    assert published("timm", "dm_nfnet_f6").licence == "apache-2.0"
+    assert published("timm", "resnetv2_152").url is None
