@@ -112,13 +112,19 @@ def take_weights(recipe: Recipe, file: Path) -> str:
             f"{other} holds other weights than {file}; delete it, and what an interrupted training "
             f"with them left in runs/{recipe.artifact_name}, to use this file."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        shutil.copyfile(file, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(file, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"{file} cannot be copied to {target} ({error.strerror}); set VITRINE_WEIGHTS to a "
+            "folder that can be written to."
+        ) from None
     return f"{file}: all weights of {library}'s {name} are there; copied to {target}."
 
 

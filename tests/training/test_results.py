@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from artifacts import Artifact, VitrineError
 from training.__main__ import main
-from training.recipe import recipe_names
+from training.recipe import load_recipe, recipe_names
 from training.results import STUDIES, results
 
 
@@ -45,6 +45,18 @@ def test_a_study_that_did_not_run_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     assert "| cars-frozen | 0.3575 | not run |" in page
     assert "rebuilt" in page
     assert "(test)" not in page
+
+
+def test_a_row_that_was_not_run_has_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path))  # nothing was run
+    rows = [line for line in results(tmp_path).splitlines() if "| not run |" in line]
+    assert len(rows) > 40
+    for row in rows:
+        name = row.split(" | ")[0].removeprefix("| ")
+        taken = load_recipe(name).network.options.get("weights") == "imagenet"
+        assert f"`vitrine train run {name}{' --weights FILE' if taken else ''}`" in row
 
 
 def test_an_artifact_without_a_comparison_has_its_figure(tmp_path: Path) -> None:

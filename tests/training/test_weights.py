@@ -416,6 +416,19 @@ def test_a_run_refuses_files_that_it_cannot_use(train: Train, tmp_path: Path) ->
     assert "its weights are 'package'" in taken.err
 
 
+def test_a_file_that_cannot_be_copied_ends_in_one_line(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.yaml").write_text(RECIPE)
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("VITRINE_WEIGHTS", "taken/below")
+    file = write(timm.create_model("resnet18"), tmp_path / "mine.safetensors")
+    done = train("run", "own.yaml", "--profile", "full", "--weights", file)
+    assert done.status == 1
+    assert "cannot be copied to taken/below/timm-resnet18.safetensors" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
 def test_what_is_published_needs_no_network() -> None:
     assert published("timm", "dm_nfnet_f6").licence == "apache-2.0"
     assert published("timm", "resnetv2_152").url is None
