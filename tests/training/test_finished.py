@@ -57,7 +57,8 @@ def press_ctrl_c(*_: object, **__: object) -> Any:
 
 
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("training.run.fit", "training.run.fit_svm", "training.run.initial_network"):
+    # not `initial_network`: modules that take it from `training.run` may be imported meanwhile
+    for place in ("training.run.fit", "training.run.fit_svm"):
         monkeypatch.setattr(place, None)
     monkeypatch.setattr("training.loop._train", None)
 
