@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from artifacts.artifact import Artifact
+from artifacts.devices import GPU_PROVIDERS
 from artifacts.errors import ArtifactError
 from artifacts.input_policy import InputPolicy
 from artifacts.manifest import Task
@@ -26,6 +27,11 @@ Outputs = dict[str, npt.NDArray[np.float32]]
 # Two pictures of 2048 px fill a batch; it would take eight thousand of 32 px.
 BATCH_PIXELS = 2 * 2048 * 2048
 BATCH_PICTURES = 256
+CPU_BATCH_BYTES = 128 * 1024
+"""Bytes of pictures in a batch on a CPU: 42 of 32 px, or one of 224 px. A batch saves the overhead
+of calls, which is large compared with small pictures. In larger batches the feature maps no longer
+fit the caches, and the network gets slower."""
+GPU_BATCH_BYTES = 64 * 1024 * 1024
 
 
 class Runtime:
@@ -98,6 +104,11 @@ class Runtime:
     def provider(self) -> str:
         """Such as CUDAExecutionProvider, CPUExecutionProvider or OpenVINO bf16."""
         return self._session.provider
+
+    @property
+    def batch_bytes(self) -> int:
+        """Largest size of a batch in bytes of pictures, unless it holds a single one."""
+        return GPU_BATCH_BYTES if self.provider in GPU_PROVIDERS else CPU_BATCH_BYTES
 
     def prepare(self, picture: Picture) -> Picture:
         """Prepare one picture as the input policy says; see `artifacts.preprocessing.prepare`."""
@@ -173,7 +184,7 @@ class Runtime:
     ) -> Iterator[tuple[list[int], Picture]]:
         """Yield (indices, N x H x W x 3), each batch of one size.
 
-        BATCH_PIXELS also bounds the pictures that wait for their batch to fill.
+        BATCH_PIXELS bounds the pictures that wait for their batch to fill.
         """
         waiting: dict[tuple[int, ...], list[tuple[int, Picture]]] = {}
         held = 0
@@ -186,9 +197,9 @@ class Runtime:
             group = waiting.setdefault(shown.shape, [])
             group.append((index, shown))
             held += pixels
-            if len(group) == BATCH_PICTURES:
+            if len(group) >= min(BATCH_PICTURES, self.batch_bytes // shown.nbytes):
+                held -= pixels * len(group)
                 yield _stack(waiting.pop(shown.shape))
-                held -= pixels * BATCH_PICTURES
         yield from map(_stack, waiting.values())
 
 

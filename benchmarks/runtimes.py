@@ -26,11 +26,10 @@ from artifacts.datasets.registry import load, parse
 from artifacts.graph import INPUT, OUTPUTS
 from artifacts.pictures import Picture
 from artifacts.provenance import code_version, hardware
-from artifacts.runtime import in_chunks
+from artifacts.runtime import CPU_BATCH_BYTES, in_chunks
 from artifacts.sessions import OpenVinoSession
 from benchmarks.turns import in_turns
 from serving.inference.runtimes import answers
-from serving.inference.scheduler import CPU_BATCH_BYTES
 
 Rows = npt.NDArray[np.float32]
 PRECISIONS = ("f32", "bf16")

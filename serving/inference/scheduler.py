@@ -27,12 +27,6 @@ from artifacts.runtime import Outputs, Runtime
 from serving.inference.in_flight import InFlight
 from serving.observability import metrics, tracing
 
-CPU_BATCH_BYTES = 128 * 1024
-"""Bytes of pictures in a batch on a CPU: 42 of 32 px, or one of 224 px. A batch saves the overhead
-of calls, which is large compared with small pictures. In larger batches the feature maps no longer
-fit the caches, and the network gets slower."""
-GPU_BATCH_BYTES = 64 * 1024 * 1024
-
 MAX_INLINE_SECONDS = 0.003
 """Longest time that one batch may block the event loop."""
 MIN_SPREAD_SECONDS = 0.001
@@ -215,9 +209,7 @@ class Scheduler:
     def _take(self, group: _Group, most: int | None = None) -> list[_Item]:
         """Take a batch of a group; the rest of the group goes to the end of the line."""
         waiting = self._groups.pop(group)
-        budget = GPU_BATCH_BYTES if _on_gpu(group) else CPU_BATCH_BYTES
-        if group.runtime.policy.batch == "one":
-            budget = 0
+        budget = 0 if group.runtime.policy.batch == "one" else group.runtime.batch_bytes
         count = min(max(1, budget // waiting[0].picture.nbytes), most or len(waiting), len(waiting))
         items = [waiting.popleft() for _ in range(count)]
         if waiting:

@@ -6,7 +6,7 @@ import pytest
 
 from artifacts import ArtifactError, InputPolicy, Runtime, probabilities, runtime
 from artifacts.pictures import Picture
-from artifacts.runtime import BATCH_PICTURES
+from artifacts.runtime import BATCH_PICTURES, CPU_BATCH_BYTES
 from artifacts.sessions import optimize, runs_on_gpu
 from tests.graphs import one_at_a_time, tiny_artifact, tiny_model
 
@@ -40,9 +40,12 @@ def test_only_the_outputs_asked_for_are_given(tiny: Runtime) -> None:
     assert tiny.output_names == ("logits", "features")
 
 
-def test_one_size_shares_batches_up_to_the_bound(
-    tiny: Runtime, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("most", [CPU_BATCH_BYTES // (16 * 16 * 3), BATCH_PICTURES])
+def test_one_size_shares_batches_up_to_the_bounds(
+    tiny: Runtime, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if most == BATCH_PICTURES:
+        monkeypatch.setattr(runtime, "CPU_BATCH_BYTES", BATCH_PICTURES * 16 * 16 * 3 + 1)
     shapes: list[tuple[int, ...]] = []
     run_batch = tiny.run_batch
 
@@ -51,8 +54,8 @@ def test_one_size_shares_batches_up_to_the_bound(
         return run_batch(images, names)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tiny, "run_batch", watched)
-    tiny.run(pictures(*[(16, 16)] * (BATCH_PICTURES + 3), *[(16, 20)] * 2))
-    assert shapes == [(BATCH_PICTURES, 16, 16, 3), (3, 16, 16, 3), (2, 16, 20, 3)]
+    tiny.run(pictures(*[(16, 16)] * (most + 3), *[(16, 20)] * 2))
+    assert shapes == [(most, 16, 16, 3), (3, 16, 16, 3), (2, 16, 20, 3)]
 
 
 def test_pixels_waiting_are_bounded_whatever_the_mix(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from artifacts import InputPolicy, Runtime
 from artifacts.pictures import Picture
 from artifacts.provenance import cores
-from artifacts.runtime import Outputs
+from artifacts.runtime import CPU_BATCH_BYTES, Outputs
 from serving.inference.in_flight import InFlight
-from serving.inference.scheduler import CPU_BATCH_BYTES, Scheduler
+from serving.inference.scheduler import Scheduler
 from serving.observability import metrics
 from tests.graphs import one_at_a_time, tiny_model
 from tests.pictures import encoded, photograph
