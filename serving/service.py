@@ -26,6 +26,8 @@ PROBES = ("/livez", "/readyz", "/healthz")
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every thread would have an arena of its own
+# NumPy's threads spin while they wait for small products, and take a core from another worker.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 STARTS_WORKERS = not has_run_folder()
 """Whether this is the process that starts the workers, and not one of them."""

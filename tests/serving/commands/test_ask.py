@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,3 +170,16 @@ def test_mistakes_are_one_line(
     assert message in done.err
     assert len(done.err.splitlines()) <= 2  # the bar, where it came so far
     assert {line.read_text() for line in lines} == {"a line without an end"}
+
+
+def test_numpy_gets_one_thread_in_commands() -> None:
+    """More of them wait for small products in loops, and take a core from other work."""
+    asked = (
+        "import vitrine, serving.commands.ask; from threadpoolctl import threadpool_info;"
+        "print({p['num_threads'] for p in threadpool_info() if p['user_api'] == 'blas'})"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "{1}"
