@@ -75,12 +75,16 @@ def test_the_patch_for_gpus_fits() -> None:
         place: Any = deployment
         for step in parents:
             place = place[int(step)] if isinstance(place, list) else place[step]
-        place[int(last) if isinstance(place, list) else last] = change["value"]
+        if last == "-":
+            place.append(change["value"])
+        else:
+            place[int(last) if isinstance(place, list) else last] = change["value"]
     kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     names = [variable["name"] for variable in container["env"]]
-    assert len(names) == len(set(names)) == 4
+    assert len(names) == len(set(names)) == 5
     assert container["env"][names.index("VITRINE_WORKERS")]["value"] == "1"
+    assert container["env"][names.index("VITRINE_DEVICE")]["value"] == "cuda"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
@@ -88,7 +92,7 @@ def test_compose_gives_the_service_a_gpu() -> None:
     service = load(DEPLOY / "compose.gpu.yaml")["services"]["vitrine"]
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
-    assert service["environment"]["VITRINE_WORKERS"] == "1"
+    assert service["environment"] == {"VITRINE_DEVICE": "cuda", "VITRINE_WORKERS": "1"}
 
 
 def test_replicas_are_scaled_by_a_metric_that_is_served() -> None:
