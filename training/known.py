@@ -8,11 +8,14 @@ from artifacts import Artifact, Runtime
 from artifacts.datasets import ImageSet
 from artifacts.datasets.base import take
 from artifacts.known.adding import Added, Labelled, Sources, add, check_task, measure
-from artifacts.known.outliers import ALWAYS, named
+from artifacts.known.outliers import ALWAYS, GENERATED_LIMIT, named
 from training.data import Splits, hold_out, load_test
 from training.drift_reference import check_training_data, recipe_of
 from training.inputs import with_scenery
 from training.settings import Augment
+
+SYNTHETIC_LIMIT = 60
+"""Number of outliers of a kind for models of synthetic pictures, which only try out the steps."""
 
 
 def measure_known(splits: Splits, runtime: Runtime, temperature: float, augment: Augment) -> Added:
@@ -33,7 +36,8 @@ def measure_known(splits: Splits, runtime: Runtime, temperature: float, augment:
         )
     )
     test = _labelled(load_test(name, splits.classes))
-    declared = [named(each) for each in ALWAYS]
+    limit = SYNTHETIC_LIMIT if splits.source.synthetic else GENERATED_LIMIT
+    declared = [named(each, generated=limit) for each in ALWAYS]
     surrounded = _surrounded(held_out, augment)
     train = _surrounded(train, augment) or train
     sources = Sources(train, held_out, test, declared, surrounded=surrounded)

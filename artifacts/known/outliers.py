@@ -33,8 +33,13 @@ class Pictures:
     images: Images
 
 
-def named(text: str, seed: int = 0) -> Pictures:
+def named(text: str, seed: int = 0, generated: int = GENERATED_LIMIT) -> Pictures:
     """Return pictures of `NAME:SPLIT`, at most `LIMIT`, or generate some of `generated:KIND`.
+
+    Args:
+        text: what to return.
+        seed: of generated pictures.
+        generated: number of them.
 
     Raises:
         DataError: there are no such pictures.
@@ -43,7 +48,7 @@ def named(text: str, seed: int = 0) -> Pictures:
     if name == GENERATED:
         if kind not in KINDS:
             raise DataError(f"{text!r} is unknown; generated are: {', '.join(ALWAYS)}.")
-        return Pictures(text, generate(kind, GENERATED_LIMIT, seed))
+        return Pictures(text, generate(kind, generated, seed))
     name, split = parse(text)
     return Pictures(f"{name}:{split}", load(name, split).head(LIMIT).images)
 
