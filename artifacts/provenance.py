@@ -18,16 +18,21 @@ def code_version() -> str:
 
     `.dirty` is appended if tracked files have uncommitted changes.
     """
-    try:
-        release = version(DISTRIBUTION)
-    except PackageNotFoundError:
-        release = "0"
+    name = release()
     # inside the checkout of another project, git would report the commit of that project
     commit = _git("rev-parse", "--short=7", "HEAD") if (ROOT / ".git").exists() else ""
     if not commit:
-        return release
+        return name
     dirty = ".dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""
-    return f"{release}+g{commit}{dirty}"
+    return f"{name}+g{commit}{dirty}"
+
+
+def release() -> str:
+    """Return the release that is installed, such as `0.1.0`, or `0` if none is."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "0"
 
 
 def hardware() -> str:

@@ -34,6 +34,7 @@ KINDS = {
     "no-atlas": Kind(404, "The model has no atlas"),
     "no-index": Kind(404, "The model has no such index of pictures"),
     "index-outdated": Kind(409, "The index holds embeddings of another version of the model"),
+    "bad-inference-request": Kind(400, "The inference request cannot be read"),
     "no-key": Kind(401, "An API key is needed"),
     "scope-missing": Kind(403, "The API key does not allow this"),
     "this-machine-only": Kind(403, "The address answers to this machine only"),

@@ -81,7 +81,10 @@ class Access:
             RequestError: the address is closed, and no key with the scope `read` was sent.
         """
         path = request.scope["path"].rstrip("/") + "/"
-        if any(path.startswith(address.rstrip("/") + "/") for address in self.closed):
+        paths = (path, _native(path))
+        if any(
+            each.startswith(closed.rstrip("/") + "/") for closed in self.closed for each in paths
+        ):
             self.check(request, "read")
 
     def check(self, request: Request, scope: Scope, operation: str | None = None) -> str:
@@ -167,6 +170,15 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _native(path: str) -> str:
+    """Return the address under `/v1` of a model's address in the Open Inference Protocol.
+
+    What is closed there must not be open here. Other addresses are returned as they are.
+    """
+    path = re.sub(r"^/v2/models/([^/]+)/versions/([^/]+)/", r"/v2/models/\1@\2/", path)
+    return re.sub("^/v2/models/", "/v1/models/", path)
 
 
 def _from_this_machine(request: Request) -> bool:

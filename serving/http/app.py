@@ -21,6 +21,7 @@ from serving.http.routes.faces import face_routes
 from serving.http.routes.feedback import feedback_routes
 from serving.http.routes.inspection import add_inspection_routes
 from serving.http.routes.models import add_model_routes
+from serving.http.routes.open_inference import open_inference_routes
 from serving.inference.scheduler import Scheduler
 from serving.observability import metrics
 from serving.problems import RequestError
@@ -58,6 +59,7 @@ def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler, answer: Answerer)
     app.include_router(atlas_routes(pool, answer))
     app.include_router(face_routes(pool))
     app.include_router(feedback_routes())
+    app.include_router(open_inference_routes(answer))
     return app
 
 
@@ -84,18 +86,19 @@ def _add_problems(app: FastAPI) -> None:
     """Give every refusal the same form, wherever it is raised."""
 
     @app.exception_handler(RequestError)
-    async def problem(_: Request, problem: RequestError) -> Response:
-        return problem_response(problem)
+    async def problem(request: Request, problem: RequestError) -> Response:
+        return problem_response(problem, request.scope["path"])
 
     @app.exception_handler(RequestValidationError)
-    async def validation(_: Request, error: RequestValidationError) -> Response:
+    async def validation(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = first["loc"][-1]
         given = repr(first["input"])
         if len(given) > MAX_QUOTED:
             given = f"{given[:MAX_QUOTED]}…"
         return problem_response(
-            RequestError("bad-parameter", f"{where} = {given}: {first['msg']}.")
+            RequestError("bad-parameter", f"{where} = {given}: {first['msg']}."),
+            request.scope["path"],
         )
 
     @app.exception_handler(HTTPException)
@@ -106,14 +109,15 @@ def _add_problems(app: FastAPI) -> None:
             try:
                 check_path(request.scope)
             except RequestError as problem:
-                return problem_response(problem)
+                return problem_response(problem, path)
         if error.status_code == 405:  # noqa: PLR2004
             detail = f"{where} is not possible; /docs lists the methods of each address."
-            return problem_response(RequestError("method-not-allowed", detail), error.headers)
+            refusal = RequestError("method-not-allowed", detail)
+            return problem_response(refusal, path, error.headers)
         return problem_response(
-            RequestError("not-found", f"{where}: nothing is here; /docs lists what is.")
+            RequestError("not-found", f"{where}: nothing is here; /docs lists what is."), path
         )
 
     @app.exception_handler(Exception)
     async def failure(request: Request, error: Exception) -> Response:
-        return problem_response(context_of(request).failure(error))
+        return problem_response(context_of(request).failure(error), request.scope["path"])

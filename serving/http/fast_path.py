@@ -18,6 +18,7 @@ from serving.http.responses import json_response
 from serving.inference import results
 from serving.inference.served_model import ServedModel
 from serving.observability import metrics
+from serving.schemas import Classification
 
 if TYPE_CHECKING:
     from serving.inference.models import Models
@@ -77,9 +78,14 @@ async def classified(
     wanted = results.classify_outputs(model, keep, coverage)
     prepared, outputs = await answer.outputs(request, model, wanted, digests=digests)
     given = results.classification(model, prepared, outputs, top, keep, coverage)
-    refused = sum(picture.verdict == "cannot_say" for picture in given.pictures)
-    if refused:
-        metrics.cannot_say.labels(model.name).inc(refused)
+    count_verdicts(model, given)
     if feedback is not None:
         given = feedback.with_ids(given, model, context_of(request).digests)
     return json_response(given)
+
+
+def count_verdicts(model: ServedModel, given: Classification) -> None:
+    """Count in the metrics the pictures of an answer that the model does not know."""
+    refused = sum(picture.verdict == "cannot_say" for picture in given.pictures)
+    if refused:
+        metrics.cannot_say.labels(model.name).inc(refused)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.requests import Request
 
+from artifacts.pictures import Picture
 from artifacts.preprocessing import Prepared
 from artifacts.runtime import Outputs
 from serving.feedback.answer_ids import picture_digest
@@ -76,11 +77,32 @@ class Answerer:
             digests: whether to leave the pictures' digests in the request's context.
         """
         contents = await read_contents(request)
+        return await self.of(request, model, contents, wanted, digests=digests)
+
+    async def of(
+        self,
+        request: Request,
+        model: ServedModel,
+        contents: Sequence[bytes | Picture],
+        wanted: Sequence[str],
+        *,
+        digests: bool = False,
+    ) -> tuple[list[Prepared], Outputs]:
+        """As `outputs`, for pictures that have been read from the request's body.
+
+        Args:
+            request: the request.
+            model: the model that answers.
+            contents: encoded pictures, or uint8 H x W x 3 RGB.
+            wanted: names of outputs.
+            digests: whether to leave the digests of encoded pictures in the request's context.
+        """
         opened = await admit(request, contents, model)
 
         def decode() -> list[Prepared]:
             if digests:
-                context_of(request).digests = list(map(picture_digest, contents))
+                files = [content for content in contents if isinstance(content, bytes)]
+                context_of(request).digests = list(map(picture_digest, files))
             return list(map(model.runtime.prepare_and_tell, decode_pictures(opened)))
 
         # Handing work to a thread costs more than decoding a small picture, unless its file is
@@ -109,7 +131,9 @@ async def open_model(model: ServedModel) -> None:
         metrics.model_bytes.labels(model.name).set(model.resident_bytes)
 
 
-async def admit(request: Request, contents: Sequence[bytes], model: ServedModel) -> Opened:
+async def admit(
+    request: Request, contents: Sequence[bytes | Picture], model: ServedModel
+) -> Opened:
     """Read the headers of a request's pictures, and reserve room for their pixels.
 
     Raises:

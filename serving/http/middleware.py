@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONG = ("/v1/faces/import", "/v1/faces/export", "/v1/models:reload")
+LIVE = "/v2/health/live"
+"""Answered while the server starts and stops, too."""
 LONG_SECONDS = 3600.0
 """The deadline of `LONG` addresses: moving a gallery of a million faces takes minutes."""
 MAX_UNREAD_SECONDS = 5.0
@@ -115,7 +117,7 @@ class RequestContext:
         """Answer the request or refuse it, and record the outcome."""
         started = perf_counter()
         try:
-            if self.middleware.closed is not None:
+            if self.middleware.closed is not None and self.scope["path"] != LIVE:
                 await self._refuse_at_once(self.middleware.closed)
             else:
                 await self._run_counted()
@@ -189,7 +191,7 @@ class RequestContext:
         await self._refuse(problem)
 
     async def _refuse(self, problem: RequestError) -> None:
-        response = problem_response(problem)
+        response = problem_response(problem, self.scope["path"])
         await response(self.scope, self._receive, self.send)
 
     async def receive(self) -> Message:

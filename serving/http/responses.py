@@ -13,6 +13,8 @@ from serving.observability import metrics
 from serving.problems import MEDIA_TYPE, RequestError
 from serving.schemas import NPY, ProblemDocument
 
+OPEN_INFERENCE = "/v2"
+"""The address of the Open Inference Protocol, with everything below it."""
 RETRY = ("overloaded", "answer-too-late", "server-starting", "server-stopping")
 """Problems after which the client may send the same request again."""
 
@@ -51,8 +53,16 @@ def stamp_headers(model: ServedModel, provider: str) -> dict[str, str]:
     }
 
 
-def problem_response(problem: RequestError, headers: Any = None) -> Response:
-    """A refusal as a problem document (RFC 9457)."""
+def problem_response(problem: RequestError, path: str, headers: Any = None) -> Response:
+    """A refusal in the form of its address.
+
+    That is a problem document (RFC 9457), except where the Open Inference Protocol has its own.
+
+    Args:
+        problem: why the request is refused.
+        path: of the request.
+        headers: further headers of the answer.
+    """
     more = dict(headers or {})
     if problem.code in RETRY:
         more["Retry-After"] = "1"
@@ -61,4 +71,8 @@ def problem_response(problem: RequestError, headers: Any = None) -> Response:
     if problem.code in {"server-stopping", "request-too-slow"}:
         more["Connection"] = "close"
     metrics.refusals.labels(problem.code).inc()
-    return Response(to_json(problem.content()), problem.status, more, MEDIA_TYPE)
+    content, media_type = problem.content(), MEDIA_TYPE
+    if path == OPEN_INFERENCE or path.startswith(f"{OPEN_INFERENCE}/"):
+        content = {"error": problem.detail, "code": problem.code}
+        media_type = "application/json"
+    return Response(to_json(content), problem.status, more, media_type)

@@ -178,12 +178,13 @@ def form(fields: dict[str, bytes]) -> tuple[bytes, bytes]:
     return b"multipart/form-data; boundary=x", b"".join(parts) + b"--x--\r\n"
 
 
-def complaint(response: httpx.Response) -> str | None:
+def complaint(response: httpx.Response, path: str) -> str | None:
     """Return what is wrong with an answer to a request with an odd value, or None."""
     if response.status_code < 300:
         return None
     kind = response.headers.get("content-type")
-    if not 400 <= response.status_code < 500 or kind != MEDIA_TYPE:
+    form = "application/json" if path.startswith("/v2") else MEDIA_TYPE
+    if not 400 <= response.status_code < 500 or kind != form:
         return f"{response.status_code} {response.text[:200]}"
     problem = response.json()
     if KINDS[problem["code"]].status != response.status_code:
@@ -224,7 +225,7 @@ def test_parameters_are_refused_or_answered(http: httpx.Client) -> None:
                     )
                     continue
                 asked += 1
-                told = complaint(response)
+                told = complaint(response, operation.path)
                 fits = None if place == "path" else allowed(parameter["schema"], value)
                 if told is None and fits is not None and (response.status_code == 200) != fits:
                     told = (
@@ -259,11 +260,10 @@ def test_fields_of_json_are_refused(http: httpx.Client) -> None:
                 text = "{" + "".join(f'"{k}": "{v}", ' for k, v in good.items())
                 body = f'{text}"{name}": {value}}}'.encode()
                 headers = {"Content-Type": "application/json"}
-                response = http.request(
-                    operation.method, operation.path, content=body, headers=headers
-                )
+                path = operation.path.replace("{name}", GOOD["name"])
+                response = http.request(operation.method, path, content=body, headers=headers)
                 asked += 1
-                if told := complaint(response) or (response.status_code < 300 and "accepted"):
+                if told := complaint(response, path) or (response.status_code < 300 and "accepted"):
                     wrong.append(f"{operation.path} {name}={value[:30]}: {told}")
     assert asked > 50
     assert wrong == []
@@ -291,7 +291,7 @@ def test_fields_of_forms_are_refused_or_answered(http: httpx.Client) -> None:
                     headers={"Content-Type": media.decode()},
                 )
                 asked += 1
-                if told := complaint(response):
+                if told := complaint(response, path):
                     wrong.append(f"{operation.path} {name}={value[:30]!r}: {told}")
     assert asked > 300
     assert wrong == []

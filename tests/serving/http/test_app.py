@@ -262,6 +262,9 @@ def test_only_probes_go_through_bentoml() -> None:
     client = TestClient(front)
     assert client.get("/readyz").text == "from BentoML"
     refused(client.post(CLASSIFY), "server-starting")
+    starting = client.get("/v2/health/ready")
+    assert (starting.status_code, starting.json()["code"]) == (503, "server-starting")
+    assert client.get("/v2/health/live").json() == {"live": True}
 
 
 def test_a_card_is_what_the_artifact_holds(http: httpx.Client, models: Path) -> None:
