@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from artifacts import artifact_names
 from serving.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +94,42 @@ def test_compose_gives_the_service_a_gpu() -> None:
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
     assert service["environment"] == {"VITRINE_DEVICE": "cuda", "VITRINE_WORKERS": "1"}
+
+
+def predictor() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What KServe adds to the description of a pod, and the description itself."""
+    spec = dict(load(DEPLOY / "kserve.yaml")["spec"]["predictor"])
+    names = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout")
+    return {name: spec.pop(name) for name in names}, spec
+
+
+def test_the_pods_of_kserve_are_those_of_the_deployment() -> None:
+    _, spec = predictor()
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "vitrine"}, "spec": spec}
+    kubernetes_validate.validate(pod, VERSIONS[-1], strict=True)
+    expected = load(KUBERNETES / "deployment.yaml")["spec"]["template"]["spec"]
+    (container,), (other,) = spec.pop("containers"), expected.pop("containers")
+    assert spec == expected
+    (port,) = container.pop("ports")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"].pop("port") == port["containerPort"] == 3000
+        assert other[probe]["httpGet"].pop("port")
+        assert container[probe] == other[probe]
+    for field in ("lifecycle", "resources", "securityContext", "volumeMounts"):
+        assert container[field] == other[field]
+    assert container["name"] == "kserve-container"
+
+
+def test_kserve_serves_models_that_there_are() -> None:
+    service = load(DEPLOY / "kserve.yaml")
+    assert (service["apiVersion"], service["kind"]) == (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+    )
+    own, spec = predictor()
+    environment = {each["name"]: each["value"] for each in spec["containers"][0]["env"]}
+    assert set(environment["VITRINE_MODELS"].split()) <= set(artifact_names())
+    assert own["timeout"] == longest_request(environment)
 
 
 def test_replicas_are_scaled_by_a_metric_that_is_served() -> None:

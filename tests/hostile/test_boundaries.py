@@ -57,6 +57,7 @@ GOOD = {
     "picture": "0" * 32,
     "answer": "0" * 32,
     "layer": "relu_1",
+    "version": "1",
 }
 """A good value of each parameter that is needed."""
 
