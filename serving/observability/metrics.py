@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from artifacts.devices import Device
+from serving.observability import tracing
 from serving.settings import run_folder
 
 # prometheus_client reads this variable when it is imported. BentoML would set it to a folder that
@@ -52,6 +53,17 @@ waiting = prometheus.Histogram(
     buckets=SECONDS_BUCKETS,
 )
 thread_wait, batch_wait = waiting.labels("thread"), waiting.labels("batch")
+decoding = prometheus.Histogram(
+    "vitrine_decode_seconds",
+    "How long decoding the pictures of a request took.",
+    buckets=SECONDS_BUCKETS,
+)
+running = prometheus.Histogram(
+    "vitrine_run_seconds",
+    "How long a model took for the pictures of a request.",
+    buckets=SECONDS_BUCKETS,
+)
+tracing.observers.update(decode=decoding.observe, inference=running.observe)
 queued = prometheus.Gauge(
     "vitrine_queued_pictures",
     "Number of pictures waiting for a batch.",

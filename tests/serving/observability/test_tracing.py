@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
@@ -74,13 +75,20 @@ def test_a_request_is_traced_through_decoding_queue_and_inference(
             parent = {"traceparent": f"00-{number:032x}-{CALLER}-01", "x-request-id": f"n{number}"}
             url = f"{address}{route.format(name='tiny')}?aligned=true"
             assert httpx.post(url, content=picture, headers=parent).status_code == 200
+        pixels = np.asarray(photograph(32, 24))[None]
+        tensor = {"name": "images", "datatype": "UINT8", "shape": pixels.shape}
+        request = {"inputs": [tensor | {"data": pixels.ravel().tolist()}]}
+        parent = {"traceparent": f"00-{4:032x}-{CALLER}-01", "x-request-id": "n4"}
+        answer = httpx.post(f"{address}/v2/models/tiny/infer", json=request, headers=parent)
+        assert answer.status_code == 200
         unsampled = {"traceparent": f"00-{9:032x}-{CALLER}-00"}
         url = f"{address}/v1/models/tiny/classify"
         assert httpx.post(url, content=picture, headers=unsampled).status_code == 200
         assert httpx.post(url, content=b"nothing").status_code == 415
         assert httpx.get(f"{address}/metrics").status_code == 200
 
-    expected = [["decode", "inference", "queue", "queue"], *[["decode", "inference", "queue"]] * 2]
+    routes.append("/v2/models/{name}/infer")
+    expected = [["decode", "inference", "queue", "queue"], *[["decode", "inference", "queue"]] * 3]
     for number, (route, names) in enumerate(zip(routes, expected, strict=True), 1):
         mine = [s for s in collector.spans if int.from_bytes(s.trace_id) == number]
         (root,) = [s for s in mine if s.kind == Span.SPAN_KIND_SERVER]
