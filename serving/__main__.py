@@ -86,7 +86,9 @@ def key(name: str, scopes: str) -> None:
     """Make an API key for NAME. It is shown only now; the server stores nothing but its hash."""
     secret, entry = make_key(name, scopes)
     click.echo(f"key, to be given to {name} only:  {secret}")
-    click.echo(f"entry to add to VITRINE_API_KEYS (entries are separated by spaces):  {entry}")
+    click.echo(
+        f"entry to add to VITRINE_API_KEYS (separated by spaces) or to the file of keys:  {entry}"
+    )
 
 
 @main.command("settings")

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from artifacts.devices import FOUND, current, use_one_gpu
 from artifacts.provenance import cores
 from serving.http.patches import patch_arbiter, patch_bentoml, patch_uvicorn
+from serving.observability.logs import write_all_as_json
 from serving.settings import has_run_folder, read_settings, run_folder
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ if STARTS_WORKERS:
     os.environ[FOUND] = _check_start()
 
 settings = read_settings()
+if settings.log_format == "json":
+    write_all_as_json()
 device = current()
 workers = settings.workers or device.gpus or cores()
 

@@ -46,6 +46,15 @@ def _addresses(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
+def _origins(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"\*|https?://[a-z0-9.-]+(:\d{1,5})?", origin) for origin in given):
+        raise ValueError(
+            "lists origins as browsers name them, such as https://app.example.org or "
+            "http://localhost:8080, in lower case and without a path; * allows all"
+        )
+    return given
+
+
 Count = Annotated[int, BeforeValidator(_digits), Field(ge=1)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
@@ -104,6 +113,11 @@ class Settings(BaseSettings):
         description="1 logs every request, 0 only those that fail",
         json_schema_extra=SWITCH,
     )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="json writes every line of the log as JSON, text only those about requests",
+        json_schema_extra={"accepted": "text or json"},
+    )
     watch: Literal["0", "1"] = Field(
         "1",
         description="1 loads models that are added, replaced or removed while the server runs",
@@ -112,7 +126,7 @@ class Settings(BaseSettings):
     api_keys: Words = Field(
         (),
         description="the API keys that are accepted: entries NAME:SCOPES:SHA256, separated by "
-        "spaces; without any, only this machine is served",
+        "spaces; without any, here or in a file, only this machine is served",
     )
     open: Annotated[Words, AfterValidator(_openable)] = Field(
         (),
@@ -122,6 +136,15 @@ class Settings(BaseSettings):
     closed: Annotated[Words, AfterValidator(_addresses)] = Field(
         (),
         description="further addresses that need a key, such as /v1/models /metrics; / closes all",
+    )
+    api_keys_file: str | None = Field(
+        None,
+        description="a file of such entries, one on each line, which is read again when it changes",
+    )
+    cors_origins: Annotated[Words, AfterValidator(_origins)] = Field(
+        (),
+        description="origins whose pages may read answers, such as https://app.example.org; * "
+        "allows all",
     )
     database: str = Field(
         "gallery.sqlite3",

@@ -21,6 +21,7 @@ from serving.faces.operations import face_model, verification
 from serving.feedback.feedback import Feedback
 from serving.http.access import Access
 from serving.http.app import create_app
+from serving.http.cors import with_cors
 from serving.http.fast_path import FastPath
 from serving.http.intake import Answerer
 from serving.http.middleware import Middleware
@@ -86,8 +87,8 @@ class Worker:
             Budget(settings.megapixels * 1_000_000),
             log_all=settings.log_requests == "1",
         )
-        self.outermost = tracing.traced(self.middleware)
-        """The middleware, traced if the environment asks for traces."""
+        self.outermost = with_cors(tracing.traced(self.middleware), settings.cors_origins)
+        """The middleware, traced if the environment asks for traces, with the headers of CORS."""
 
     @property
     def ready(self) -> bool:

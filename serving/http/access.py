@@ -4,8 +4,10 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -13,8 +15,9 @@ from fastapi.security import HTTPBearer
 from starlette.requests import Request
 
 from artifacts import VitrineError
+from serving.http.key_file import KeyFile
 from serving.problems import RequestError
-from serving.settings import Settings
+from serving.settings import PREFIX, Settings
 
 Scope = Literal["read", "write"]
 SCOPES: tuple[Scope, ...] = ("read", "write")
@@ -31,6 +34,7 @@ HTTP_PORT = 80
 bearer = HTTPBearer(auto_error=False, description="not needed if the server has no API keys")
 """Describes the keys in the OpenAPI document; `Access.check` enforces them."""
 
+VARIABLE = f"{PREFIX}API_KEYS"
 ENTRY_PATTERN = re.compile(
     r"(?P<name>[A-Za-z0-9._-]{1,64}):(?P<scopes>[a-z+]+):(?P<hash>[0-9a-f]{64})"
 )
@@ -52,27 +56,36 @@ class Access:
     If there are no keys, operations that need one are open to this machine and closed to others.
     """
 
-    keys: tuple[ApiKey, ...] = ()
+    fixed: tuple[ApiKey, ...] = ()
+    """Keys that stay the same as long as the server runs."""
     opened: frozenset[str] = frozenset()
     closed: tuple[str, ...] = ()
     """Addresses that, with everything below them, need a key with the scope `read`."""
+    file: KeyFile[ApiKey] | None = None
+    """Further keys, which may change."""
+
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The keys that are accepted now."""
+        return self.fixed if self.file is None else (*self.fixed, *self.file.keys())
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Read `VITRINE_API_KEYS`, `VITRINE_OPEN` and `VITRINE_CLOSED`.
+        """Read `VITRINE_API_KEYS`, `VITRINE_API_KEYS_FILE`, `VITRINE_OPEN` and `VITRINE_CLOSED`.
 
         Raises:
             VitrineError: an entry is not valid, or the settings contradict each other.
         """
-        keys = tuple(_parse_entry(entry, place) for place, entry in enumerate(settings.api_keys, 1))
-        names = [key.name for key in keys]
-        if len(set(names)) != len(names):
-            raise VitrineError("VITRINE_API_KEYS has two keys with the same name; rename one.")
-        if settings.closed and not keys:
+        keys = _parse(settings.api_keys)
+        file = None
+        if settings.api_keys_file is not None:
+            path = Path(settings.api_keys_file)
+            file = KeyFile(path, lambda entries: _parse(entries, str(path), keys))
+        if settings.closed and not keys and file is None:
             raise VitrineError(
                 "VITRINE_CLOSED needs VITRINE_API_KEYS: without keys, nobody has access."
             )
-        return cls(keys, frozenset(settings.open), settings.closed)
+        return cls(keys, frozenset(settings.open), settings.closed, file)
 
     def check_address(self, request: Request) -> None:
         """Check that a request to a closed address has a key.
@@ -102,7 +115,8 @@ class Access:
             RequestError: the key is missing, unknown or lacks the scope; or no keys are set, and
                 the request is from another machine or from the page of another site.
         """
-        if not self.keys:
+        keys = self.keys
+        if not keys:
             if _from_this_machine(request):
                 return LOCAL
             raise RequestError(
@@ -113,7 +127,7 @@ class Access:
                 "VITRINE_API_KEYS (`vitrine key NAME` makes a key).",
             )
         kind, _, given = request.headers.get("authorization", "").partition(" ")
-        key = self._find(given.strip()) if kind.lower() == "bearer" else None
+        key = _find(keys, given.strip()) if kind.lower() == "bearer" else None
         if key is not None and scope in key.scopes:
             return key.name
         if operation in self.opened:
@@ -128,15 +142,6 @@ class Access:
             f"the key of {key.name!r} has the scope {' and '.join(sorted(key.scopes))}; this "
             f"needs {scope!r}.",
         )
-
-    def _find(self, given: str) -> ApiKey | None:
-        """Find a key; all entries are compared, in constant time, so that timing leaks nothing."""
-        digest = hash_key(given)
-        found = None
-        for key in self.keys:
-            if hmac.compare_digest(key.hash, digest):
-                found = key
-        return found
 
 
 def make_key(name: str, scopes: str) -> tuple[str, str]:
@@ -221,12 +226,33 @@ def _origin(given: str) -> tuple[str, int] | None:
     return _host_and_port(rest) if scheme.lower() == "http" else None
 
 
-def _parse_entry(entry: str, place: int) -> ApiKey:
+def _find(keys: Sequence[ApiKey], given: str) -> ApiKey | None:
+    """Find a key; all entries are compared, in constant time, so that timing leaks nothing."""
+    digest = hash_key(given)
+    found = None
+    for key in keys:
+        if hmac.compare_digest(key.hash, digest):
+            found = key
+    return found
+
+
+def _parse(
+    entries: Sequence[str], source: str = VARIABLE, others: Sequence[ApiKey] = ()
+) -> tuple[ApiKey, ...]:
+    """Make keys of entries; `others` are those that are accepted besides them."""
+    keys = tuple(_parse_entry(entry, place, source) for place, entry in enumerate(entries, 1))
+    names = [key.name for key in (*others, *keys)]
+    if len(set(names)) != len(names):
+        raise VitrineError(f"{source} has two keys with the same name; rename one.")
+    return keys
+
+
+def _parse_entry(entry: str, place: int, source: str) -> ApiKey:
     match = ENTRY_PATTERN.fullmatch(entry)
     scopes = set(match["scopes"].split("+")) if match else set()
     if match is None or not scopes <= set(SCOPES):
         raise VitrineError(  # the entry is not quoted: it may be a key put there by mistake
-            f"entry {place} of VITRINE_API_KEYS is not NAME:SCOPES:SHA256 with scopes read, write "
+            f"entry {place} of {source} is not NAME:SCOPES:SHA256 with scopes read, write "
             "or read+write; `vitrine key NAME` makes a valid one."
         )
     return ApiKey(match["name"], frozenset(scopes), match["hash"])

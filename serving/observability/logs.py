@@ -1,4 +1,4 @@
-"""The request log: one JSON object per line, on standard error."""
+"""The log as JSON, one object per line, on standard error: that of requests, or all of it."""
 
 import json
 import logging
@@ -31,8 +31,20 @@ class JsonFormatter(logging.Formatter):
 def configure() -> None:
     """Send the records of the logger `vitrine` and its children to standard error, as JSON."""
     logger = logging.getLogger("vitrine")
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    logger.handlers = [handler]
+    logger.handlers = [_handler()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def write_all_as_json() -> None:
+    """Send all other records to standard error as JSON, too, in place of BentoML's handlers."""
+    for name in ("", "bentoml"):
+        logging.getLogger(name).handlers = [_handler()]
+    for name in ("uvicorn.error", "circus"):  # they also pass their records on to the root
+        logging.getLogger(name).handlers = []
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    return handler

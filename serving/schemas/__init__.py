@@ -21,7 +21,13 @@ from serving.schemas.inspection import (
     Point,
     Rectangle,
 )
-from serving.schemas.models import DeviceInfo, ModelInfo, ModelList, UnavailableModel
+from serving.schemas.models import (
+    DeviceInfo,
+    ModelInfo,
+    ModelList,
+    SelectedModels,
+    UnavailableModel,
+)
 from serving.schemas.neighbours import Neighbour, Neighbourhood, Neighbours
 
 __all__ = [
@@ -48,6 +54,7 @@ __all__ = [
     "Prediction",
     "ProblemDocument",
     "Rectangle",
+    "SelectedModels",
     "Share",
     "Size",
     "Stamp",

@@ -1,6 +1,6 @@
 """Answers about models."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -104,3 +104,9 @@ class ModelList(Answer):
     device: DeviceInfo | None = Field(
         default=None, description="what runs the models; null from servers that do not say"
     )
+
+
+class SelectedModels(ModelList):
+    """The same with some fields of each model, which were asked for by `?fields=`."""
+
+    models: tuple[dict[str, Any], ...]  # type: ignore[assignment]

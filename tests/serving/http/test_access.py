@@ -1,6 +1,9 @@
 """API keys: in process, and at a server that has some."""
 
+import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -20,6 +23,9 @@ KEYS = {
     scopes: make_key(scopes.replace("+", "-"), scopes) for scopes in ("read", "write", "read+write")
 }
 ENTRIES = " ".join(entry for _, entry in KEYS.values())
+FILED = make_key("filed", "read")
+"""In the file of keys of the server."""
+ORIGIN = "https://app.example.org"
 
 
 def request(key: str | None = None, client: str = "10.0.0.1", kind: str = "Bearer") -> Request:
@@ -153,13 +159,22 @@ def test_settings_that_make_no_sense(
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("keys")
     face_artifact(root / "models")
+    (root / "keys").write_text(f"# of the file\n{FILED[1]}\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(root: Path) -> Iterator[str]:
     settings = {
         "VITRINE_API_KEYS": ENTRIES,
         "VITRINE_OPEN": "verify",
         "VITRINE_CLOSED": "/metrics /v1/models/faces",
+        "VITRINE_API_KEYS_FILE": str(root / "keys"),
+        "VITRINE_CORS_ORIGINS": ORIGIN,
+        "VITRINE_LOG_FORMAT": "json",
     }
     with running_server(root / "models", root / "log", **settings) as address:
         yield address
@@ -236,3 +251,62 @@ def test_the_log_names_the_key(address: str) -> None:
     with Client(address) as client, pytest.raises(RequestError) as caught:
         client.gallery()
     assert caught.value.code == "no-key"
+
+
+def test_keys_of_the_file_can_be_exchanged(address: str, root: Path) -> None:
+    def status(key: str) -> set[int]:
+        """What all workers answer; each of the connections may go to another one."""
+        headers = {"Authorization": f"Bearer {key}", "Connection": "close"}
+        return {httpx.get(f"{address}/metrics", headers=headers).status_code for _ in range(8)}
+
+    def wait_for(key: str, expected: int) -> None:
+        deadline = time.monotonic() + 60
+        while status(key) != {expected}:
+            assert time.monotonic() < deadline
+
+    assert status(FILED[0]) == {200}
+    fresh, entry = make_key("filed-2", "read")
+    (root / "keys").write_text(f"{FILED[1]}\n{entry}\n")
+    wait_for(fresh, 200)
+    assert status(FILED[0]) == {200}
+    (root / "keys").write_text(f"{entry}  # the new one\n")
+    wait_for(FILED[0], 401)
+    (root / "keys").write_text("not an entry")
+    deadline = time.monotonic() + 60
+    while "the API keys stay as they were" not in (root / "log").read_text():
+        assert status(fresh) == {200}
+        assert time.monotonic() < deadline
+    assert status(fresh) == {200}
+    assert status(KEYS["read"][0]) == {200}
+
+
+def test_pages_of_the_origin_may_read_answers(address: str) -> None:
+    asked = {
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    path = f"{address}/v1/faces/people/ada/pictures"
+    preflight = httpx.options(path, headers={"Origin": ORIGIN, **asked})
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    assert "PUT" in preflight.headers["access-control-allow-methods"]
+    assert preflight.headers["access-control-allow-headers"] == "authorization"
+    other = httpx.options(path, headers={"Origin": "https://elsewhere.example", **asked})
+    assert other.status_code == 400
+    assert "access-control-allow-origin" not in other.headers
+    for sent, code in (({}, "no-key"), ({"Authorization": f"Bearer {KEYS['read'][0]}"}, None)):
+        answer = httpx.get(f"{address}/v1/faces/people", headers={"Origin": ORIGIN, **sent})
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert "X-Request-Id" in answer.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in answer.headers
+        assert answer.json().get("code") == code
+    stranger = httpx.get(f"{address}/v1/models", headers={"Origin": "https://elsewhere.example"})
+    assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_every_line_of_the_log_is_json(address: str, root: Path) -> None:
+    assert address
+    lines = [json.loads(line) for line in (root / "log").read_text().splitlines()]
+    assert any(line["message"].startswith("model faces on") for line in lines)
+    assert {line["logger"].split(".")[0] for line in lines} >= {"bentoml"}
+    assert all(line["time"].endswith("Z") for line in lines)

@@ -141,6 +141,14 @@ def test_models_are_listed_with_those_that_are_broken(http: httpx.Client) -> Non
     assert "sha256" in content["unavailable"][0]["reason"]
     one = http.get("/v1/models/tiny").json()
     assert one in content["models"]
+    some = http.get("/v1/models?fields=task,name").json()
+    assert [set(m) for m in some["models"]] == [{"name", "task"}] * 2
+    assert {k: v for k, v in some.items() if k != "models"} == {
+        k: v for k, v in content.items() if k != "models"
+    }
+    for unknown in ("", "name,", "Name", "models"):
+        response = http.get("/v1/models", params={"fields": unknown})
+        assert "thresholds" in refused(response, "bad-parameter")
     assert one["classes"] == ["red", "green", "blue"]
     refused(http.get("/v1/models/broken"), "model-unavailable")
     refused(http.get("/v1/models/nobody"), "unknown-model")

@@ -142,7 +142,7 @@ def test_refusals_have_the_form_of_the_protocol(http: httpx.Client) -> None:
 def closed(path: str, *addresses: str) -> bool:
     """Whether a server with these closed addresses refuses a request without a key."""
     key = ApiKey("k", frozenset({"read"}), hash_key("x"))
-    access = Access((key,), closed=addresses)
+    access = Access(fixed=(key,), closed=addresses)
     scope = {"type": "http", "path": path, "headers": [], "method": "GET"}
     try:
         access.check_address(Request(scope))
