@@ -13,6 +13,7 @@ from artifacts.commands import json_option, print_json
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.errors import ArtifactError
 from artifacts.imports.adapting import adapt, prepare_graph
+from artifacts.imports.archive import onnx_file
 from artifacts.imports.checking import check
 from artifacts.imports.inputs import Layout, describe
 from artifacts.imports.known import measure_reference
@@ -107,7 +108,8 @@ def import_command(
     """Make an artifact from a foreign ONNX FILE, so that it can be served and analysed.
 
     The preprocessing is read from the configuration that timm, Hugging Face or Ultralytics wrote
-    beside or into the file, or set by options. What is not known is asked for, not guessed.
+    beside or into the file, or set by options. What is not known is asked for, not guessed. An
+    archive of TorchServe (.mar) with an ONNX file is taken, too.
     """
     name = _free_name(name or file.stem.lower(), force=force)
     try:
@@ -117,8 +119,9 @@ def import_command(
     if expect is not None and picture is None:
         raise click.UsageError("--expect needs the picture it is about; give it with --check.")
     given = settings_of(preprocessing)
-    model = load_foreign(file)
-    found, problem = _find(model, file, preprocessing["config"])
+    with onnx_file(file) as path:
+        model = load_foreign(path)
+        found, problem = _find(model, path, preprocessing["config"])
     class_names = _classes(classes, found, task)
     names = prepare_graph(model)
     settings = found.settings.under(given) if found else given

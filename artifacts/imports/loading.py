@@ -25,7 +25,7 @@ def load_foreign(path: Path) -> onnx.ModelProto:
             outside the folder; or the whole is larger than an ONNX file can be.
     """
     total = path.stat().st_size
-    _check_size(path, total)
+    check_size(path, total)
     model = parse(path)
     for tensor in all_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
@@ -34,7 +34,7 @@ def load_foreign(path: Path) -> onnx.ModelProto:
         file = _beside(path, values.get("location", ""))
         offset, length = _part(path, file, values)
         total += length
-        _check_size(path, total)
+        check_size(path, total)
         with file.open("rb") as stream:
             stream.seek(offset)
             content = stream.read(length)
@@ -62,7 +62,16 @@ def _supported(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     return model
 
 
-def _check_size(path: Path, size: int) -> None:
+def check_size(path: Path, size: int) -> None:
+    """Check that weights and graph of a model are small enough for an artifact.
+
+    Args:
+        path: of the model, for the refusal.
+        size: of all of its files, in bytes.
+
+    Raises:
+        ArtifactError: they are not.
+    """
     if size > MAX_BYTES:
         raise ArtifactError(
             f"{path}: the weights and the graph have more than 2 GB together, which a single "

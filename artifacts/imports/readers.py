@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from artifacts.errors import ArtifactError
+from artifacts.imports.archive import MANIFEST, described
 from artifacts.imports.settings import Resize, Settings, Size
 from artifacts.input_policy import Interpolation
 
@@ -72,6 +73,10 @@ def find(model: onnx.ModelProto, file: Path, config: Path | None) -> Found | Non
         found = _read(path) if path.is_file() else None
         if found is not None:
             return found
+    manifest = file.parent / MANIFEST
+    if manifest.is_file():
+        handler, settings, classes = described(manifest)
+        return Found(f"the archive of TorchServe, handler {handler}", settings, classes)
     return None
 
 
