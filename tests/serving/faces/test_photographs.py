@@ -1,13 +1,18 @@
 """Whole photographs, asked over HTTP with the model that is served by default."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 from PIL import Image, ImageFilter
 
 from artifacts import Artifact, artifacts_root
+from examples import from_compreface
 from serving.client import Client
 from serving.problems import RequestError
 from tests.pictures import encoded, photograph, portrait_photograph
@@ -203,3 +208,45 @@ def test_the_default_model_is_the_calibrated_one() -> None:
     assert manifest.default
     assert manifest.verification is not None
     assert manifest.verification.thresholds
+
+
+class CompreFace(BaseHTTPRequestHandler):
+    """What the example asks of CompreFace, as its documentation describes it."""
+
+    FACES = (("ada", "a/1", encoded(hopper())), ("bob", "b", REFUSED["no-face"]))
+
+    def do_GET(self) -> None:
+        assert self.headers["x-api-key"] == "secret"
+        path = urlsplit(self.path)
+        if path.path == "/api/v1/recognition/faces":
+            query = parse_qs(path.query)
+            page, size = int(query["page"][0]), int(query["size"][0])
+            shown = self.FACES[page * size : (page + 1) * size]
+            faces = [{"image_id": picture, "subject": name} for name, picture, _ in shown]
+            pages = -(-len(self.FACES) // size)
+            content = json.dumps({"faces": faces, "total_pages": pages}).encode()
+        else:
+            names = {"a%2F1": 0, "b": 1}
+            content = self.FACES[names[path.path.split("/")[-2]]][2]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_people_of_compreface_are_enrolled(
+    faces: Client, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(from_compreface, "PAGE", 1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), CompreFace) as source, ThreadPoolExecutor() as pool:
+        pool.submit(source.serve_forever, 0.05)
+        try:
+            for _ in range(2):  # the second time, nothing is enrolled twice
+                url = f"http://127.0.0.1:{source.server_port}"
+                assert from_compreface.main(url, "secret", address) == 1
+        finally:
+            source.shutdown()
+    assert [(each.person, each.pictures) for each in faces.people()] == [("ada", 1)]
+    assert "bob, b: no face" in capsys.readouterr().out.replace("picture 0: ", "")

@@ -254,6 +254,15 @@ def test_the_documentation_needs_no_other_server(http: httpx.Client) -> None:
     assert {"/v1/models", "/v1/models/{name}/classify", "/v1/{route}/classify"} <= set(paths)
 
 
+def test_the_page_about_other_servers_names_addresses_that_there_are(http: httpx.Client) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "migrate.md").read_text()
+    told = set(re.findall(r"\b(GET|POST|PUT|DELETE) (/v[12]/[^`?]+|/readyz|/metrics)", page))
+    paths = http.get("/openapi.json").json()["paths"]
+    offered = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert len(told) > 12
+    assert told - offered == {("GET", "/readyz"), ("GET", "/metrics")}
+
+
 def test_unknown_addresses_and_methods_are_problems_too(http: httpx.Client) -> None:
     for path in ("/nothing", "/v1", "/docs/assets/none.js", "/v1/models/tiny/nothing"):
         refused(http.get(path), "not-found")
