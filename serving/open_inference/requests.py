@@ -24,7 +24,7 @@ from serving.open_inference.schemas import InferenceRequest, RequestInput, Reque
 from serving.problems import RequestError
 
 MAX_JSON_BYTES = 8_000_000
-"""Bytes of the JSON object: parsed, it takes up to 20 times as much memory."""
+"""Bytes of the JSON object: parsed, it takes up to 25 times as much memory."""
 MAX_PICTURES = 1000
 """Pictures of one request, as many as a form may have parts."""
 LENGTH = struct.Struct("<I")
