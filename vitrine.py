@@ -11,14 +11,14 @@ import click
 from artifacts.commands import run_command
 
 COMMANDS = {
-    "serve": ("serving.__main__:run", "Serve the models over HTTP."),
+    "serve": ("serving.commands.server:run", "Serve the models over HTTP."),
     "classify": ("serving.commands.ask:classify", "Name the most probable classes of pictures."),
     "index": ("serving.commands.index:index", "Index a folder of pictures, to search it."),
     "neighbours": ("serving.commands.ask:neighbours", "Find the pictures like a given one."),
     "faces": ("serving.__main__:faces", "Compare, enrol and identify faces."),
     "feedback": ("serving.commands.feedback:feedback", "Show, export and erase feedback."),
-    "settings": ("serving.__main__:settings_command", "List every setting of the server."),
-    "key": ("serving.__main__:key", "Make an API key."),
+    "settings": ("serving.commands.server:settings", "List every setting of the server."),
+    "key": ("serving.commands.server:key", "Make an API key."),
     "import": (
         "artifacts.imports.command:import_command",
         "Make an artifact of an ONNX file.",

@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from artifacts.artifact import Artifact, artifact_names
+    from artifacts.artifact import Artifact
     from artifacts.distribution import artifacts_root
     from artifacts.errors import ArtifactError, DataError, VitrineError
     from artifacts.input_policy import InputPolicy
     from artifacts.manifest import Manifest
+    from artifacts.names import artifact_names
     from artifacts.runtime import Runtime, probabilities
 
 MODULES = {
@@ -23,7 +24,7 @@ MODULES = {
     "Manifest": "manifest",
     "Runtime": "runtime",
     "VitrineError": "errors",
-    "artifact_names": "artifact",
+    "artifact_names": "names",
     "artifacts_root": "distribution",
     "probabilities": "runtime",
 }

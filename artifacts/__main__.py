@@ -5,13 +5,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
-from artifacts.artifact import Artifact, artifact_names
+from artifacts.artifact import Artifact
 from artifacts.card import write_card
 from artifacts.commands import json_option, print_json, run_command
 from artifacts.distribution import artifacts_root, check_writable, install_command
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.imports.command import import_command
 from artifacts.manifest import Manifest, Quantization
+from artifacts.names import artifact_names
 from artifacts.providers import Float16Record
 from artifacts.routes import make_default, models_by_route, unclear_defaults
 

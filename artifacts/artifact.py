@@ -1,27 +1,24 @@
 """Artifacts on disk: one folder per model, written atomically and verified when it is opened."""
 
-import fcntl
 import hashlib
-import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 from artifacts.card import CARD_FILE, write_card
 from artifacts.devices import PROVIDERS, current
-from artifacts.distribution import artifacts_root, check_writable
+from artifacts.distribution import artifacts_root, check_writable, locked
 from artifacts.errors import ArtifactError
 from artifacts.graph import check_graph
 from artifacts.manifest import Manifest
+from artifacts.names import MANIFEST_FILE, artifact_names, default_version
 from artifacts.provenance import has_gpu, has_integer_arithmetic
 
-MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 """The network in 8-bit integers; exists only if it is served. See `artifacts.quantize`."""
@@ -41,28 +38,6 @@ REPLACED = ".replaced"
 """Name, within the temporary folder, of the old artifact while it is being replaced."""
 ABANDONED = 3600.0
 """Age in seconds from which a temporary folder counts as abandoned; writing takes a few seconds."""
-
-
-def artifact_names(root: Path | None = None) -> list[str]:
-    """Return the sorted names of the artifacts under `root`, none if the folder is missing."""
-    root = root or artifacts_root()
-    return sorted(path.parent.name for path in root.glob(f"[!.]*/{MANIFEST_FILE}"))
-
-
-def default_version(name: str, names: Iterable[str]) -> str:
-    """Return the one of `names` that `name` refers to: the name itself, or its latest version.
-
-    If neither exists, `name` is returned. Versions are ordered by their text, but numbers in it by
-    value: NAME@9 comes before NAME@10.
-    """
-
-    def order(version: str) -> list[str | int]:
-        parts = re.split(r"(\d+)", version)  # every second part is a number
-        return [int(part) if part.isdecimal() else part for part in parts]
-
-    known = set(names)
-    versions = [other for other in known if other.startswith(f"{name}@")]
-    return name if name in known else max(versions, key=order, default=name)
 
 
 @dataclass(frozen=True)
@@ -195,7 +170,7 @@ class Artifact:
         """
         root = self.path.parent
         check_writable(root)
-        with _locked(root):
+        with locked(root):
             return self._write(*self._merged(manifest, files), root, self.name)
 
     def _merged(
@@ -255,7 +230,7 @@ class Artifact:
         root = root or artifacts_root()
         check_writable(root)
         root.mkdir(parents=True, exist_ok=True)
-        with _locked(root):
+        with locked(root):
             return cls._write(manifest, files, root, name or manifest.name)
 
     @classmethod
@@ -277,22 +252,6 @@ class Artifact:
         finally:
             shutil.rmtree(staging.parent, ignore_errors=True)
         return cls(root / name, manifest)
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Wait until no other program writes artifacts under `root`, and have others wait meanwhile.
-
-    The folder itself is locked, so that no file is added to it. Where the file system has no locks
-    on folders, as some network file systems, nothing waits.
-    """
-    folder = os.open(root, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _differences(one: Manifest, other: Manifest) -> set[str]:

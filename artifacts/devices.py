@@ -10,9 +10,11 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from artifacts.distribution import install_command
 from artifacts.errors import ArtifactError, VitrineError
 from artifacts.provenance import has_gpu
 
@@ -215,6 +217,16 @@ def _missing_library(provider: str) -> str:
         install = "pip install tensorrt" if kind == "tensorrt" else INSTALL
         return f"{error}; {install} brings the libraries that it needs"
     return "it gives no reason"
+
+
+def check_openvino() -> None:
+    """Check that OpenVINO is installed.
+
+    Raises:
+        VitrineError: it is not installed.
+    """
+    if find_spec("openvino") is None:
+        raise VitrineError(f"OpenVINO is not installed: {install_command('serve', 'openvino')}")
 
 
 def use_one_gpu(number: int, gpus: int, environment: Mapping[str, str] = os.environ) -> str:

@@ -1,6 +1,9 @@
 """Where the project is installed: its name, its extras, and the folder of its models."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from artifacts.errors import ArtifactError
@@ -44,3 +47,19 @@ def check_writable(root: Path) -> None:
             f"{root} belongs to the installed package and is not written to; set VITRINE_ARTIFACTS "
             "to a folder of your own. Models are then read from that folder alone."
         )
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Wait until no other program writes under `root`, and have others wait meanwhile.
+
+    The folder itself is locked, so that no file is added to it. Where the file system has no locks
+    on folders, as some network file systems, nothing waits.
+    """
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from artifacts.artifact import Artifact, artifact_names, default_version
+from artifacts.artifact import Artifact
 from artifacts.errors import ArtifactError
 from artifacts.manifest import Manifest
+from artifacts.names import artifact_names, default_version
 
 
 def models_by_route(

@@ -4,11 +4,9 @@ Both take uint8 pictures of any size and return the outputs that the graph names
 """
 
 import hashlib
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +16,9 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from artifacts.devices import Device, current, named, open_session, pad
-from artifacts.distribution import install_command
-from artifacts.errors import ArtifactError, VitrineError
+from artifacts.devices import Device, check_openvino, current, named, open_session, pad
+from artifacts.distribution import locked
+from artifacts.errors import ArtifactError
 from artifacts.graph import INPUT
 from artifacts.provenance import cores
 
@@ -141,8 +139,8 @@ def optimize(graph: bytes, folder: Path) -> Path:
     """Write a graph, optimized for this machine's CPU, to a file that sessions can share.
 
     The file is in ONNX Runtime's own format, and holds for this machine and this version of ONNX
-    Runtime only. It is written for all processes that use the folder; those that need it at the
-    same moment each write it, with the same content.
+    Runtime only. It is written once for all processes that use the folder; those that need it at
+    the same moment wait for the one that writes it.
 
     Args:
         graph: serialized ONNX model.
@@ -152,19 +150,28 @@ def optimize(graph: bytes, folder: Path) -> Path:
         ArtifactError: ONNX Runtime does not accept the graph.
     """
     file = folder / f"{hashlib.sha256(graph).hexdigest()}.ort"
-    if not file.exists():
-        partial = file.with_suffix(f".{uuid.uuid4().hex}")
-        options = _options(1)
-        options.optimized_model_filepath = str(partial)
-        options.add_session_config_entry("session.save_model_format", "ORT")
-        try:
-            open_session(graph, options, ON_CPU, ort.InferenceSession)
-            partial.replace(file)
-        except ort_errors as error:
-            raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
-        finally:
-            partial.unlink(missing_ok=True)
+    if file.exists():
+        return file
+    # Without it, workers that start together would each write and map a file of their own, and the
+    # weights would be in memory twice.
+    with locked(folder):
+        if not file.exists():
+            _write_optimized(graph, file)
     return file
+
+
+def _write_optimized(graph: bytes, file: Path) -> None:
+    partial = file.with_suffix(".partial")
+    options = _options(1)
+    options.optimized_model_filepath = str(partial)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    try:
+        open_session(graph, options, ON_CPU, ort.InferenceSession)
+        partial.replace(file)
+    except ort_errors as error:
+        raise ArtifactError(f"ONNX Runtime refuses the graph: {error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class OpenVinoSession:
@@ -216,16 +223,6 @@ class OpenVinoSession:
             return [found[name] for name in names]
         finally:
             self._idle.append(request)
-
-
-def check_openvino() -> None:
-    """Check that OpenVINO is installed.
-
-    Raises:
-        VitrineError: it is not installed.
-    """
-    if find_spec("openvino") is None:
-        raise VitrineError(f"OpenVINO is not installed: {install_command('serve', 'openvino')}")
 
 
 def _last_line(error: Exception) -> str:

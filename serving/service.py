@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from artifacts.devices import FOUND, current, use_one_gpu
+from artifacts import VitrineError, artifact_names, artifacts_root
+from artifacts.devices import FOUND, check_openvino, current, use_one_gpu
+from artifacts.names import selected
 from artifacts.provenance import cores
 from serving.http.patches import patch_arbiter, patch_bentoml, patch_uvicorn
 from serving.observability.logs import write_all_as_json
@@ -45,23 +47,36 @@ os.environ.pop("BENTOML_CONTAINERIZED", None)
 os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
 
 
+def _check_settings() -> None:
+    settings, names = read_settings(), artifact_names()
+    if settings.runtime == "openvino":
+        check_openvino()
+    if unknown := [name for name in settings.models if not selected((name,), names)]:
+        raise VitrineError(
+            f"VITRINE_MODELS names {', '.join(unknown)}; under {artifacts_root()} there are: "
+            f"{', '.join(names) or 'none'}."
+        )
+
+
 def _check_start() -> str:
-    """Check the models and the device in another process; returns the device that it found."""
+    """Check the settings, and have another process find the device; returns the device."""
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "serving.inference.start_check"],
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.returncode)  # it has said why
-    return done.stdout.decode().splitlines()[-1]
+    command = [sys.executable, "-m", "serving.inference.start_check"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as finding:  # noqa: S603
+        _check_settings()
+        found, _ = finding.communicate()
+    if finding.returncode:
+        sys.exit(finding.returncode)  # it has said why
+    return found.decode().splitlines()[-1]
 
 
 if STARTS_WORKERS:
-    os.environ[FOUND] = _check_start()
+    try:
+        os.environ[FOUND] = _check_start()
+    except VitrineError as error:
+        sys.exit(f"error: {error}")
 
 settings = read_settings()
 if settings.log_format == "json":

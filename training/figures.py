@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from artifacts import Artifact
-from artifacts.artifact import artifact_names
+from artifacts.names import artifact_names
 from training.augment import augment
 from training.data import Splits, load_splits
 from training.history import png, read_history

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from artifacts import Artifact
-from artifacts.artifact import artifact_names
+from artifacts.names import artifact_names
 from training.recipe import Recipe, load_recipe, load_recipes
 from training.study import compare
 

@@ -14,9 +14,10 @@ from onnx import numpy_helper
 from rich.console import Console
 
 from artifacts import Artifact
-from artifacts.artifact import MODEL_FILE, artifact_names
+from artifacts.artifact import MODEL_FILE
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.graph import load_graph
+from artifacts.names import artifact_names
 from artifacts.progress import Progress
 from training.augment import rescale_as_served
 from training.continued import copy_network

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts import Artifact, ArtifactError, DataError
-from artifacts.artifact import artifact_names
 from artifacts.datasets import load
+from artifacts.names import artifact_names
 from training.recipe import Recipe, RecipeError
 from training.settings import Network
 

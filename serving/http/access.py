@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from fastapi.security import HTTPBearer
 from starlette.requests import Request
 
 from artifacts import VitrineError
@@ -31,8 +30,6 @@ PROXY_HEADERS = frozenset(
 )
 """Headers that proxies add, besides those that begin with `x-forwarded-`; no client sends them."""
 HTTP_PORT = 80
-bearer = HTTPBearer(auto_error=False, description="not needed if the server has no API keys")
-"""Describes the keys in the OpenAPI document; `Access.check` enforces them."""
 
 VARIABLE = f"{PREFIX}API_KEYS"
 ENTRY_PATTERN = re.compile(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from fastapi.responses import Response
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from pydantic_core import to_json
 
@@ -29,6 +30,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """What the OpenAPI document says about refusals, which every route can give."""
+bearer = HTTPBearer(auto_error=False, description="not needed if the server has no API keys")
+"""What it says about keys; `Access.check` enforces them."""
 
 
 def json_response(answer: BaseModel) -> Response:

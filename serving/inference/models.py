@@ -1,15 +1,14 @@
 """The models of a server: opened from their artifacts, warmed up, chosen by name or by route."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from artifacts import Artifact, ArtifactError, artifact_names, artifacts_root
-from artifacts.artifact import default_version
+from artifacts import Artifact, ArtifactError, artifacts_root
 from artifacts.devices import current
 from artifacts.manifest import FACES, Manifest
+from artifacts.names import artifact_names, default_version, selected
 from artifacts.routes import models_by_route, unclear_defaults
 from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
@@ -203,14 +202,6 @@ class Models:
             defaults={route: models[0].name for route, models in self.routes.items()},
             device=DeviceInfo(**current()._asdict()),
         )
-
-
-def selected(wanted: tuple[str, ...], names: Sequence[str]) -> "Sequence[str]":
-    """Return those of the artifacts' `names` that are wanted: all of them if none is named.
-
-    A name without a version stands for all versions of the model.
-    """
-    return [name for name in names if not wanted or {name, name.split("@")[0]} & {*wanted}]
 
 
 def _choices(models: dict[str, ServedModel]) -> str:

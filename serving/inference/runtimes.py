@@ -9,9 +9,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from artifacts import Artifact, ArtifactError, Runtime, probabilities
+from artifacts.devices import check_openvino
 from artifacts.graph import OUTPUTS
 from artifacts.pictures import Picture
-from artifacts.sessions import OpenVinoSession, check_openvino
+from artifacts.sessions import OpenVinoSession
 from serving.settings import read_settings
 
 MAX_DIFFERENCE = 0.1

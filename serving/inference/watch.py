@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from artifacts.artifact import MANIFEST_FILE
+from artifacts.names import MANIFEST_FILE
 from serving.indexes.manifest import FOLDER
 from serving.indexes.manifest import MANIFEST_FILE as INDEX_MANIFEST_FILE
 

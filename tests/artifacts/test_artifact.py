@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from artifacts import Artifact, ArtifactError, Manifest, Runtime, artifact_names
 from artifacts.__main__ import main
-from artifacts.artifact import default_version
+from artifacts.names import default_version
 from tests.graphs import tiny_artifact, tiny_model
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from artifacts import Artifact, ArtifactError
 from artifacts.devices import available, find, gpu_problem
+from artifacts.names import selected
 from serving.inference import served_model
-from serving.inference.models import Models, selected
+from serving.inference.models import Models
 from serving.inference.served_model import ServedModel
 from serving.problems import RequestError
 from tests.graphs import tiny_artifact

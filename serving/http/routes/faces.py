@@ -14,10 +14,9 @@ from serving.faces import operations
 from serving.faces.operations import EmbeddedFace
 from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Several, Verified
 from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
-from serving.http.access import bearer
 from serving.http.body import picture_body, read_contents, read_pair
 from serving.http.intake import admit, models_of, open_model, run_in
-from serving.http.responses import json_response
+from serving.http.responses import bearer, json_response
 from serving.http.routes.face_parameters import (
     Aligned,
     Fmr,

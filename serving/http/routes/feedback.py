@@ -11,10 +11,9 @@ from serving.feedback.answer_ids import MAX_CLASSES
 from serving.feedback.feedback import Feedback
 from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary, Verdict
 from serving.feedback.submission import Submission
-from serving.http.access import bearer
 from serving.http.body import PICTURE_FIELD, content_type, form_parts, read_body
 from serving.http.intake import feedback_of
-from serving.http.responses import json_response
+from serving.http.responses import bearer, json_response
 from serving.http.routes.face_parameters import access_of
 from serving.http.wrong_bodies import FORM
 from serving.problems import RequestError

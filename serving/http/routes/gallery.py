@@ -21,8 +21,8 @@ from serving.faces.schemas import (
     Search,
 )
 from serving.faces.writer import Removal
-from serving.http.access import bearer
 from serving.http.body import read_to_file
+from serving.http.responses import bearer
 from serving.http.routes.face_parameters import (
     After,
     Limit,

@@ -6,9 +6,8 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import Response
 
 from artifacts.card import write_card
-from serving.http.access import bearer
 from serving.http.intake import models_of
-from serving.http.responses import json_response
+from serving.http.responses import bearer, json_response
 from serving.problems import RequestError
 from serving.schemas import ModelInfo, ModelList, SelectedModels
 

@@ -78,7 +78,7 @@ def test_where_it_is_not_installed_it_is_refused_with_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VITRINE_RUNTIME", "openvino")
-    monkeypatch.setattr("artifacts.sessions.find_spec", lambda _: None)
+    monkeypatch.setattr("artifacts.devices.find_spec", lambda _: None)
     with pytest.raises(VitrineError, match=r"pip install .*\[serve,openvino\]"):
         runtimes.chosen_runtime()
 

@@ -12,8 +12,9 @@ from onnx.reference import ReferenceEvaluator
 from PIL import Image, ImageFilter
 
 from artifacts import Artifact, artifact, artifacts_root
-from artifacts.artifact import MODEL_FILE, artifact_names
+from artifacts.artifact import MODEL_FILE
 from artifacts.contributions import enlarge, shrink
+from artifacts.names import artifact_names
 from artifacts.pictures import Picture
 from serving.inference.served_model import ServedModel
 from serving.inspection import explainers
