@@ -44,6 +44,10 @@ MAX_PADDED = 256
 
 INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
 
+# Read by ONNX Runtime when it is imported. It would otherwise tell Microsoft how it is used, from a
+# thread and a file of its own.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 log = logging.getLogger("vitrine.runtime")
 
 Opener = Callable[..., Any]

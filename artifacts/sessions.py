@@ -13,8 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from artifacts.devices import Device, check_openvino, current, named, open_session, pad
 from artifacts.distribution import locked
@@ -24,27 +22,12 @@ from artifacts.provenance import cores
 
 Rows = npt.NDArray[np.float32]
 
-ort_errors = (
-    ort_state.Fail,
-    ort_state.InvalidGraph,
-    ort_state.InvalidArgument,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-)
-
 PREPARED_KERNELS = 1000
 """Kernels that OpenVINO caches, one set for each picture size. After 200 sizes, a process with
 EfficientNet-Lite0 took 265 MB; with OpenVINO's default of 5,000 kernels it took 534 MB."""
 
 
 ON_CPU = Device("cpu", "cpu")
-
-# One arena for the feature maps of all sessions on the CPU, in place of one for each. It is
-# registered here because that has to happen before the first session is opened in any thread.
-ort.create_and_register_allocator(
-    ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT),
-    None,
-)
 
 
 class Session(Protocol):
@@ -88,6 +71,8 @@ class OnnxSession:
         rests: bool = False,
         device: Device | None = None,
     ) -> None:
+        from artifacts.onnx_runtime import ort, ort_errors
+
         options = _options(threads)
         if rests:
             options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -161,6 +146,8 @@ def optimize(graph: bytes, folder: Path) -> Path:
 
 
 def _write_optimized(graph: bytes, file: Path) -> None:
+    from artifacts.onnx_runtime import ort, ort_errors
+
     partial = file.with_suffix(".partial")
     options = _options(1)
     options.optimized_model_filepath = str(partial)
@@ -231,6 +218,8 @@ def _last_line(error: Exception) -> str:
 
 
 def _options(threads: int) -> Any:
+    from artifacts.onnx_runtime import ort
+
     options = ort.SessionOptions()
     # 0 would bind the threads to cores of ONNX Runtime's choice, whatever the process may use.
     options.intra_op_num_threads = threads or cores()

@@ -140,7 +140,7 @@ def _until_ready(port: int, since: float) -> float:
 def _cpu(process: psutil.Process) -> float:
     """CPU time of a process and of its children that have ended, in seconds."""
     times = process.cpu_times()
-    return times.user + times.system + times.children_user + times.children_system
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 if __name__ == "__main__":

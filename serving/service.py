@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from artifacts import VitrineError, artifact_names, artifacts_root
 from artifacts.devices import FOUND, check_openvino, current, use_one_gpu
 from artifacts.names import selected
 from artifacts.provenance import cores
+from serving.forks import configure_malloc, patch_circus
 from serving.http.patches import patch_arbiter, patch_bentoml, patch_uvicorn
 from serving.observability.logs import write_all_as_json
 from serving.settings import has_run_folder, read_settings, run_folder
@@ -24,20 +26,14 @@ if TYPE_CHECKING:
 PROBES = ("/livez", "/readyz", "/healthz")
 """Addresses that BentoML answers, at any time and without a key."""
 
-# Inherited by the workers. With its defaults, the C library keeps the memory of large pictures in
-# fragments that nothing large fits into again: memory grew by half under mixed load.
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 20))
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(16 << 20))
-os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # every thread would have an arena of its own
+configure_malloc()
 # NumPy's threads spin while they wait for small products, and take a core from another worker.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 STARTS_WORKERS = not has_run_folder()
 """Whether this is the process that starts the workers, and not one of them."""
 
-# Made before the workers are started, so that they inherit it, and before anything in them imports
-# prometheus_client, which reads the variable only once.
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_folder())
+run_folder()  # made before the workers are started, so that they inherit it
 
 # Images that BentoML makes set it. It has BentoML start no worker again that has died: then the
 # container would go on with fewer workers, and at last with none.
@@ -90,6 +86,8 @@ def worker() -> "Worker":
     """The worker of this process; the process that starts the workers never asks for it."""
     from serving.worker import Worker  # noqa: PLC0415 - it takes half of a process's memory
 
+    # BentoML names a folder of its own; prometheus_client reads the variable in each new process.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_folder())
     index = bentoml.server_context.worker_index or 1
     if device.on_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = use_one_gpu(index, device.gpus)
@@ -119,6 +117,8 @@ patch_uvicorn(settings.timeout)
 patch_bentoml(BypassBentoml)
 if bentoml.server_context.worker_index is None:  # this process starts the workers
     patch_arbiter()
+    patch_circus()
+    import_module("serving.worker")  # once for all workers, which are forks of this process
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -172,8 +172,8 @@ class Worker:
             metrics.model_bytes.labels(name).set(0)
         for model in models.served.values():
             metrics.model_bytes.labels(model.name).set(model.resident_bytes)
-        state.models, state.indexes = models, indexes
-        _freeze_loaded_objects()
+        again, state.models, state.indexes = bool(state.models.served), models, indexes
+        _freeze_loaded_objects(again=again)
 
     def _announce(self, models: Models, url: str) -> None:
         """Log once which models are served, on what, and what to try first."""
@@ -249,13 +249,18 @@ def _prepare_feedback(models: Models, feedback: Feedback | None) -> None:
         log.error("ANSWERS TAKE NO FEEDBACK YET: %s", error)  # noqa: TRY400 - it says it all
 
 
-def _freeze_loaded_objects() -> None:
+def _freeze_loaded_objects(*, again: bool) -> None:
     """Exempt what is loaded from garbage collection, whose passes over it halt every request.
 
     Objects of an earlier load are collected first, and the C library returns the memory that
     loading has left free.
+
+    Args:
+        again: whether there was an earlier load. Without one, what this process shares with the one
+            that forked it stays frozen, and therefore shared.
     """
-    gc.unfreeze()
+    if again:
+        gc.unfreeze()
     gc.collect()
     gc.freeze()
     with suppress(AttributeError):  # a function of glibc

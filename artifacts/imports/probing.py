@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 
 from artifacts.errors import ArtifactError
+from artifacts.onnx_runtime import ort_errors
 from artifacts.pictures import Picture
-from artifacts.sessions import Rows, Session, cpu_session, ort_errors
+from artifacts.sessions import Rows, Session, cpu_session
 
 SIDE = 64
 """Side of the pictures for graphs of any size, in pixels."""

@@ -52,7 +52,7 @@ def test_a_machine_with_a_cpu_alone_compares_nothing(
 ) -> None:
     monkeypatch.setattr("artifacts.devices.has_gpu", lambda: False)
     monkeypatch.setattr(
-        "artifacts.sessions.ort.get_available_providers",
+        "onnxruntime.get_available_providers",
         lambda: [CUDA, "AzureExecutionProvider", CPU],
     )
     records, said = compare()

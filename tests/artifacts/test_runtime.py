@@ -1,10 +1,12 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
 
-from artifacts import ArtifactError, InputPolicy, Runtime, probabilities, runtime
+from artifacts import ArtifactError, InputPolicy, Runtime, probabilities, runtime, sessions
 from artifacts.pictures import Picture
 from artifacts.runtime import BATCH_PICTURES, CPU_BATCH_BYTES
 from artifacts.sessions import optimize, runs_on_gpu
@@ -151,6 +153,23 @@ def test_runtimes_of_one_folder_share_a_file_and_answer_alike(
             found = shared.run_batch(batch, spread=spread)
             for name, rows in expected.items():
                 np.testing.assert_allclose(found[name], rows, atol=1e-5)
+
+
+def test_those_that_need_a_graph_at_the_same_moment_write_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = tiny_model().SerializeToString()
+    write, written = sessions._write_optimized, []
+
+    def write_slowly(graph: bytes, file: Path) -> None:
+        written.append(file)
+        sleep(0.1)  # long enough for the others to come
+        write(graph, file)
+
+    monkeypatch.setattr(sessions, "_write_optimized", write_slowly)
+    with ThreadPoolExecutor(3) as pool:
+        files = list(pool.map(lambda _: optimize(graph, tmp_path), range(3)))
+    assert files == 3 * written
 
 
 def test_a_graph_that_is_refused_leaves_no_file(tmp_path: Path) -> None:

@@ -50,8 +50,17 @@ def test_workers_end_with_their_parent(server: Server) -> None:
         pass
 
 
+def graphs_of(processes: list[psutil.Process]) -> list[set[str]]:
+    """The inodes of the optimized graphs that each process has mapped."""
+    maps = [Path(f"/proc/{each.pid}/maps").read_text() for each in processes]
+    return [{line.split()[4] for line in lines.splitlines() if ".ort" in line} for lines in maps]
+
+
 def test_killed_workers_are_replaced_soon(server: Server) -> None:
     before = workers(server)
+    graphs = graphs_of(before)
+    assert len(graphs[0]) == 1
+    assert all(each == graphs[0] for each in graphs)
     for worker in before:
         worker.kill()
     killed = time.monotonic()
@@ -63,6 +72,7 @@ def test_killed_workers_are_replaced_soon(server: Server) -> None:
     with httpx.Client(base_url=server.address, timeout=60) as http:
         assert http.get("/readyz").status_code == 200  # the kernel keeps it until a worker is there
         assert http.post(CLASSIFY, content=PICTURE).status_code == 200
+    assert graphs[0] in graphs_of(workers(server))
 
 
 class Load:
