@@ -80,8 +80,11 @@ def patch_circus() -> None:
 
 def run_worker(arguments: Sequence[str]) -> None:
     """Be a worker of BentoML until it is stopped."""
-    from _bentoml_impl.worker.service import main  # noqa: PLC0415 - after BentoML is configured
+    from _bentoml_impl.worker.service import main  # noqa: PLC0415 - the parent never needs it
+    from bentoml._internal.log import SERVER_LOGGING_CONFIG  # noqa: PLC0415
 
+    # A worker configures its logs when it starts, which would silence all loggers made before.
+    SERVER_LOGGING_CONFIG["disable_existing_loggers"] = False
     main(list(arguments), standalone_mode=False)
 
 
