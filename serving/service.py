@@ -84,7 +84,7 @@ workers = settings.workers or device.gpus or cores()
 @cache
 def worker() -> "Worker":
     """The worker of this process; the process that starts the workers never asks for it."""
-    from serving.worker import Worker  # noqa: PLC0415 - it takes half of a process's memory
+    from serving.worker import Worker  # noqa: PLC0415 - after the settings are checked
 
     # BentoML names a folder of its own; prometheus_client reads the variable in each new process.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(run_folder())
