@@ -21,6 +21,8 @@ KINDS = {
     "body-too-large": Kind(413, "The request body is too large"),
     "too-many-pixels": Kind(413, "The pictures of the request are too large together"),
     "too-many-parts": Kind(413, "The multipart form has too many parts"),
+    "bad-archive": Kind(400, "The archive cannot be used"),
+    "archive-too-large": Kind(413, "The archive holds too much"),
     "unsupported-body": Kind(415, "The body does not carry pictures in an accepted way"),
     "unsupported-format": Kind(415, "Not a picture in an accepted format"),
     "damaged-picture": Kind(422, "The picture cannot be decoded"),
@@ -80,16 +82,20 @@ class RequestError(VitrineError):
         code: a key of `KINDS`.
         reason: one line that says what was wrong, what is accepted, and what to do.
         picture: index in the request of the picture at fault; None if no single picture is.
+        name: of that picture, if the request names its pictures.
 
     Raises:
         KeyError: the code is not in the table.
     """
 
-    def __init__(self, code: str, reason: str, picture: int | None = None) -> None:
+    def __init__(
+        self, code: str, reason: str, picture: int | None = None, name: str | None = None
+    ) -> None:
         self.code = code
         self.kind = KINDS[code]
         self.reason = reason
         self.picture = picture
+        self.name = name
         super().__init__(self.detail)
 
     @property
@@ -102,9 +108,9 @@ class RequestError(VitrineError):
         """HTTP status of the problem."""
         return self.kind.status
 
-    def at(self, picture: int) -> "RequestError":
-        """Return the same problem for the picture with that index (from 0)."""
-        return RequestError(self.code, self.reason, picture)
+    def at(self, picture: int, name: str | None = None) -> "RequestError":
+        """Return the same problem for the picture with that index (from 0), and that name."""
+        return RequestError(self.code, self.reason, picture, self.name if name is None else name)
 
     def content(self) -> dict[str, Any]:
         """Return the members of the problem document."""
@@ -117,4 +123,6 @@ class RequestError(VitrineError):
         }
         if self.picture is not None:
             members["picture"] = self.picture
+        if self.name is not None:
+            members["name"] = self.name
         return members

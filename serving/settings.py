@@ -105,6 +105,12 @@ class Settings(BaseSettings):
         description="megapixels of pictures that a worker takes on at once",
         json_schema_extra=NUMBER,
     )
+    bulk_megabytes: Count = Field(
+        2000,
+        description="megabytes of a request that is answered picture by picture, and of all of "
+        "them that a worker keeps on disk at once",
+        json_schema_extra=NUMBER,
+    )
     timeout: Count = Field(
         60, description="seconds that a request may take", json_schema_extra=NUMBER
     )

@@ -84,7 +84,7 @@ class Worker:
         self.middleware = Middleware(
             FastPath(self.app, answer),
             settings.timeout,
-            Budget(settings.megapixels * 1_000_000),
+            Budget(settings.megapixels * 1_000_000, disk=settings.bulk_megabytes * 1_000_000),
             log_all=settings.log_requests == "1",
         )
         self.outermost = with_cors(tracing.traced(self.middleware), settings.cors_origins)

@@ -1,6 +1,7 @@
 """Reads the pictures in a request's body, within a limit of memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from serving.http.middleware import context_of
 from serving.http.wrong_bodies import FORM, check_body
+from serving.pictures.archives import NAMES
 from serving.pictures.limits import FORMATS, MAX_BODY_BYTES
 from serving.problems import RequestError
 
@@ -24,10 +26,11 @@ MAX_PARAMETERS = 64
 """Maximum number of semicolons in a header of a form; forms have one or two."""
 
 
-def picture_body(fields: Sequence[str]) -> dict[str, Any]:
+def picture_body(fields: Sequence[str], *, archives: bool = False) -> dict[str, Any]:
     """Return the OpenAPI description of a body with pictures in these form fields.
 
-    If there is one field, it may be repeated, and the body may also be a single picture.
+    If there is one field, it may be repeated, and the body may also be a single picture, or with
+    `archives` an archive of pictures.
     """
     binary = {"type": "string", "format": "binary"}
     several = {"type": "array", "minItems": 1, "items": binary}
@@ -40,11 +43,15 @@ def picture_body(fields: Sequence[str]) -> dict[str, Any]:
     content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
     if alone:
         content |= {f"image/{name.lower()}": {"schema": binary} for name in FORMATS}
+    if archives:
+        content |= {name: {"schema": binary} for name in NAMES}
     description = (
         "One or more pictures as form fields, or one picture as the body."
         if alone
         else "Two pictures as form fields."
     )
+    if archives:
+        description = "One or more pictures as form fields, one as the body, or an archive."
     body = {"required": True, "description": description, "content": content}
     return {"requestBody": body}
 
@@ -145,7 +152,7 @@ def content_type(request: Request) -> tuple[bytes, bytes]:
     kind = given.partition(";")[0].strip().lower().encode("latin-1", "replace")
     if kind != FORM:
         return kind, b""
-    return kind, _options(given.encode("latin-1", "replace")).get(b"boundary", b"")
+    return kind, options_of(given.encode("latin-1", "replace")).get(b"boundary", b"")
 
 
 def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
@@ -154,11 +161,23 @@ def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
     Raises:
         RequestError: the form cannot be read, or has too many parts.
     """
-    reader = _FormReader()
-    try:
+    reader = FormReader()
+    with reading_form(reader):
         parser = MultipartParser(boundary, reader.callbacks())
         parser.write(body)
         parser.finalize()
+    return [(name, b"".join(data)) for name, data in reader.parts]
+
+
+@contextmanager
+def reading_form(reader: "FormReader") -> Iterator[None]:
+    """Turn the failures of a parser into refusals, and check that the form was complete.
+
+    Raises:
+        RequestError: the form cannot be read.
+    """
+    try:
+        yield
     except (FormParserError, ValueError) as error:
         raise RequestError("bad-form", f"the multipart form cannot be read: {error}") from None
     if not reader.complete:
@@ -166,7 +185,6 @@ def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
             "bad-form",
             "the multipart form is incomplete: its last boundary is missing; send the whole form.",
         )
-    return [(name, b"".join(data)) for name, data in reader.parts]
 
 
 def pictures_of(parts: Sequence[tuple[bytes, bytes]], field: str) -> list[bytes]:
@@ -183,35 +201,54 @@ def pictures_of(parts: Sequence[tuple[bytes, bytes]], field: str) -> list[bytes]
     return pictures
 
 
-class _FormReader:
-    """Collects (name, chunks) of each part from the parser's callbacks."""
+class FormReader:
+    """Collects (name, chunks) of each part from the parser's callbacks.
+
+    A subclass may put the content of the parts elsewhere: it overrides `begin`, `data` and `end`.
+    """
 
     def __init__(self) -> None:
         self.parts: list[tuple[bytes, list[bytes]]] = []
+        self.count = 0
+        """Number of parts that have begun."""
         self.complete = False
+        self.disposition = b""
+        """Content-Disposition of the part that is being read."""
         self._header = b""
         self._value = b""
-        self._name = b""
-        self._chunks: list[bytes] = []
 
     def callbacks(self) -> "MultipartCallbacks":
+        """Return what the parser calls."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._header_field,
             "on_header_value": self._header_value,
             "on_header_end": self._header_end,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
+            "on_headers_finished": self.begin,
+            "on_part_data": self.data,
+            "on_part_end": self.end,
             "on_end": self._finish,
         }
 
+    def begin(self) -> None:
+        """Begin a part, whose headers have been read."""
+        self.parts.append((part_name(self.disposition), []))
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        """Add data[start:end] to the content of the part."""
+        self.parts[-1][1].append(data[start:end])
+
+    def end(self) -> None:
+        """End the part."""
+
     def _begin(self) -> None:
-        if len(self.parts) == MAX_PARTS:
+        self.count += 1
+        if self.count > MAX_PARTS:
             raise RequestError(
                 "too-many-parts",
                 f"the form has more than {MAX_PARTS} parts; send fewer pictures in one request.",
             )
-        self._name, self._chunks = b"", []
+        self.disposition = b""
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -221,26 +258,20 @@ class _FormReader:
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
-            self._name = _part_name(self._value)
+            self.disposition = self._value
         self._header = self._value = b""
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._chunks.append(data[start:end])
-
-    def _end(self) -> None:
-        self.parts.append((self._name, self._chunks))
 
     def _finish(self) -> None:
         self.complete = True
 
 
 @lru_cache(maxsize=64)  # a client uses the same names in all of its requests
-def _part_name(disposition: bytes) -> bytes:
+def part_name(disposition: bytes) -> bytes:
     """Return the name of a part from its Content-Disposition (RFC 7578, section 4.2)."""
-    return _options(disposition).get(b"name", b"")
+    return options_of(disposition).get(b"name", b"")
 
 
-def _options(header: bytes) -> dict[bytes, bytes]:
+def options_of(header: bytes) -> dict[bytes, bytes]:
     """Return the parameters of a header, each of which takes time to parse.
 
     Raises:

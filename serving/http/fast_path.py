@@ -1,10 +1,11 @@
-"""A fast path for the most frequent request: classify, with nothing in the query.
+"""Classify, and a fast path for the most frequent request: with nothing in the query.
 
 FastAPI's routing and parameter checks take as long as decoding a small picture, and such a request
 has no parameters to check. FastAPI answers everything else, and documents these requests too.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -12,13 +13,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from artifacts.preprocessing import Prepared
+from artifacts.runtime import Outputs
+from serving.http.bulk import Bulk, Errors
 from serving.http.intake import Answerer, feedback_of, open_model
 from serving.http.middleware import context_of
 from serving.http.responses import json_response
 from serving.inference import results
 from serving.inference.served_model import ServedModel
 from serving.observability import metrics
-from serving.schemas import Classification
+from serving.schemas import Classification, ClassifiedPicture, EachClassification
 
 if TYPE_CHECKING:
     from serving.inference.models import Models
@@ -70,18 +74,35 @@ async def classified(
     top: int,
     keep: float | None = None,
     coverage: float | None = None,
+    errors: Errors = "request",
 ) -> Response:
     """Answer a request with the `top` most probable classes of its pictures, by a model."""
     feedback = feedback_of(request)
     digests = feedback is not None and feedback.keeps_pictures
     await open_model(model)
     wanted = results.classify_outputs(model, keep, coverage)
-    prepared, outputs = await answer.outputs(request, model, wanted, digests=digests)
-    given = results.classification(model, prepared, outputs, top, keep, coverage)
-    count_verdicts(model, given)
-    if feedback is not None:
-        given = feedback.with_ids(given, model, context_of(request).digests)
-    return json_response(given)
+
+    def make(prepared: Sequence[Prepared], outputs: Outputs) -> Classification:
+        given = results.classification(model, prepared, outputs, top, keep, coverage)
+        count_verdicts(model, given)
+        if feedback is not None:
+            given = feedback.with_ids(given, model, context_of(request).digests)
+        return given
+
+    bulk = Bulk(request, answer, errors)
+    if not bulk.asked:
+        return json_response(make(*await answer.outputs(request, model, wanted, digests=digests)))
+    about: dict[str, Any] = {"model": model.stamp, "provider": model.runtime.provider}
+
+    def pictures(prepared: Sequence[Prepared], outputs: Outputs) -> Sequence[ClassifiedPicture]:
+        given = make(prepared, outputs)
+        about.update(task=given.task, feedback=given.feedback, verdicts=given.verdicts)
+        return given.pictures
+
+    def whole(entries: Any) -> EachClassification:
+        return EachClassification.model_construct(pictures=entries, **about)
+
+    return await bulk.respond(model, wanted, pictures, whole, digests=digests)
 
 
 def count_verdicts(model: ServedModel, given: Classification) -> None:

@@ -46,7 +46,7 @@ class Answerer:
     """
 
     def __init__(self, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
-        self._pool = pool
+        self.pool = pool
         self._scheduler = scheduler
 
     async def __call__(
@@ -111,13 +111,23 @@ class Answerer:
         inline = sum(opened.scanned) <= MAX_INLINE_PIXELS and size <= MAX_INLINE_BYTES
         if model.manifest.input.drawing is not None:  # searching one takes up to 2 ms
             inline = inline and len(contents) == 1
-        prepared = decode() if inline else await run_in(self._pool, decode)
+        prepared = decode() if inline else await run_in(self.pool, decode)
+        return prepared, await self.run(request, model, prepared, wanted)
+
+    async def run(
+        self,
+        request: Request,
+        model: ServedModel,
+        prepared: Sequence[Prepared],
+        wanted: Sequence[str],
+    ) -> Outputs:
+        """Return the wanted outputs for pictures that have been prepared, at least one."""
         recent = recent_answers_of(request)
         names = recent.outputs(model, *wanted)
         shown = [each.picture for each in prepared]
         outputs = await self._scheduler.run(model.runtime, shown, names)
         recent.add(model, [each.size for each in prepared], outputs)
-        return prepared, outputs
+        return outputs
 
 
 async def open_model(model: ServedModel) -> None:

@@ -104,6 +104,8 @@ class RequestContext:
         self._client_left = False
         self._status = 0
         self._body_complete = False
+        self._deadline: asyncio.Timeout | None = None
+        self._latest = 0.0
         given = Request(scope).headers.get("x-request-id", "")
         self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         """The client's X-Request-ID if it sent a valid one, else a new one."""
@@ -141,6 +143,8 @@ class RequestContext:
         seconds = LONG_SECONDS if long else self.middleware.seconds
         try:
             async with asyncio.timeout(seconds) as deadline:
+                self._deadline = deadline
+                self._latest = asyncio.get_running_loop().time() + LONG_SECONDS
                 if self.middleware.check is not None:
                     self.middleware.check(Request(self.scope))
                 await self.middleware.app(self.scope, self.receive, self.send)
@@ -159,6 +163,12 @@ class RequestContext:
             self._client_left = True
         except Exception as error:  # noqa: BLE001 - every failure is answered and logged
             await self._fail(error)
+
+    def extend(self) -> None:
+        """Give a request that has got on its whole time again, up to `LONG_SECONDS` altogether."""
+        if self._deadline is not None and not self._deadline.expired():
+            now = asyncio.get_running_loop().time()
+            self._deadline.reschedule(min(now + self.middleware.seconds, self._latest))
 
     async def _fail(self, error: Exception) -> None:
         if not self._status:

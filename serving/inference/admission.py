@@ -21,14 +21,17 @@ class Budget:
     Args:
         pixels: pixels of pictures that wait or are being worked on. A single request is always
             accepted when no other is in flight, whatever its size.
-        size: bytes of bodies that are arriving, waiting or being worked on.
+        size: bytes of bodies that are arriving, waiting or being worked on, in memory.
+        disk: bytes of large bodies that are kept on disk while they are answered.
     """
 
-    def __init__(self, pixels: int, size: int = MAX_BYTES) -> None:
+    def __init__(self, pixels: int, size: int = MAX_BYTES, disk: int = 2_000_000_000) -> None:
         self.pixels = pixels
+        self.disk = disk
         self.bytes = size
         self.pixels_taken = 0
         self.bytes_taken = 0
+        self.disk_taken = 0
 
     def place(self) -> "Place":
         """An empty share of the budget for one request."""
@@ -42,6 +45,12 @@ class Place:
         self._budget = budget
         self._pixels = 0
         self._bytes = 0
+        self._disk = 0
+
+    @property
+    def disk_limit(self) -> int:
+        """Bytes of one body that are kept on disk at most."""
+        return self._budget.disk
 
     def take_bytes(self, size: int) -> None:
         """Take room for a piece of a body.
@@ -74,12 +83,36 @@ class Place:
         budget.pixels_taken += pixels
         metrics.pixels.inc(pixels)
 
-    def release(self) -> None:
-        """Give everything back."""
-        self._budget.bytes_taken -= self._bytes
+    def has_room(self, sizes: list[int]) -> bool:
+        """Return whether `take_pixels` would succeed."""
+        pixels = sum(max(size, MIN_PIXELS) for size in sizes)
+        others = self._budget.pixels_taken - self._pixels
+        return not others or self._budget.pixels_taken + pixels <= self._budget.pixels
+
+    def give_pixels(self) -> None:
+        """Give back the room of all decoded pictures, of which none is held any more."""
         self._budget.pixels_taken -= self._pixels
         metrics.pixels.dec(self._pixels)
-        self._bytes = self._pixels = 0
+        self._pixels = 0
+
+    def take_disk(self, size: int) -> None:
+        """Take room on the disk for a piece of a body.
+
+        Raises:
+            RequestError: other requests have taken it.
+        """
+        budget = self._budget
+        if budget.disk_taken > self._disk and budget.disk_taken + size > budget.disk:
+            raise _overloaded(f"{budget.disk_taken // 1_000_000} MB of large requests")
+        self._disk += size
+        budget.disk_taken += size
+
+    def release(self) -> None:
+        """Give everything back."""
+        self.give_pixels()
+        self._budget.bytes_taken -= self._bytes
+        self._budget.disk_taken -= self._disk
+        self._bytes = self._disk = 0
 
 
 def _overloaded(taken: str) -> RequestError:

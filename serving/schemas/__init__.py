@@ -1,12 +1,17 @@
 """The answers of the server, as clients parse them: one schema for each kind, by topic."""
 
-from serving.schemas.base import NPY, PNG, Answer, ProblemDocument, Share, Size, Stamp
+from serving.schemas.base import NDJSON, NPY, PNG, Answer, ProblemDocument, Share, Size, Stamp
 from serving.schemas.classification import (
     Classification,
     ClassifiedPicture,
     ClassSet,
+    EachClassification,
+    EachFeatures,
+    Entry,
     Features,
+    PictureFeatures,
     Prediction,
+    RefusedPicture,
     Verdict,
     Verdicts,
     Worth,
@@ -31,6 +36,7 @@ from serving.schemas.models import (
 from serving.schemas.neighbours import Neighbour, Neighbourhood, Neighbours
 
 __all__ = [
+    "NDJSON",
     "NPY",
     "PNG",
     "Answer",
@@ -41,6 +47,9 @@ __all__ = [
     "ClassifiedPicture",
     "DeviceInfo",
     "Drift",
+    "EachClassification",
+    "EachFeatures",
+    "Entry",
     "Explanation",
     "Features",
     "Inspection",
@@ -50,10 +59,12 @@ __all__ = [
     "Neighbour",
     "Neighbourhood",
     "Neighbours",
+    "PictureFeatures",
     "Point",
     "Prediction",
     "ProblemDocument",
     "Rectangle",
+    "RefusedPicture",
     "SelectedModels",
     "Share",
     "Size",

@@ -8,6 +8,10 @@ NPY = "application/x-npy"
 """Media type of arrays, as `numpy.save` writes them."""
 
 
+NDJSON = "application/x-ndjson"
+"""Media type of lines, each of which is a JSON document."""
+
+
 PNG = "image/png"
 """Media type of pictures that the server draws."""
 
@@ -45,3 +49,8 @@ class ProblemDocument(Answer):
     detail: str
     code: str
     picture: int | None = Field(default=None, description="index of the picture at fault, from 0")
+    name: str | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="name of that picture: of the file, or of the member of an archive",
+    )

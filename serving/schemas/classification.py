@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from serving.schemas.base import Answer, Share, Size, Stamp
+from serving.schemas.base import Answer, ProblemDocument, Share, Size, Stamp
 
 
 class Prediction(Answer):
@@ -89,7 +89,30 @@ class ClassSet(Answer):
     )
 
 
-class ClassifiedPicture(Answer):
+class Entry(Answer):
+    """One picture of a request that is answered picture by picture (`errors=each`)."""
+
+    index: int | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only with `errors=each` or as a line: index of the picture in the request, "
+        "from 0",
+    )
+    name: str | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only with `errors=each` or as a line, and if the request names its pictures: "
+        "that of the file, or the path in an archive",
+    )
+
+
+class RefusedPicture(Entry):
+    """A picture that is not answered, among others that may be."""
+
+    problem: ProblemDocument
+
+
+class ClassifiedPicture(Entry):
     """The answer for one picture."""
 
     id: str | None = Field(
@@ -130,8 +153,8 @@ class ClassifiedPicture(Answer):
     )
 
 
-class Classification(Answer):
-    """Answer to `classify`: one entry for each picture, in the order sent."""
+class _Classified(Answer):
+    """What holds for all pictures of an answer."""
 
     task: Literal["multi-label"] | None = Field(
         default=None,
@@ -152,7 +175,18 @@ class Classification(Answer):
         exclude_if=lambda v: v is None,
         description="only of models that were calibrated for verdicts",
     )
+
+
+class Classification(_Classified):
+    """Answer to `classify`: one entry for each picture, in the order sent."""
+
     pictures: tuple[ClassifiedPicture, ...]
+
+
+class EachClassification(_Classified):
+    """Answer to `classify` with `errors=each`: an entry for each picture, in the order sent."""
+
+    pictures: tuple[ClassifiedPicture | RefusedPicture, ...]
 
 
 class Features(Answer):
@@ -161,3 +195,17 @@ class Features(Answer):
     model: Stamp
     provider: str
     features: list[list[float]]
+
+
+class PictureFeatures(Entry):
+    """The features of one picture: D floats."""
+
+    features: list[float]
+
+
+class EachFeatures(Answer):
+    """Answer to `features` with `errors=each`: an entry for each picture, in the order sent."""
+
+    model: Stamp
+    provider: str
+    pictures: tuple[PictureFeatures | RefusedPicture, ...]

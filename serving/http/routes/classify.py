@@ -10,11 +10,19 @@ from starlette.types import Scope
 
 from artifacts.manifest import FACES, RESERVED_ROUTES
 from serving.http.body import PICTURE_FIELD, picture_body
+from serving.http.bulk import LINES, Bulk, Errors
 from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
 from serving.http.intake import Answerer, models_of, open_model
 from serving.http.responses import json_response, npy_response
 from serving.inference import results
-from serving.schemas import NPY, Classification, Features
+from serving.schemas import (
+    NPY,
+    Classification,
+    EachClassification,
+    EachFeatures,
+    Features,
+    PictureFeatures,
+)
 
 MAX_INT32 = 2**31 - 1
 
@@ -36,6 +44,13 @@ Coverage = Annotated[
         "the truth; no set if not given"
     ),
 ]
+EachOrRequest = Annotated[
+    Errors,
+    Query(
+        description="what a picture that is refused does: `request` has the whole request refused, "
+        "`each` gives the picture an entry with the problem among the other answers"
+    ),
+]
 RouteName = Annotated[
     str, Path(description="a route of a model, as `/v1/models` lists them under `defaults`")
 ]
@@ -43,7 +58,7 @@ ModelName = Annotated[
     str | None, Query(description="name of a model of this route; its default model if not given")
 ]
 
-PICTURES = picture_body((PICTURE_FIELD,))
+PICTURES = picture_body((PICTURE_FIELD,), archives=True)
 
 
 class _ByRoute(APIRoute):
@@ -63,32 +78,55 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
         answer: runs a model on the pictures of a request.
     """
 
-    @app.post(BY_NAME, tags=["models"], response_model=Classification, openapi_extra=PICTURES)
+    @app.post(
+        BY_NAME,
+        tags=["models"],
+        response_model=Classification | EachClassification,
+        responses=LINES,
+        openapi_extra=PICTURES,
+    )
     async def classify(
         request: Request,
         name: str,
         top: Top = TOP,
         keep: Keep = None,
         coverage: Coverage = None,
+        errors: EachOrRequest = "request",
     ) -> Response:
         """Return the most probable classes of each picture, and whether the model knows its kind.
 
         A multi-label model also returns every other class whose probability reaches its threshold.
         """
-        return await classified(answer, request, models_of(request).get(name), top, keep, coverage)
+        return await classified(
+            answer, request, models_of(request).get(name), top, keep, coverage, errors
+        )
 
     @app.post(
         "/v1/models/{name}/features",
         tags=["models"],
-        response_model=Features,
+        response_model=Features | EachFeatures,
+        responses=LINES,
         openapi_extra=PICTURES,
     )
-    async def features(request: Request, name: str) -> Response:
+    async def features(request: Request, name: str, errors: EachOrRequest = "request") -> Response:
         """Return the input of the network's head: as JSON, or as N x D .npy if that is accepted."""
         model = models_of(request).get(name)
         await open_model(model)
-        _, rows = await answer(request, model, results.features_output(model))
+        output = results.features_output(model)
         provider = model.runtime.provider
+        bulk = Bulk(request, answer, errors)
+        if bulk.asked:
+            return await bulk.respond(
+                model,
+                (output,),
+                lambda _, outputs: [
+                    PictureFeatures(features=row) for row in outputs[output].tolist()
+                ],
+                lambda entries: EachFeatures.model_construct(
+                    model=model.stamp, provider=provider, pictures=entries
+                ),
+            )
+        _, rows = await answer(request, model, output)
         if NPY in request.headers.get("accept", ""):
             return npy_response(model, provider, rows)
         return json_response(Features(model=model.stamp, provider=provider, features=rows.tolist()))
@@ -100,20 +138,22 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
         model: ModelName = None,
         keep: Keep = None,
         coverage: Coverage = None,
+        errors: EachOrRequest = "request",
     ) -> Response:
         """Return the most probable classes of each picture, by the default model of the route.
 
         A multi-label model also returns every other class whose probability reaches its threshold.
         """
         chosen = models_of(request).choose(route, model)
-        return await classified(answer, request, chosen, top, keep, coverage)
+        return await classified(answer, request, chosen, top, keep, coverage, errors)
 
     app.router.add_api_route(
         BY_ROUTE,
         classify_route,
         methods=["POST"],
         tags=["routes"],
-        response_model=Classification,
+        response_model=Classification | EachClassification,
+        responses=LINES,
         openapi_extra=PICTURES,
         route_class_override=_ByRoute,
     )

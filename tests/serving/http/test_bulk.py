@@ -1,0 +1,127 @@
+"""Requests of many pictures that are answered one by one, at a real server."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.http.bulk import WINDOW_PICTURES
+from serving.problems import KINDS
+from serving.schemas import NDJSON, EachClassification, EachFeatures
+from tests.archives import GZIP, TAR, ZIP, make_tar, make_zip
+from tests.pictures import encoded, photograph
+
+CLASSIFY = "/v1/models/tiny/classify"
+ROUTE = "/v1/cifar10/classify"
+FEATURES = "/v1/models/tiny/features"
+EACH = {"errors": "each"}
+GOOD = encoded(photograph(48, 40, seed=1))
+SMALL = encoded(photograph(4, 4))
+FILES = {"a.png": GOOD, "not a picture.txt": b"text", "b/small.png": SMALL, "c.png": GOOD[:-30]}
+CODES = [None, "unsupported-format", "picture-too-small", "damaged-picture"]
+
+
+def form(files: dict[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("image", item) for item in files.items()]
+
+
+def codes(entries: list[Any]) -> list[str | None]:
+    return [entry["problem"]["code"] if "problem" in entry else None for entry in entries]
+
+
+def lines(response: httpx.Response) -> list[Any]:
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == NDJSON
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+@pytest.mark.parametrize("path", [CLASSIFY, ROUTE])
+def test_a_bad_picture_leaves_the_others_alone(http: httpx.Client, path: str) -> None:
+    response = http.post(path, params=EACH, files=form(FILES))
+    answer = response.json()
+    assert response.status_code == 200, answer
+    entries = answer["pictures"]
+    assert codes(entries) == CODES
+    assert [entry["index"] for entry in entries] == [0, 1, 2, 3]
+    assert [entry["name"] for entry in entries] == list(FILES)
+    problem = entries[2]["problem"]
+    assert (problem["picture"], problem["name"]) == (2, "b/small.png")
+    assert problem["status"] == KINDS["picture-too-small"].status
+    assert problem["title"] == KINDS["picture-too-small"].title
+    assert "4x4" in problem["detail"]
+    alone = http.post(path, content=GOOD).json()
+    assert entries[0].items() >= alone["pictures"][0].items()
+    assert answer["model"] == alone["model"]
+    assert len(EachClassification.model_validate(answer).pictures) == 4
+
+
+def test_by_default_the_request_is_refused(http: httpx.Client) -> None:
+    for params in ({}, {"errors": "request"}):
+        response = http.post(CLASSIFY, params=params, files=form(FILES))
+        assert response.status_code == 415
+        assert response.json()["picture"] == 1
+    assert http.post(CLASSIFY, params={"errors": "none"}, content=GOOD).status_code == 422
+
+
+def test_all_pictures_may_be_refused(http: httpx.Client) -> None:
+    answer = http.post(CLASSIFY, params=EACH, content=SMALL).json()
+    assert codes(answer["pictures"]) == ["picture-too-small"]
+    assert answer["model"]["name"] == "tiny"
+
+
+def test_lines_hold_the_same_as_the_whole(http: httpx.Client) -> None:
+    many = {f"{number}.png": content for number in range(WINDOW_PICTURES + 9) for content in [GOOD]}
+    many |= FILES
+    whole = http.post(CLASSIFY, params={"errors": "each", "top": 1}, files=form(many)).json()
+    response = http.post(CLASSIFY, params={"top": 1}, files=form(many), headers={"Accept": NDJSON})
+    found = lines(response)
+    assert [entry["index"] for entry in found] == list(range(len(many)))
+    assert [entry["name"] for entry in found] == list(many)
+    assert found == whole["pictures"]
+    assert response.headers["Vitrine-Model"] == "tiny"
+    assert response.headers["Vitrine-Model-Hash"] == whole["model"]["hash"]
+
+
+def test_lines_are_possible_without_parameters(http: httpx.Client) -> None:
+    assert codes(lines(http.post(CLASSIFY, content=GOOD, headers={"Accept": NDJSON}))) == [None]
+
+
+def test_features_of_each_picture(http: httpx.Client) -> None:
+    answer = http.post(FEATURES, params=EACH, files=form(FILES)).json()
+    assert codes(answer["pictures"]) == CODES
+    alone = http.post(FEATURES, content=GOOD).json()
+    assert answer["pictures"][0]["features"] == pytest.approx(alone["features"][0], abs=1e-5)
+    assert answer["provider"] == alone["provider"]
+    EachFeatures.model_validate(answer)
+    found = lines(http.post(FEATURES, files=form(FILES), headers={"Accept": NDJSON}))
+    assert found == answer["pictures"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (make_zip({"d/": b"", "d/a.png": GOOD, "b.png": GOOD}), ZIP),
+        (make_zip({"d/a.png": GOOD, "b.png": GOOD}, 8), "application/x-zip-compressed"),
+        (make_tar({"d/": b"", "d/a.png": GOOD, "b.png": GOOD}), TAR),
+        (make_tar({"d/a.png": GOOD, "b.png": GOOD}, "w:gz"), GZIP),
+        (make_zip({"__MACOSX/d/._a.png": b"x", "d/a.png": GOOD, ".DS_Store": b"", "b.png": GOOD}), ZIP),
+        (make_tar({"d/._a.png": b"x", "d/a.png": GOOD, "b.png": GOOD, "Thumbs.db": b"y"}), TAR),
+    ],
+)  # fmt: skip
+def test_an_archive_counts_as_many_pictures(http: httpx.Client, body: bytes, kind: str) -> None:
+    response = http.post(CLASSIFY, content=body, headers={"Content-Type": kind})
+    answer = response.json()
+    assert response.status_code == 200, answer
+    assert [entry["name"] for entry in answer["pictures"]] == ["d/a.png", "b.png"]
+    alone = http.post(CLASSIFY, content=GOOD).json()["pictures"][0]
+    assert answer["pictures"][0].items() >= alone.items()
+
+
+def test_a_bad_picture_of_an_archive_is_named(http: httpx.Client) -> None:
+    body, headers = make_zip(FILES), {"Content-Type": ZIP}
+    problem = http.post(CLASSIFY, content=body, headers=headers).json()
+    assert (problem["code"], problem["picture"]) == ("unsupported-format", 1)
+    assert problem["name"] == "not a picture.txt"
+    entries = http.post(CLASSIFY, params=EACH, content=body, headers=headers).json()["pictures"]
+    assert codes(entries) == CODES
