@@ -8,8 +8,8 @@ from typing import Self, TypeVar
 import numpy as np
 
 from serving.client import calls, face_calls, feedback_calls
-from serving.client.calls import Call
-from serving.client.chunks import Rows, Source, chunks, join, merge, picture_index_from
+from serving.client.calls import Call, ClassifiedEntry
+from serving.client.chunks import Rows, Source, chunks, join, join_each, merge, picture_index_from
 from serving.client.connection import AsyncConnection, pieces
 from serving.client.face_calls import Page
 from serving.faces.schemas import (
@@ -31,6 +31,7 @@ from serving.schemas import (
     Atlas,
     Classification,
     Drift,
+    EachClassification,
     Explanation,
     Inspection,
     ModelInfo,
@@ -103,6 +104,35 @@ class AsyncClient:
                 lambda part: calls.classify(name, part, top, keep, coverage), pictures
             )
         )
+
+    async def classify_each(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> EachClassification:
+        """The same, with an entry for each picture that is refused; see `Predictor`."""
+        return join_each(
+            await self._ask_each(
+                lambda part: calls.classify_each(name, part, top, keep, coverage), pictures
+            )
+        )
+
+    async def classify_archive(
+        self,
+        name: str,
+        archive: Path,
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> AsyncIterator[ClassifiedEntry]:
+        """The same for the pictures in a zip or tar; see `Client.classify_archive`."""
+        call = calls.classify_archive(name, archive, top, keep, coverage)
+        async with self._slots:
+            async for entry in self._server.ask_by_line(call, archive, calls.entry_of):
+                yield entry
 
     async def classify_by_route(
         self,

@@ -7,27 +7,33 @@ blocks and the client that awaits share everything except the sending.
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from artifacts import VitrineError
 from artifacts.manifest import check_route
 from serving.client.chunks import Rows, ServerError, Source, encode
-from serving.problems import RequestError
+from serving.problems import KINDS, RequestError
 from serving.schemas import (
+    NDJSON,
     NPY,
     PNG,
     Atlas,
     Classification,
+    ClassifiedPicture,
     Drift,
+    EachClassification,
     Explanation,
     Inspection,
     ModelInfo,
     ModelList,
     Neighbours,
+    RefusedPicture,
 )
 
 Answer = TypeVar("Answer")
@@ -35,7 +41,18 @@ Document = TypeVar("Document", bound=BaseModel)
 FormFields = list[tuple[str, tuple[str, bytes]]]
 """Fields of a multipart form, as httpx takes them."""
 
+ClassifiedEntry = ClassifiedPicture | RefusedPicture
+"""A picture of a request in which each is answered or refused on its own."""
+ENTRY: TypeAdapter[ClassifiedEntry] = TypeAdapter(ClassifiedEntry)
+
 MODELS = "/v1/models"
+SUFFIXES = {
+    ".zip": "application/zip",
+    ".tar": "application/x-tar",
+    ".tar.gz": "application/gzip",
+    ".tgz": "application/gzip",
+}
+"""Media types of archives, by how their names end."""
 ATTEMPTS = 6
 """Maximum number of times that one request is sent while the server answers that it is busy."""
 
@@ -91,6 +108,33 @@ def classify(
     path = f"{_model_path(name)}/classify"
     options = _pictures(pictures, top=top, keep=keep, coverage=coverage)
     return Call("POST", path, json_of(Classification), options)
+
+
+def classify_each(
+    name: str,
+    pictures: Sequence[Source],
+    top: int,
+    keep: float | None = None,
+    coverage: float | None = None,
+) -> Call[EachClassification]:
+    """The `top` most probable classes of each picture, or why it is refused."""
+    parameters = query(top=top, keep=keep, coverage=coverage, errors="each")
+    files = [("image", (None, encode(picture))) for picture in pictures]
+    options = {"files": files, "params": parameters}
+    return Call("POST", f"{_model_path(name)}/classify", json_of(EachClassification), options)
+
+
+def classify_archive(
+    name: str, archive: Path, top: int, keep: float | None = None, coverage: float | None = None
+) -> Call[list[ClassifiedEntry]]:
+    """The same of the pictures in an archive, one a line; a connection sends the file in pieces.
+
+    Raises:
+        VitrineError: its name does not end as that of an archive.
+    """
+    headers = {"Accept": NDJSON, "Content-Type": _media_type(archive)}
+    options = {"params": query(top=top, keep=keep, coverage=coverage), "headers": headers}
+    return Call("POST", f"{_model_path(name)}/classify", _entries_of, options)
 
 
 def classify_by_route(
@@ -201,6 +245,35 @@ def array_of(response: httpx.Response) -> Rows:
     except (ValueError, EOFError):
         raise _unexpected(response, "array") from None
     return array
+
+
+def entry_of(line: bytes) -> ClassifiedEntry:
+    """The picture that a line of an answer is about.
+
+    Raises:
+        RequestError: the answer ends here, because the server could not complete it.
+        ServerError: the line holds something else.
+    """
+    try:
+        entry = ENTRY.validate_json(line)
+    except ValidationError:
+        raise ServerError("a line of the answer holds no picture; check the versions.") from None
+    if isinstance(entry, RefusedPicture) and entry.index is None:
+        if entry.problem.code not in KINDS:
+            raise ServerError(f"the answer ended early: {entry.problem.detail}")
+        raise RequestError(entry.problem.code, entry.problem.detail)
+    return entry
+
+
+def _entries_of(response: httpx.Response) -> list[ClassifiedEntry]:
+    return [entry_of(line) for line in response.content.splitlines()]
+
+
+def _media_type(archive: Path) -> str:
+    for suffix, kind in SUFFIXES.items():
+        if archive.name.lower().endswith(suffix):
+            return kind
+    raise VitrineError(f"{archive}: the name of an archive ends in {', '.join(SUFFIXES)}.")
 
 
 def _unexpected(response: httpx.Response, expected: str) -> ServerError:

@@ -14,7 +14,16 @@ from artifacts.pictures import Picture
 from serving.pictures.header import open_picture, size_of
 from serving.pictures.limits import MAX_BODY_BYTES, MAX_REQUEST_PIXELS
 from serving.problems import RequestError
-from serving.schemas import Classification, Inspection, Layer, Neighbours, Stamp
+from serving.schemas import (
+    Classification,
+    ClassifiedPicture,
+    EachClassification,
+    Inspection,
+    Layer,
+    Neighbours,
+    RefusedPicture,
+    Stamp,
+)
 
 Answer = TypeVar("Answer")
 ByPicture = TypeVar("ByPicture", Classification, Neighbours)
@@ -89,6 +98,30 @@ def join(answers: Sequence[ByPicture]) -> ByPicture:
     check_same_model([answer.model for answer in answers])
     pictures = tuple(picture for answer in answers for picture in answer.pictures)
     return answers[0].model_copy(update={"pictures": pictures})
+
+
+def join_each(answers: Sequence[EachClassification]) -> EachClassification:
+    """Join such answers about chunks of pictures, whose indices then count through all of them.
+
+    Raises:
+        ServerError: see `check_same_model`.
+    """
+    check_same_model([answer.model for answer in answers])
+    entries = enumerate(picture for answer in answers for picture in answer.pictures)
+    pictures = tuple(numbered(entry, index) for index, entry in entries)
+    first = next((answer for answer in answers if answer.verdicts is not None), answers[0])
+    return first.model_copy(update={"pictures": pictures})
+
+
+def numbered(
+    entry: ClassifiedPicture | RefusedPicture, index: int
+) -> ClassifiedPicture | RefusedPicture:
+    """Return the entry with another index."""
+    if isinstance(entry, ClassifiedPicture):
+        return entry.model_copy(update={"index": index})
+    detail = f"picture {index}: {entry.problem.reason}"
+    problem = entry.problem.model_copy(update={"picture": index, "detail": detail})
+    return entry.model_copy(update={"index": index, "problem": problem})
 
 
 def check_same_model(stamps: Sequence[Stamp]) -> None:

@@ -6,7 +6,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,8 +73,7 @@ class BaseConnection:
         if response.headers.get("content-type") == MEDIA_TYPE:
             problem = json_of(ProblemDocument)(response)
             if problem.code in KINDS:
-                reason = problem.detail.removeprefix(f"picture {problem.picture}: ")
-                return RequestError(problem.code, reason, problem.picture)
+                return RequestError(problem.code, problem.reason, problem.picture, problem.name)
         return ServerError(
             f"{response.url} answered with status {response.status_code}, not as a Vitrine server "
             "does; check the address and the versions."
@@ -117,6 +116,33 @@ class Connection(BaseConnection):
                 break
             time.sleep(delay)
         return self.read(call, response)
+
+    def ask_by_line(
+        self, call: Call[Any], file: Path, read: Callable[[bytes], Answer]
+    ) -> Iterator[Answer]:
+        """Send a call with the content of a file, and yield its answer line by line.
+
+        Raises:
+            VitrineError: see `ask`; once there is a line, the call is not sent again.
+        """
+        for retries_left in reversed(range(call.attempts)):
+            with (
+                self.failures(),
+                file.open("rb") as content,
+                self._http.stream(
+                    call.method, self.url + call.path, content=content, **call.options
+                ) as response,
+            ):
+                delay = retry_delay(response) if retries_left else None
+                if delay is None:
+                    if not response.is_success:
+                        response.read()
+                        raise self.refusal(response)
+                    lines = _Lines()
+                    for piece in response.iter_bytes():
+                        yield from map(read, lines.add(piece))
+                    return
+            time.sleep(delay)
 
     def download(self, call: Call[Any], file: Path) -> None:
         """Write the content of the response to a file, in pieces.
@@ -167,6 +193,30 @@ class AsyncConnection(BaseConnection):
             await asyncio.sleep(delay)
         return self.read(call, response)
 
+    async def ask_by_line(
+        self, call: Call[Any], file: Path, read: Callable[[bytes], Answer]
+    ) -> AsyncIterator[Answer]:
+        """Send a call with the content of a file; see `Connection.ask_by_line`."""
+        size = (await asyncio.to_thread(file.stat)).st_size
+        headers = {**call.options.get("headers", {}), "Content-Length": str(size)}
+        options = {**call.options, "headers": headers}
+        for retries_left in reversed(range(call.attempts)):
+            with self.failures():
+                async with self._http.stream(
+                    call.method, self.url + call.path, content=pieces(file), **options
+                ) as response:
+                    delay = retry_delay(response) if retries_left else None
+                    if delay is None:
+                        if not response.is_success:
+                            await response.aread()
+                            raise self.refusal(response)
+                        lines = _Lines()
+                        async for piece in response.aiter_bytes():
+                            for line in lines.add(piece):
+                                yield read(line)
+                        return
+            await asyncio.sleep(delay)
+
     async def download(self, call: Call[Any], file: Path) -> None:
         """Write the content of the response to a file; see `Connection.download`."""
         with self.failures():
@@ -179,6 +229,18 @@ class AsyncConnection(BaseConnection):
                     async for piece in response.aiter_bytes():
                         await asyncio.to_thread(target.write, piece)
                 await asyncio.to_thread(partial.replace, file)
+
+
+class _Lines:
+    """Puts the lines of an answer together from its pieces; only a line feed ends a line."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def add(self, piece: bytes) -> list[bytes]:
+        """Return the lines that are complete with this piece."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        return lines
 
 
 async def pieces(file: Path) -> AsyncIterator[bytes]:

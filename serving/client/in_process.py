@@ -1,12 +1,14 @@
 """The predictor that opens artifacts in this process, without a server."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from artifacts import Artifact
-from serving.client.chunks import Rows, Source, ask_each, join, merge
+from artifacts.pictures import Picture
+from serving.client.chunks import Rows, Source, ask_each, chunks, join, join_each, merge
 from serving.inference import results
 from serving.inference.models import Models
 from serving.inference.served_model import ServedModel
@@ -15,7 +17,18 @@ from serving.inspection.indexes import Indexes
 from serving.inspection.neighbours import nearest, searched
 from serving.inspection.recent_answers import no_answers
 from serving.pictures.decode import read_pictures
-from serving.schemas import Classification, Drift, Explanation, Inspection, ModelInfo, Neighbours
+from serving.problems import RequestError
+from serving.schemas import (
+    Classification,
+    ClassifiedPicture,
+    Drift,
+    EachClassification,
+    Explanation,
+    Inspection,
+    ModelInfo,
+    Neighbours,
+    RefusedPicture,
+)
 
 
 class LocalPredictor:
@@ -56,6 +69,30 @@ class LocalPredictor:
             return results.classify(model, decoded, top, keep, coverage)
 
         return join(ask_each(ask, pictures))
+
+    def classify_each(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> EachClassification:
+        """See `Predictor.classify_each`."""
+        model = self._model(name)
+
+        def ask(chunk: list[Source]) -> EachClassification:
+            decoded, refused = _decode_each(model, chunk)
+            about: dict[str, Any] = {"model": model.stamp, "provider": model.runtime.provider}
+            answered: Iterator[ClassifiedPicture] = iter(())
+            if decoded:
+                answer = results.classify(model, decoded, top, keep, coverage)
+                about |= {"task": answer.task, "verdicts": answer.verdicts}
+                answered = iter(answer.pictures)
+            entries = tuple(refused.get(i) or next(answered) for i in range(len(chunk)))
+            return EachClassification(**about, pictures=entries)
+
+        return join_each([ask(chunk) for _, chunk in chunks(pictures)])
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:
         """See `Predictor.features`."""
@@ -102,6 +139,20 @@ class LocalPredictor:
         if name not in self._opened:
             self._opened[name] = ServedModel(Artifact.open(name, self.root), self.threads)
         return self._opened[name]
+
+
+def _decode_each(
+    model: ServedModel, pictures: list[Source]
+) -> tuple[list[Picture], dict[int, RefusedPicture]]:
+    """Return the pictures that can be decoded, and the problems of the others by index."""
+    decoded: list[Picture] = []
+    refused = {}
+    for index, picture in enumerate(pictures):
+        try:
+            decoded += read_pictures([picture], model.manifest.input)
+        except RequestError as error:
+            refused[index] = RefusedPicture.of(error)
+    return decoded, refused
 
 
 def _features(model: ServedModel, pictures: list[Source]) -> Rows:

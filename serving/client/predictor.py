@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from serving.client.chunks import Rows, Source
-from serving.schemas import Classification, Drift, Explanation, Inspection, ModelInfo
+from serving.schemas import (
+    Classification,
+    Drift,
+    EachClassification,
+    Explanation,
+    Inspection,
+    ModelInfo,
+)
 
 
 class Predictor(Protocol):
@@ -39,6 +46,19 @@ class Predictor(Protocol):
             keep: share of known pictures that get the verdict `known`; None for 0.95.
             coverage: frequency with which the set of classes of a picture holds the truth; None
                 for no sets.
+        """
+
+    def classify_each(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> EachClassification:
+        """The same, with the problem in the place of each picture that is refused.
+
+        `classify`, by contrast, raises the first such problem and answers no picture.
         """
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:

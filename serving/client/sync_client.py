@@ -8,8 +8,8 @@ from typing import Self, TypeVar
 import numpy as np
 
 from serving.client import calls, face_calls, feedback_calls
-from serving.client.calls import Call
-from serving.client.chunks import Rows, Source, ask_each, join, merge
+from serving.client.calls import Call, ClassifiedEntry
+from serving.client.chunks import Rows, Source, ask_each, join, join_each, merge
 from serving.client.connection import Connection
 from serving.client.face_calls import Page
 from serving.faces.schemas import (
@@ -31,6 +31,7 @@ from serving.schemas import (
     Atlas,
     Classification,
     Drift,
+    EachClassification,
     Explanation,
     Inspection,
     ModelInfo,
@@ -114,6 +115,37 @@ class Client:
         return join(
             self._ask_each(lambda part: calls.classify(name, part, top, keep, coverage), pictures)
         )
+
+    def classify_each(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> EachClassification:
+        """The same, with an entry for each picture that is refused; see `Predictor`."""
+        return join_each(
+            self._ask_each(
+                lambda part: calls.classify_each(name, part, top, keep, coverage), pictures
+            )
+        )
+
+    def classify_archive(
+        self,
+        name: str,
+        archive: Path,
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> Iterator[ClassifiedEntry]:
+        """The same for the pictures in a zip or tar, sent as one request and yielded in order.
+
+        The answers arrive while the server works on the pictures that follow. Whoever ends the
+        iteration early has the server stop, too.
+        """
+        call = calls.classify_archive(name, archive, top, keep, coverage)
+        return self._server.ask_by_line(call, archive, calls.entry_of)
 
     def classify_by_route(
         self,

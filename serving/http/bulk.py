@@ -102,7 +102,9 @@ class Bulk:
         """
         batches = self._batches(model, wanted, answers, digests=digests)
         if not self.lines:
-            return json_response(whole(tuple([entry async for batch in batches for entry in batch])))
+            return json_response(
+                whole(tuple([entry async for batch in batches for entry in batch]))
+            )
         first = await anext(batches)
         headers = stamp_headers(model, model.runtime.provider)
         return StreamingResponse(self._sent(first, batches), 200, headers, NDJSON)
@@ -140,9 +142,9 @@ class Bulk:
             async for batch in batches:
                 yield _lines(batch)
         except RequestError as problem:  # what was sent cannot be taken back
-            yield _lines([_refusal(problem)])
+            yield _lines([RefusedPicture.of(problem)])
         except Exception as error:  # noqa: BLE001 - it is logged, and the client is told
-            yield _lines([_refusal(self._context.failure(error))])
+            yield _lines([RefusedPicture.of(self._context.failure(error))])
 
     async def _decoded(
         self, window: list[Item], model: ServedModel, *, digests: bool
@@ -170,7 +172,7 @@ class Bulk:
 def _entries(window: Sequence[Item], answers: Iterator[Entry]) -> list[Entry]:
     """Return the entries of a window, given the answers for its pictures without a problem."""
     return [
-        _refusal(item.problem)
+        RefusedPicture.of(item.problem)
         if item.problem is not None
         else next(answers).model_copy(update={"index": item.index, "name": item.name})
         for item in window
@@ -219,13 +221,6 @@ def _prepare(window: Sequence[Item], model: ServedModel) -> None:
         except RequestError as error:
             item.problem = error.at(item.index, item.name)
         item.image = None
-
-
-def _refusal(problem: RequestError) -> RefusedPicture:
-    """The entry of a picture with a problem; without index, it is the end of a request with one."""
-    return RefusedPicture.model_validate(
-        {"index": problem.picture, "name": problem.name, "problem": problem.content()}
-    )
 
 
 def _lines(entries: Sequence[BaseModel]) -> bytes:

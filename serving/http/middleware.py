@@ -151,6 +151,8 @@ class RequestContext:
         except TimeoutError as error:
             if deadline.expired() and not self._status:
                 await self._refuse(self._deadline_missed(seconds))
+            elif deadline.expired():
+                log.warning("an answer was cut off: it was not read in time", extra=self._logged)
             else:
                 await self._fail(error)
         except asyncio.CancelledError:
@@ -179,8 +181,12 @@ class RequestContext:
 
     def failure(self, error: Exception) -> RequestError:
         """Log an unexpected error, and return what the client is told, which is less."""
-        log.error("a request failed", exc_info=error, extra={"request_id": self.id})
+        log.error("a request failed", exc_info=error, extra=self._logged)
         return RequestError("internal-error", "the server failed; its log says more.")
+
+    @property
+    def _logged(self) -> dict[str, str]:
+        return {"request_id": self.id}
 
     def _deadline_missed(self, seconds: float) -> RequestError:
         if self._body_complete:

@@ -83,7 +83,7 @@ class Stretch(NamedTuple):
 
 
 def check_picture_bytes(size: int) -> None:
-    """Check that one picture is not larger than a request with only this picture could be.
+    """Check that a picture is not larger than the body of a request with this picture may be.
 
     Raises:
         RequestError: it is.
@@ -91,7 +91,7 @@ def check_picture_bytes(size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise RequestError(
             "body-too-large",
-            f"it has {size / 1e6:,.0f} MB; a picture may have {MAX_BODY_BYTES // 1_000_000} MB.",
+            f"the body has more than {MAX_BODY_BYTES // 1_000_000} MB; send a smaller picture.",
         )
 
 

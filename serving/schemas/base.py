@@ -54,3 +54,8 @@ class ProblemDocument(Answer):
         exclude_if=lambda v: v is None,
         description="name of that picture: of the file, or of the member of an archive",
     )
+
+    @property
+    def reason(self) -> str:
+        """The detail without the index of the picture."""
+        return self.detail.removeprefix(f"picture {self.picture}: ")

@@ -1,9 +1,10 @@
 """Answers of classifiers, and the features of pictures."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
+from serving.problems import RequestError
 from serving.schemas.base import Answer, ProblemDocument, Share, Size, Stamp
 
 
@@ -110,6 +111,15 @@ class RefusedPicture(Entry):
     """A picture that is not answered, among others that may be."""
 
     problem: ProblemDocument
+
+    @classmethod
+    def of(cls, problem: RequestError) -> Self:
+        """Return the entry of the picture that a refusal names.
+
+        Without a picture, it is the last line of an answer that could not be completed.
+        """
+        document = ProblemDocument.model_validate(problem.content())
+        return cls(index=problem.picture, name=problem.name, problem=document)
 
 
 class ClassifiedPicture(Entry):

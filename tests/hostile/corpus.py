@@ -13,6 +13,7 @@ from PIL import Image
 
 from artifacts.pictures import ORIENTATION
 from serving.pictures.limits import MAX_BODY_BYTES
+from tests.hostile.archives import archives
 from tests.hostile.bombs import bombs
 from tests.hostile.case import ANSWERED, EITHER, REFUSED, Case
 from tests.pictures import encoded, photograph
@@ -63,6 +64,7 @@ def cases() -> Iterator[Case]:
     yield from _disguised(pictures)
     yield from _mislabelled(pictures)
     yield from _forms(pictures["png"])
+    yield from archives(pictures["png"])
     yield from _addresses(pictures["png"])
 
 

@@ -9,6 +9,9 @@ import httpx
 import pytest
 
 from serving.http.patches import MAX_HEADER_BYTES
+from serving.pictures.archives import MAX_PICTURES
+from serving.schemas import NDJSON
+from tests.archives import ZIP, make_zip
 from tests.graphs import tiny_artifact
 from tests.pictures import encoded, photograph
 from tests.server import Server, start_server
@@ -18,12 +21,15 @@ PATH = "/v1/models/tiny/classify"
 PICTURE = encoded(photograph(40, 30))
 SECONDS = 3
 """That the server of these tests gives a request."""
+CLASSES = 2000
+"""Of a model whose answers to 1,000 pictures are larger than the buffers of any connection."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("connections")
     tiny_artifact(root / "models", "tiny")
+    tiny_artifact(root / "models", "many", classes=tuple(map(str, range(CLASSES))))
     server = start_server(root / "models", root / "log.txt", VITRINE_TIMEOUT=str(SECONDS))
     yield server
     server.stop()
@@ -167,3 +173,30 @@ def test_slow_clients_are_cut_off_and_hold_up_nobody(server: Server) -> None:
                 while client.recv(65536):
                     pass
     assert httpx.post(server.address + PATH, content=PICTURE).status_code == 200
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_lines_that_nobody_reads_stop_the_work(server: Server, *, leaves: bool) -> None:
+    """The client leaves, or it stays and reads no further: then it is cut off in the end."""
+    body = make_zip({f"{number}.png": PICTURE for number in range(MAX_PICTURES)})
+    lines = [f"Content-Length: {len(body)}", f"Content-Type: {ZIP}", f"Accept: {NDJSON}"]
+    path = f"/v1/models/many/classify?top={CLASSES}"
+    with httpx.Client(base_url=server.address, timeout=60) as http:
+        before = pictures_of(http, "many")
+        with connect(server) as client:
+            client.sendall(head(*lines, path=path) + body)
+            received = b""
+            while b'{"index":0' not in received:
+                received += client.recv(4096)
+            if not leaves:
+                wait_for(http, "vitrine_requests_under_way", 1)
+        wait_for(http, "vitrine_requests_under_way", 1)
+        assert 0 < pictures_of(http, "many") - before < MAX_PICTURES
+    assert "Traceback" not in server.log.read_text()
+
+
+def pictures_of(http: httpx.Client, model: str) -> float:
+    """Return how many pictures the server has taken on for a model."""
+    lines = http.get("/metrics").text.splitlines()
+    name = f'vitrine_pictures_total{{model="{model}"}} '
+    return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))

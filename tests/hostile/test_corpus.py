@@ -16,6 +16,7 @@ import pytest
 
 from serving.problems import KINDS, MEDIA_TYPE
 from tests.graphs import tiny_artifact
+from tests.hostile.archives import BULK_MEGABYTES
 from tests.hostile.case import ANSWERED, Case
 from tests.hostile.corpus import cases, samples, share
 from tests.pictures import bomb, encoded, photograph
@@ -46,7 +47,8 @@ READINGS = 3
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("hostile")
     tiny_artifact(root / "models", "tiny", route="cifar10", default=True)
-    server = start_server(root / "models", root / "log.txt", **FREEING)
+    settings = {"VITRINE_BULK_MEGABYTES": str(BULK_MEGABYTES), **FREEING}
+    server = start_server(root / "models", root / "log.txt", **settings)
     yield server
     server.stop()
 

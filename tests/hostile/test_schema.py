@@ -16,12 +16,13 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from serving.http.access import make_key
 from serving.http.routes.gallery import PARQUET_TYPE
+from serving.pictures.archives import NAMES
 from serving.pictures.limits import FORMATS
 from tests.graphs import face_artifact, tiny_artifact
 from tests.server import running_server
 
 EXAMPLES = 200 if os.environ.get("VITRINE_HOSTILE") == "full" else 4
-BINARY = [f"image/{kind.lower()}" for kind in FORMATS] + [PARQUET_TYPE]
+BINARY = [f"image/{kind.lower()}" for kind in FORMATS] + [PARQUET_TYPE, *NAMES]
 KEY, ENTRY = make_key("schemathesis", "read+write")
 ALLOWED = {"Authorization": f"Bearer {KEY}"}
 # The description cannot express that bytes are a picture or that a name is that of a model. So

@@ -4,6 +4,7 @@ import inspect
 import io
 import re
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import httpx
@@ -14,6 +15,7 @@ from serving.client.calls import Call
 PICTURE = b"picture"
 ARGUMENTS: dict[str, Any] = {
     "after": 0,
+    "archive": Path("pictures.zip"),
     "answer": "id",
     "content": io.BytesIO(),
     "first": PICTURE,
