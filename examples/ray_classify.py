@@ -9,7 +9,6 @@ and the same artifacts. Without a cluster (`RAY_ADDRESS`), Ray starts on this ma
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -26,6 +25,7 @@ from artifacts.commands import run_command
 from serving.client import LocalPredictor
 from serving.commands.batch import ask_batch, find_files
 from serving.commands.class_rows import ClassRows
+from serving.commands.table import schema
 
 RETRIES = 3
 """Times that a batch is repeated if its actor is lost.
@@ -63,18 +63,6 @@ class Classifier:
         return pa.Table.from_pylist(
             ask_batch([Path(path) for path in batch["path"]], self._ask), self._schema
         )
-
-
-def schema(columns: Sequence[str]) -> pa.Schema:
-    """Return the types of the columns of `vitrine classify`, which batches alone do not tell."""
-    whole, real = {"width", "height"}, ("probability_", "score")
-    return pa.schema(
-        (
-            name,
-            pa.int32() if name in whole else pa.float64() if name.startswith(real) else pa.string(),
-        )
-        for name in columns
-    )
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import click
 
 from artifacts import VitrineError
 from artifacts.commands import json_option, print_json
+from artifacts.progress import Progress
 from serving.client import Client, connect
 from serving.client.predictor import Predictor
-from serving.commands.batch import BATCH, Ask, Row, Table, ask_all, find_files
+from serving.commands.batch import BATCH, Ask, ask_all, find_files, listed_files
 from serving.commands.class_rows import ClassRows
 from serving.commands.shards import Shard, shard_option
+from serving.commands.table import Row, Table
 from serving.schemas import ModelInfo
 from serving.settings import read_settings
 
+STDIN = Path("-")
 SERVER = "http://127.0.0.1:3000"
 
 files_argument = click.argument(
@@ -26,7 +30,8 @@ files_argument = click.argument(
 out_option = click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this .csv or .jsonl file, resuming an earlier run; otherwise CSV to stdout.",
+    help="Write to this .csv, .jsonl or .parquet file, going on with an earlier run; otherwise CSV "
+    "to stdout.",
 )
 key_option = click.option(
     "--key",
@@ -77,6 +82,8 @@ def classify(
 ) -> None:
     """Name the most probable classes of pictures, given as files and folders.
 
+    `-` reads further paths from stdin, one a line, or ended by NUL as `find -print0` writes them.
+    A picture that is refused gets a row, with the reason in the column `problem`.
     Of a multi-label model, the column `labels` names all classes that are present, joined by `|`.
     If the model gives verdicts, the column `verdict` is `known` or `cannot_say`. With --coverage,
     the column `set` names the classes of the set, joined by `|`.
@@ -262,21 +269,35 @@ def _ask_all(
     batch: int = BATCH,
     shard: Shard | None = None,
 ) -> None:
-    """Ask about all files, or those of a shard, with a progress bar on stderr.
+    """Ask about all files, or those of a shard, and report progress on stderr.
 
     Raises:
         VitrineError: the table holds rows of another shard.
         ClickException: pictures were refused.
     """
-    found = find_files(paths)
+    given = [path for path in paths if path != STDIN]
+    listed: list[Path] = []
+    if len(given) < len(paths):
+        with click.open_file("-", encoding="utf-8", errors="surrogateescape") as stdin:
+            listed = listed_files(stdin.read())
+    found = find_files(given, listed)
     files = [file for file, name in found.items() if shard is None or shard.holds(name)]
     if table.done & {str(file) for file in found.keys() - files}:
         raise VitrineError(
             f"{table.out}: holds answers about pictures that are not in shard {shard}; name "
             "another file with --out."
         )
-    with click.progressbar(length=len(files), file=sys.stderr, label="pictures") as bar:
-        refused = ask_all(files, table, ask, bar.update, batch)
+    before = sum(str(file) in table.done for file in files)
+    began = time.monotonic()
+    with Progress("pictures", start=before / max(len(files), 1)) as progress:
+
+        def report(done: int) -> None:
+            rate = (done - before) / max(time.monotonic() - began, 1e-9)
+            note = f"{done:,} of {len(files):,}, {rate:,.0f} a second"
+            progress.update(done / len(files), note)
+
+        refused = ask_all(files, table, ask, report, batch)
+    table.finish()
     if table.out is not None:
         click.echo(table.out)
     if refused:

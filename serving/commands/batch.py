@@ -1,15 +1,11 @@
-"""Finds files, asks about them in batches and writes one row for each; a run can be resumed."""
+"""Finds files, asks about them in batches and writes one row for each."""
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
 
 from artifacts import VitrineError
 from serving.client.chunks import picture_index_from
+from serving.commands.table import Row, Table
 from serving.pictures.header import open_picture
 from serving.problems import RequestError
 
@@ -18,12 +14,20 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
 BATCH = 256
 """Number of files that are read and asked about before their rows are written."""
 
-Row = dict[str, Any]
 Ask = Callable[[Sequence[bytes]], Sequence[Row]]
 
 
-def find_files(paths: Sequence[Path]) -> dict[Path, str]:
+def listed_files(listing: str) -> list[Path]:
+    """Return the paths of a listing, one a line, or ended by NUL as `find -print0` writes them."""
+    return [Path(path) for path in listing.split("\0" if "\0" in listing else "\n") if path]
+
+
+def find_files(paths: Sequence[Path], listed: Sequence[Path] = ()) -> dict[Path, str]:
     """Find the files among `paths` and the pictures in its folders, each once and in order.
+
+    Args:
+        paths: files and folders.
+        listed: further files and folders; those that are missing are reported when they are read.
 
     Returns:
         The files, each with its name: its path below the folder among `paths`, which is the same
@@ -33,125 +37,28 @@ def find_files(paths: Sequence[Path]) -> dict[Path, str]:
         VitrineError: a path does not exist, or there is no picture at all.
     """
     found: dict[Path, str] = {}
-    for path in paths:
+    may_miss = set(listed)
+    for path in (*paths, *listed):
         if path.is_dir():
             files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
             for file in files:
                 if file.is_file():
                     found.setdefault(file, file.relative_to(path).as_posix())
-        elif path.exists():
+        elif path in may_miss or path.exists():
             found.setdefault(path, path.as_posix())
         else:
             raise VitrineError(f"{path}: no such file or folder.")
     if not found:
         kinds = ", ".join(sorted(SUFFIXES))
-        raise VitrineError(f"no pictures ({kinds}) in {', '.join(map(str, paths))}.")
+        raise VitrineError(f"no pictures ({kinds}) in {', '.join(map(str, paths)) or 'the list'}.")
     return found
-
-
-@dataclass
-class Table:
-    """Rows that are written to a file, which a later run can resume, or to a stream.
-
-    If a crash left an incomplete row at the end of the file, that row is removed on resuming.
-
-    Args:
-        columns: names of the columns; the first is `path` and the last `problem`.
-        out: file to write, `.csv` or `.jsonl`; None writes CSV to `stream`.
-        stream: where the rows go if there is no file.
-        model: hash of the model that answers, as in the column `hash`; None if the rows have none.
-
-    Raises:
-        VitrineError: the file has another suffix, or contains anything but rows of this table.
-    """
-
-    columns: Sequence[str]
-    out: Path | None
-    stream: IO[str]
-    model: str | None = None
-    done: set[str] = field(default_factory=set, init=False)
-    """Paths that the file has a row for already."""
-
-    def __post_init__(self) -> None:
-        self._json = self.out is not None and self.out.suffix == ".jsonl"
-        if self.out is not None and self.out.suffix not in {".csv", ".jsonl"}:
-            raise VitrineError(f"{self.out}: the name of a .csv or .jsonl file is expected.")
-        if self.out is not None and self.out.exists():
-            self._resume(self.out)
-        if not self.done:
-            self._write("" if self._json else self._line(self.columns), truncate=True)
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Write rows; those in a file survive a crash of this process."""
-        if self._json:
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        else:
-            text = "".join(self._line([row.get(c, "") for c in self.columns]) for row in rows)
-        self._write(text)
-
-    def _line(self, cells: Sequence[Any]) -> str:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
-        return line.getvalue()
-
-    def _write(self, text: str, *, truncate: bool = False) -> None:
-        if self.out is None:
-            self.stream.write(text)
-            self.stream.flush()
-            return
-        with self.out.open("w" if truncate else "a", encoding="utf-8", newline="") as file:
-            file.write(text)
-
-    def _resume(self, out: Path) -> None:
-        content = out.read_bytes()
-        complete = content[: content.rfind(b"\n") + 1]
-        try:
-            if not complete:
-                self._check_incomplete(content)
-            rows = list(self._rows(complete.decode()))
-        except (ValueError, KeyError, TypeError):
-            raise VitrineError(
-                f"{out}: contains something other than answers of this command; name another "
-                "file with --out."
-            ) from None
-        known = {None, "", self.model}  # rows of refused pictures have no hash
-        if self.model is not None and any(row.get("hash") not in known for row in rows):
-            raise VitrineError(
-                f"{out}: holds answers of another model; name another file with --out."
-            )
-        self.done = {row["path"] for row in rows}
-        if len(complete) < len(content):
-            out.write_bytes(complete)
-
-    def _check_incomplete(self, content: bytes) -> None:
-        """Check that content without a complete line is the start of this table.
-
-        Otherwise resuming would remove the content of an unrelated file.
-
-        Raises:
-            ValueError: it is not.
-        """
-        expected = b'{"path"' if self._json else self._line(self.columns).encode()
-        if content[: len(expected)] != expected[: len(content)]:
-            raise ValueError
-
-    def _rows(self, text: str) -> Iterator[Row]:
-        if self._json:
-            for line in text.split("\n")[:-1]:
-                row = json.loads(line)
-                yield {"path": row["path"], "hash": row.get("hash")}
-            return
-        reader = csv.DictReader(io.StringIO(text))
-        if text and reader.fieldnames != [*self.columns]:
-            raise ValueError
-        yield from reader
 
 
 def ask_all(
     files: Sequence[Path],
     table: Table,
     ask: Ask,
-    advance: Callable[[int], None],
+    report: Callable[[int], None],
     batch: int = BATCH,
 ) -> int:
     """Write a row for each file that has none yet.
@@ -163,20 +70,21 @@ def ask_all(
         files: those of `find_files`.
         table: where the rows are written.
         ask: returns a row for each picture of a batch, or raises a `RequestError` that names one.
-        advance: called with the number of files that were completed since the last call.
+        report: called with the number of files that are completed.
         batch: number of files that are asked about before their rows are written.
 
     Returns:
         Number of files that were refused.
     """
     left = [file for file in files if str(file) not in table.done]
-    advance(len(files) - len(left))
+    done = len(files) - len(left)
     refused = 0
     for start in range(0, len(left), batch):
         rows = ask_batch(left[start : start + batch], ask)
         table.add(rows)
         refused += sum("problem" in row for row in rows)
-        advance(len(rows))
+        done += len(rows)
+        report(done)
     return refused
 
 

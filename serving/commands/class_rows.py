@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.client.predictor import Predictor
-from serving.commands.batch import Row
-from serving.schemas import ModelInfo, Prediction
+from serving.commands.table import Row
+from serving.schemas import ModelInfo, Prediction, RefusedPicture
 
 
 class ClassRows:
@@ -43,19 +43,18 @@ class ClassRows:
         return [*picture, *classes, *self._sets, "model", "hash", "problem"]
 
     def __call__(self, contents: Sequence[bytes]) -> list[Row]:
-        """Return a row for each picture, in order, without `path` and `problem`.
+        """Return a row for each picture, in order, without `path`, or with `problem` only.
 
         Args:
             contents: encoded pictures, at least one.
-
-        Raises:
-            RequestError: a picture is refused; its index is in the error.
         """
         name, top = self._info.name, self._top
-        answer = self._predictor.classify(name, contents, top, self._keep, self._coverage)
+        answer = self._predictor.classify_each(name, contents, top, self._keep, self._coverage)
         stamp = {"model": answer.model.name, "hash": answer.model.hash}
         return [
-            picture.size.model_dump()
+            {"problem": picture.problem.reason}
+            if isinstance(picture, RefusedPicture)
+            else {"width": picture.size.width, "height": picture.size.height}
             | {name: "|".join(p.label for p in picture.top if p.present) for name in self._labels}
             | {name: _rounded(getattr(picture, name)) for name in self._judged}
             | {n: "|".join(picture.class_set.classes) for n in self._sets if picture.class_set}

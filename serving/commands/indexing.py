@@ -14,7 +14,8 @@ from artifacts import VitrineError
 from artifacts.datasets.rows import TABLES, read_rows
 from artifacts.provenance import cores
 from serving.client.chunks import source_size
-from serving.commands.batch import Row, ask_batch, find_files
+from serving.commands.batch import ask_batch, find_files
+from serving.commands.table import Row
 from serving.indexes.partial import Partial
 from serving.indexes.search import Floats, unit
 from serving.indexes.stored import IndexedPicture

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from serving.__main__ import main
@@ -115,6 +116,49 @@ def test_rows_as_json_and_of_one_model_only(
     assert "holds answers of another model" in other.err
 
 
+def test_listed_files_become_rows_of_parquet(address: str, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.parquet"
+    names = [
+        folder / "a" / "1.png",
+        folder / "gone.png",
+        folder / "bad.JPG",
+        folder / "b" / "0.png",
+    ]
+    command = ("classify", "-", "--url", address, "--top", "2", "--out", out)
+    done = ask(*command, typed="\n".join(map(str, names[:3])))
+    assert done.status == 1
+    assert "2 of 3 pictures were refused" in done.err
+    assert "3 of 3, " in done.err
+    assert [row["problem"] is None for row in pq.read_table(out).to_pylist()] == [
+        True,
+        False,
+        False,
+    ]
+    again = ask(*command, typed="\0".join(map(str, names)) + "\0")
+    assert again.status == 0  # nothing new was refused
+    table = pq.read_table(out)
+    rows = table.to_pylist()
+    assert [row["path"] for row in rows] == [str(name) for name in names]
+    assert "No such file" in rows[1]["problem"]
+    assert rows[3]["class_1"] in {"red", "green", "blue"}
+    assert rows[3]["probability_1"] >= rows[3]["probability_2"]
+    assert table.schema.field("width").type == "int32"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.parquet", "pictures"]
+
+
+def test_an_interrupted_run_for_parquet_is_taken_up_again(
+    address: str, folder: Path, tmp_path: Path
+) -> None:
+    out, lines = tmp_path / "answers.parquet", tmp_path / "answers.parquet.jsonl"
+    pictures = [folder / "a" / "1.png", folder / "a" / "3.png"]
+    assert ask("classify", pictures[0], "--url", address, "--out", tmp_path / "x.jsonl").status == 0
+    (tmp_path / "x.jsonl").rename(lines)
+    lines.write_bytes(lines.read_bytes() + b'{"path": "torn')
+    assert ask("classify", *pictures, "--url", address, "--out", out).status == 0
+    assert pq.read_table(out)["path"].to_pylist() == [str(picture) for picture in pictures]
+    assert not lines.exists()
+
+
 def test_enrolled_identified_and_verified(address: str, tmp_path: Path) -> None:
     for name, seed in (("ada", 1), ("ada-2", 1), ("bob", 2)):
         size = 64 if name != "ada-2" else 60
@@ -142,8 +186,9 @@ def test_enrolled_identified_and_verified(address: str, tmp_path: Path) -> None:
     [
         (["nowhere"], "nowhere: no such file"),
         (["."], "no pictures (.bmp, "),
-        (["x.png", "--out", "x.txt"], ".csv or .jsonl"),
+        (["x.png", "--out", "x.txt"], ".csv, .jsonl or .parquet"),
         (["x.png", "--out", "other.csv"], "contains something other"),
+        (["x.png", "--out", "other.parquet"], "contains something other"),
         (["x.png", "--out", "line.csv"], "contains something other"),
         (["x.png", "--out", "line.jsonl"], "contains something other"),
         (["x.png", "--model", "nobody"], "nobody"),
@@ -160,6 +205,7 @@ def test_mistakes_are_one_line(
     if arguments != ["."]:
         (tmp_path / "work" / "x.png").write_bytes(encoded(photograph(32, 32)))
     (tmp_path / "work" / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "work" / "other.parquet").write_text("no table")
     lines = [tmp_path / "work" / name for name in ("line.csv", "line.jsonl")]
     for line in lines:
         line.write_text("a line without an end")
