@@ -30,10 +30,6 @@ configure_malloc()
 # NumPy's threads spin while they wait for small products, and take a core from another worker.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Read by NumPy's library when it is imported. There is a worker for each core, and more threads for
-# its small products only wait for one another: they took a third of the time of the server.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 STARTS_WORKERS = not has_run_folder()
 """Whether this is the process that starts the workers, and not one of them."""
 
