@@ -6,11 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.http.bulk import WINDOW_PICTURES
+from artifacts import InputPolicy
+from serving.http.bulk import WINDOW_BYTES, WINDOW_PICTURES, WINDOW_PIXELS, _windows
+from serving.pictures.archives import Member
+from serving.pictures.limits import MAX_BODY_BYTES
 from serving.problems import KINDS
 from serving.schemas import NDJSON, EachClassification, EachFeatures
 from tests.archives import GZIP, TAR, ZIP, make_tar, make_zip
-from tests.pictures import encoded, photograph
+from tests.pictures import bomb, encoded, photograph
 
 CLASSIFY = "/v1/models/tiny/classify"
 ROUTE = "/v1/cifar10/classify"
@@ -126,3 +129,45 @@ def test_a_bad_picture_of_an_archive_is_named(http: httpx.Client) -> None:
     assert problem["name"] == "not a picture.txt"
     entries = http.post(CLASSIFY, params=EACH, content=body, headers=headers).json()["pictures"]
     assert codes(entries) == CODES
+
+
+def test_what_is_too_large_for_memory_is_kept_on_disk(http: httpx.Client) -> None:
+    """The pictures behind the first 20 MB are read from a file, as are those before."""
+    large = encoded(photograph(1700, 1300), "BMP")
+    files = {"first.png": GOOD, "1.bmp": large, "2.bmp": large, "3.bmp": large, "last.png": GOOD}
+    assert sum(map(len, files.values())) < MAX_BODY_BYTES < 4 * len(large)
+    files["4.bmp"] = large
+    assert http.post(CLASSIFY, files=form(files)).json()["code"] == "body-too-large"
+    found = http.post(CLASSIFY, params=EACH, files=form(files)).json()["pictures"]
+    alone = http.post(CLASSIFY, content=GOOD).json()["pictures"][0]
+    assert codes(found) == [None] * len(files)
+    assert [entry["name"] for entry in found] == list(files)
+    assert found[0]["size"] == found[4]["size"] == alone["size"]
+    assert found[4]["top"][0]["class"] == alone["top"][0]["class"]
+    assert {entry["size"]["width"] for entry in found[1:4]} == {1700}
+    tar = http.post(CLASSIFY, content=make_tar(files), headers={"Content-Type": TAR}).json()
+    assert [entry["size"] for entry in tar["pictures"]] == [entry["size"] for entry in found]
+
+
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [
+        (bomb(2048), WINDOW_PIXELS // 2048**2),
+        (bomb(4096), 1),  # alone, because it has more than a window holds
+        (GOOD, WINDOW_PICTURES),
+        (GOOD + bytes(3_000_000), WINDOW_BYTES // 3_000_000),
+    ],
+)
+def test_windows_are_bounded_and_read_one_by_one(content: bytes, number: int) -> None:
+    read = []
+
+    def member(index: int) -> Member:
+        return Member(None, lambda: read.append(index) or content)  # type: ignore[func-returns-value]
+
+    windows = _windows([member(i) for i in range(2 * number + 1)], InputPolicy())
+    sizes = []
+    for window in windows:
+        sizes.append(len(window))
+        assert len(read) <= sum(sizes) + 1  # one is read to find that it does not fit
+    assert sizes == [number, number, 1]
+    assert read == list(range(2 * number + 1))

@@ -89,6 +89,25 @@ def test_what_does_not_fit_is_refused_and_a_lone_request_is_not() -> None:
     assert (budget.pixels_taken, budget.bytes_taken) == (0, 0)
 
 
+def test_a_request_may_wait_for_room_and_disk_is_bounded() -> None:
+    budget = Budget(pixels=10 * MIN_PIXELS, disk=100)
+    first, second = budget.place(), budget.place()
+    assert first.has_room([50 * MIN_PIXELS])
+    first.take_pixels([8 * MIN_PIXELS])
+    assert second.has_room([1, 1])
+    assert not second.has_room([1, 1, 1])
+    first.give_pixels()
+    assert second.has_room([1, 1, 1])
+    first.take_disk(500)
+    with pytest.raises(RequestError) as caught:
+        second.take_disk(1)
+    assert caught.value.code == "overloaded"
+    first.release()
+    second.take_disk(100)
+    second.release()
+    assert (budget.pixels_taken, budget.disk_taken) == (0, 0)
+
+
 def ask(app: ASGIApp, *pieces: bytes, budget: Budget | None = None) -> list[Message]:
     """What an application answers to a body, with the middleware around it."""
     middleware = Middleware(app, 5, budget or Budget(pixels=1), log_all=False)
