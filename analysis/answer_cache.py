@@ -14,7 +14,14 @@ from pydantic import BaseModel
 from artifacts import VitrineError
 from serving.client.chunks import Rows, ServerError, Source
 from serving.client.predictor import Predictor
-from serving.schemas import Classification, Drift, Explanation, Inspection, ModelInfo
+from serving.schemas import (
+    Classification,
+    Drift,
+    EachClassification,
+    Explanation,
+    Inspection,
+    ModelInfo,
+)
 
 Answer = TypeVar("Answer")
 
@@ -62,6 +69,17 @@ class CachingPredictor:
             lambda: self._predictor.classify(name, pictures, top, keep, coverage),
             (_json, Classification.model_validate_json),
         )
+
+    def classify_each(
+        self,
+        name: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> EachClassification:
+        """See `Predictor.classify_each`; these answers are not cached."""
+        return self._predictor.classify_each(name, pictures, top, keep, coverage)
 
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:
         """See `Predictor.features`."""

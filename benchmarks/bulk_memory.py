@@ -25,7 +25,7 @@ from PIL import Image
 from artifacts import Artifact
 from artifacts.commands import run_command
 from artifacts.provenance import hardware
-from benchmarks.servers import Running, Setting, running
+from benchmarks.servers import Running, vitrine
 from serving.schemas import NDJSON
 
 KINDS = {
@@ -44,11 +44,11 @@ DISTINCT = 20
 def main(model: str, pictures: int, size: str) -> None:
     """Print the largest memory of the worker during each request, in MB."""
     width, height = map(int, size.split("x"))
-    photographs = [_photograph(width, height, seed) for seed in range(DISTINCT)]
+    photographs = [photograph(width, height, seed) for seed in range(DISTINCT)]
     kilobytes = sum(map(len, photographs)) / DISTINCT / 1e3
     click.echo(f"{hardware()}; `{model}`; {pictures} JPEGs of {size}, {kilobytes:.0f} kB each\n")
     click.echo("| request | answer | at rest, MB | largest, MB |\n| --- | --- | --- | --- |")
-    with running(Setting("Vitrine", 1, 1), [Artifact.open(model)]) as server:
+    with vitrine([Artifact.open(model)], settings={"VITRINE_WORKERS": "1"}) as server:
         path = f"http://127.0.0.1:{server.port}/v1/models/{model}/classify"
         files = [("image", each) for each in photographs]
         httpx.post(path, files=files[:1], timeout=60).raise_for_status()
@@ -97,7 +97,7 @@ def _unshared(process: psutil.Process) -> int:
     return int(process.memory_full_info().uss)
 
 
-def _photograph(width: int, height: int, seed: int) -> bytes:
+def photograph(width: int, height: int, seed: int) -> bytes:
     """Return a JPEG of quality 95 of smooth colours with noise."""
     random = np.random.default_rng(seed)
     colours = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))

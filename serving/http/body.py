@@ -142,17 +142,23 @@ async def read_body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
+def media_type(request: Request) -> bytes:
+    """Return the media type of a body, in lower case; empty if it has none."""
+    given = request.headers.get("content-type", "")
+    return given.partition(";")[0].strip().lower().encode("latin-1", "replace")
+
+
 def content_type(request: Request) -> tuple[bytes, bytes]:
     """Return the media type of a body, in lower case, and the boundary of a form; empty if missing.
 
     Raises:
         RequestError: the body is a form, and its Content-Type has too many parameters.
     """
-    given = request.headers.get("content-type", "")
-    kind = given.partition(";")[0].strip().lower().encode("latin-1", "replace")
+    kind = media_type(request)
     if kind != FORM:
         return kind, b""
-    return kind, options_of(given.encode("latin-1", "replace")).get(b"boundary", b"")
+    given = request.headers["content-type"].encode("latin-1", "replace")
+    return kind, options_of(given).get(b"boundary", b"")
 
 
 def form_parts(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:

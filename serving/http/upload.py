@@ -15,6 +15,7 @@ from serving.http.body import (
     PICTURE_FIELD,
     FormReader,
     content_type,
+    media_type,
     options_of,
     read_contents,
     reading_form,
@@ -55,7 +56,7 @@ class Spool:
         self.on_disk = False
 
     async def receive(self, request: Request, announced: int) -> AsyncIterator[bytes]:
-        """Yield the pieces of the body as they arrive, for `write` to store what is wanted of them.
+        """Yield the pieces of the body as they arrive; the caller writes what it needs to `file`.
 
         Raises:
             RequestError: it is too large, or there is no room on the disk now.
@@ -117,7 +118,7 @@ def spool_of(request: Request) -> Iterator[Spool]:
 
 def holds_archive(request: Request) -> bool:
     """Return whether the body of a request is labelled as an archive."""
-    return content_type(request)[0] in ARCHIVES
+    return media_type(request) in ARCHIVES
 
 
 async def read_members(request: Request, spool: Spool, pool: Executor) -> list[Member]:
