@@ -40,6 +40,8 @@ class Features:
     """N x D inputs of the model's head."""
     predicted: list[str]
     """N class names; empty strings for a model without classes."""
+    probabilities: list[float | None]
+    """N probabilities of those classes; None if the model is not a classifier."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,14 @@ def collect(predictor: Predictor, info: ModelInfo, pictures: Pictures) -> Featur
     """
     found = answers.features(predictor, info, pictures)
     predicted = [""] * len(found.indices)
-    if info.task != "embedding":
+    probabilities: list[float | None] = [None] * len(found.indices)
+    if info.task == "classification":
+        given = answers.classify(predictor, info, pictures, labelled=False)
+        predicted = [info.classes[number] for number in given.predicted]
+        probabilities = given.probabilities.max(axis=1).tolist()
+    elif info.task == "multi-label":
         predicted = answers.name_classes(predictor, info, pictures)
-    return Features(found.indices, found.vectors, predicted)
+    return Features(found.indices, found.vectors, predicted, probabilities)
 
 
 def rows(
@@ -95,13 +102,22 @@ def rows(
 
 
 def write_parquet(
-    path: Path, table: list[dict[str, Any]], vectors: Vectors, settings: dict[str, Any]
+    path: Path,
+    table: list[dict[str, Any]],
+    features: Features,
+    pictures: Pictures,
+    settings: dict[str, Any],
 ) -> None:
-    """Write the table, vectors and nearest pictures to a file, and the settings to its metadata."""
-    columns = {key: [row[key] for row in table] for key in table[0]}
+    """Write the table with what is documented in docs/analyse.md, and the settings as metadata."""
+    columns: dict[str, Any] = {key: [row[key] for row in table] for key in table[0]}
     names = columns["picture"]
-    columns["vector"] = list(vectors)
-    columns["neighbours"] = [[names[i] for i in line] for line in nearest(vectors)]
+    files = [pictures.images[index] for index in features.indices]
+    columns["path"] = pa.array(
+        [str(file.absolute()) if isinstance(file, Path) else None for file in files], pa.string()
+    )
+    columns["probability"] = pa.array(features.probabilities, pa.float64())
+    columns["vector"] = list(features.vectors)
+    columns["neighbours"] = [[names[i] for i in line] for line in nearest(features.vectors)]
     content = pa.table(columns)
     pq.write_table(content.replace_schema_metadata({"vitrine": json.dumps(settings)}), path)
 
@@ -158,9 +174,9 @@ def command(
     the pictures have no labels.
 
     Writes map.png, map.html (shows the picture under the pointer), map.csv (picture, label,
-    predicted, x, y, synthetic), map.parquet (the same with vectors and nearest pictures) and
-    map.json (settings, model, data, quality of the map). Neighbourhoods are meaningful on such a
-    map; distances between separate groups are not.
+    predicted, x, y, synthetic), map.parquet (the same with paths, probabilities, vectors and
+    nearest pictures) and map.json (settings, model, data, quality of the map). Neighbourhoods are
+    meaningful on such a map; distances between separate groups are not.
     """
     predictor = options.predictor()
     info = predictor.model_info(model)
@@ -193,7 +209,7 @@ def command(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "map.html").write_text(text, encoding="utf-8")
-        write_parquet(folder / "map.parquet", table, features.vectors, stored)
+        write_parquet(folder / "map.parquet", table, features, pictures, stored)
     except OSError as error:
         raise VitrineError(
             f"{folder}: cannot be written ({error}); choose another --out."

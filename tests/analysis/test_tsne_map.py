@@ -14,6 +14,7 @@ from analysis.tsne_map.tsne import embed, measure
 from analysis.tsne_map.view import draw
 from artifacts import Artifact, Runtime, VitrineError, datasets
 from tests.analysis.conftest import Run
+from tests.pictures import encoded, photograph
 
 ARGUMENTS = ("map", "--model", "ten", "--dataset", "synthetic/objects:test", "--limit", 120)
 
@@ -84,6 +85,21 @@ def test_parquet_holds_vectors_and_neighbours(run: Run, models_root: Path) -> No
     np.fill_diagonal(lengths, np.inf)
     names = np.array(table["picture"])
     assert [line[0] for line in table["neighbours"]] == names[lengths.argmin(axis=1)].tolist()
+    assert table["path"] == [None] * len(pictures)  # they are no files
+    assert all(1 / 10 < share <= 1 for share in table["probability"])
+
+
+def test_parquet_names_the_files_of_a_folder(run: Run, tmp_path: Path) -> None:
+    for number in range(12):
+        file = tmp_path / "mine" / f"{number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(photograph(32, 32, number)))
+    done = run("map", "--model", "ten", "--images", tmp_path / "mine", "--out", "mine")
+    assert done.status == 0, done.err
+    table = pq.read_table("mine/map.parquet").to_pydict()
+    for path, name, label in zip(table["path"], table["picture"], table["label"], strict=True):
+        assert Path(path) == tmp_path / "mine" / name
+        assert Path(path).parent.name == label
 
 
 def test_the_page_holds_every_picture_and_needs_no_network(run: Run) -> None:
