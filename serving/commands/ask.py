@@ -92,7 +92,7 @@ def classify(
     info = _classifier(predictor, model)
     ask = ClassRows(predictor, info, top, keep, coverage)
     table = Table(ask.columns, out, sys.stdout, info.hash)
-    _ask_all(paths, table, ask, shard=shard)
+    _ask_all(paths, table, ask, shard=shard, server=url is not None)
 
 
 @click.command()
@@ -144,7 +144,8 @@ def neighbours(
             rows.append(row)
         return rows
 
-    _ask_all(paths, Table(columns, out, sys.stdout, info.hash), ask, shard=shard)
+    table = Table(columns, out, sys.stdout, info.hash)
+    _ask_all(paths, table, ask, shard=shard, server=url is not None)
 
 
 def _rounded(number: float | None) -> float | str:
@@ -268,8 +269,13 @@ def _ask_all(
     ask: Ask,
     batch: int = BATCH,
     shard: Shard | None = None,
+    *,
+    server: bool = False,
 ) -> None:
     """Ask about all files, or those of a shard, and report progress on stderr.
+
+    A `server` is asked about the next batch while the rows of one are written. Two batches are then
+    in memory, which are therefore half as large.
 
     Raises:
         VitrineError: the table holds rows of another shard.
@@ -296,7 +302,8 @@ def _ask_all(
             note = f"{done:,} of {len(files):,}, {rate:,.0f} a second"
             progress.update(done / len(files), note)
 
-        refused = ask_all(files, table, ask, report, batch)
+        size, ahead = (batch // 2, 1) if server else (batch, 0)
+        refused = ask_all(files, table, ask, report, size, ahead)
     table.finish()
     if table.out is not None:
         click.echo(table.out)

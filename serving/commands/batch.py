@@ -1,6 +1,8 @@
 """Finds files, asks about them in batches and writes one row for each."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from artifacts import VitrineError
@@ -60,6 +62,7 @@ def ask_all(
     ask: Ask,
     report: Callable[[int], None],
     batch: int = BATCH,
+    ahead: int = 0,
 ) -> int:
     """Write a row for each file that has none yet.
 
@@ -72,6 +75,7 @@ def ask_all(
         ask: returns a row for each picture of a batch, or raises a `RequestError` that names one.
         report: called with the number of files that are completed.
         batch: number of files that are asked about before their rows are written.
+        ahead: number of further batches that are asked about meanwhile, in threads of their own.
 
     Returns:
         Number of files that were refused.
@@ -79,13 +83,28 @@ def ask_all(
     left = [file for file in files if str(file) not in table.done]
     done = len(files) - len(left)
     refused = 0
-    for start in range(0, len(left), batch):
-        rows = ask_batch(left[start : start + batch], ask)
+    batches = [left[start : start + batch] for start in range(0, len(left), batch)]
+    for rows in _answers(batches, ask, ahead):
         table.add(rows)
         refused += sum("problem" in row for row in rows)
         done += len(rows)
         report(done)
     return refused
+
+
+def _answers(batches: Sequence[Sequence[Path]], ask: Ask, ahead: int) -> Iterator[list[Row]]:
+    """Yield the rows of each batch, in order, while up to `ahead` others are asked about."""
+    if not ahead:
+        yield from (ask_batch(batch, ask) for batch in batches)
+        return
+    waiting: deque[Future[list[Row]]] = deque()
+    with ThreadPoolExecutor(1 + ahead) as pool:
+        for batch in batches:
+            waiting.append(pool.submit(ask_batch, batch, ask))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def ask_batch(files: Sequence[Path], ask: Ask) -> list[Row]:
