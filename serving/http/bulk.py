@@ -24,6 +24,7 @@ from serving.http.responses import json_response, stamp_headers
 from serving.http.upload import holds_archive, read_members, spool_of
 from serving.inference.served_model import ServedModel
 from serving.observability import metrics
+from serving.observability.tracing import span
 from serving.pictures.archives import Member
 from serving.pictures.cancellation import still_wanted
 from serving.pictures.decode import decode
@@ -212,15 +213,16 @@ def _read(index: int, member: Member, policy: InputPolicy) -> Item:
 
 def _prepare(window: Sequence[Item], model: ServedModel) -> None:
     """Decode the pictures of a window as the model sees them, for as long as somebody waits."""
-    for item in window:
-        still_wanted()
-        if item.image is None:
-            continue
-        try:
-            item.prepared = model.runtime.prepare_and_tell(decode(item.image))
-        except RequestError as error:
-            item.problem = error.at(item.index, item.name)
-        item.image = None
+    with span("decode", pictures=len(window)):
+        for item in window:
+            still_wanted()
+            if item.image is None:
+                continue
+            try:
+                item.prepared = model.runtime.prepare_and_tell(decode(item.image))
+            except RequestError as error:
+                item.problem = error.at(item.index, item.name)
+            item.image = None
 
 
 def _lines(entries: Sequence[BaseModel]) -> bytes:
