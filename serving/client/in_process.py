@@ -151,7 +151,7 @@ def _decode_each(
         try:
             decoded += read_pictures([picture], model.manifest.input)
         except RequestError as error:
-            refused[index] = RefusedPicture.of(error)
+            refused[index] = RefusedPicture.of(error.content())
     return decoded, refused
 
 

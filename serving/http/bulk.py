@@ -143,9 +143,9 @@ class Bulk:
             async for batch in batches:
                 yield _lines(batch)
         except RequestError as problem:  # what was sent cannot be taken back
-            yield _lines([RefusedPicture.of(problem)])
+            yield _lines([RefusedPicture.of(problem.content())])
         except Exception as error:  # noqa: BLE001 - it is logged, and the client is told
-            yield _lines([RefusedPicture.of(self._context.failure(error))])
+            yield _lines([RefusedPicture.of(self._context.failure(error).content())])
 
     async def _decoded(
         self, window: list[Item], model: ServedModel, *, digests: bool
@@ -173,7 +173,7 @@ class Bulk:
 def _entries(window: Sequence[Item], answers: Iterator[Entry]) -> list[Entry]:
     """Return the entries of a window, given the answers for its pictures without a problem."""
     return [
-        RefusedPicture.of(item.problem)
+        RefusedPicture.of(item.problem.content())
         if item.problem is not None
         else next(answers).model_copy(update={"index": item.index, "name": item.name})
         for item in window

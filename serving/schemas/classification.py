@@ -1,10 +1,9 @@
 """Answers of classifiers, and the features of pictures."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from serving.problems import RequestError
 from serving.schemas.base import Answer, ProblemDocument, Share, Size, Stamp
 
 
@@ -113,13 +112,13 @@ class RefusedPicture(Entry):
     problem: ProblemDocument
 
     @classmethod
-    def of(cls, problem: RequestError) -> Self:
-        """Return the entry of the picture that a refusal names.
+    def of(cls, content: dict[str, Any]) -> Self:
+        """Return the entry of the picture that a refusal with this content names.
 
         Without a picture, it is the last line of an answer that could not be completed.
         """
-        document = ProblemDocument.model_validate(problem.content())
-        return cls(index=problem.picture, name=problem.name, problem=document)
+        problem = ProblemDocument.model_validate(content)
+        return cls(index=problem.picture, name=problem.name, problem=problem)
 
 
 class ClassifiedPicture(Entry):

@@ -90,7 +90,7 @@ def test_lines_end_at_line_feeds_only_and_may_come_in_pieces() -> None:
 def test_an_answer_that_ends_early_raises_its_problem() -> None:
     problem = RequestError("answer-too-late", "it was not ready.")
     with pytest.raises(RequestError, match="not ready") as caught:
-        calls.entry_of(RefusedPicture.of(problem).model_dump_json().encode())
+        calls.entry_of(RefusedPicture.of(problem.content()).model_dump_json().encode())
     assert caught.value.code == "answer-too-late"
     with pytest.raises(ServerError, match="holds no picture"):
         calls.entry_of(b"{}")
