@@ -83,14 +83,23 @@ class RequestError(VitrineError):
         reason: one line that says what was wrong, what is accepted, and what to do.
         picture: index in the request of the picture at fault; None if no single picture is.
         name: of that picture, if the request names its pictures.
+        retry_after: seconds after which the request may be sent again, if the code says that it
+            may.
 
     Raises:
         KeyError: the code is not in the table.
     """
 
     def __init__(
-        self, code: str, reason: str, picture: int | None = None, name: str | None = None
+        self,
+        code: str,
+        reason: str,
+        picture: int | None = None,
+        name: str | None = None,
+        *,
+        retry_after: float = 1.0,
     ) -> None:
+        self.retry_after = retry_after
         self.code = code
         self.kind = KINDS[code]
         self.reason = reason

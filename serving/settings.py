@@ -55,6 +55,7 @@ def _origins(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, BeforeValidator(_digits), Field(ge=1)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
@@ -113,6 +114,13 @@ class Settings(BaseSettings):
     )
     timeout: Count = Field(
         60, description="seconds that a request may take", json_schema_extra=NUMBER
+    )
+    deadline: Seconds | None = Field(
+        None,
+        description="seconds in which an answer must be ready once the request has come, unless "
+        "the request has a header X-Request-Timeout; otherwise it is refused, at once if the queue "
+        "is too long; by default only VITRINE_TIMEOUT ends requests",
+        json_schema_extra={"accepted": "a number above 0"},
     )
     log_requests: Literal["0", "1"] = Field(
         "0",

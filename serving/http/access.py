@@ -123,8 +123,7 @@ class Access:
                 "sites; set "
                 "VITRINE_API_KEYS (`vitrine key NAME` makes a key).",
             )
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
-        key = _find(keys, given.strip()) if kind.lower() == "bearer" else None
+        key = _key(request, keys)
         if key is not None and scope in key.scopes:
             return key.name
         if operation in self.opened:
@@ -139,6 +138,11 @@ class Access:
             f"the key of {key.name!r} has the scope {' and '.join(sorted(key.scopes))}; this "
             f"needs {scope!r}.",
         )
+
+    def name_of(self, request: Request) -> str | None:
+        """The name of the key that a request has; None if it has none that is known."""
+        key = _key(request, self.keys)
+        return None if key is None else key.name
 
 
 def make_key(name: str, scopes: str) -> tuple[str, str]:
@@ -221,6 +225,12 @@ def _origin(given: str) -> tuple[str, int] | None:
     """Return the name and the port of an Origin header; None if it is not of http, such as null."""
     scheme, _, rest = given.partition("://")
     return _host_and_port(rest) if scheme.lower() == "http" else None
+
+
+def _key(request: Request, keys: Sequence[ApiKey]) -> ApiKey | None:
+    """Return the key that a request has, if it is one of these."""
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    return _find(keys, given.strip()) if kind.lower() == "bearer" else None
 
 
 def _find(keys: Sequence[ApiKey], given: str) -> ApiKey | None:

@@ -1,6 +1,6 @@
 """The ASGI application: routes, pages and the one form of refusals. `serving.service` mounts it."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import suppress
 
 from fastapi import FastAPI, Request
@@ -30,7 +30,7 @@ MAX_QUOTED = 100
 """Number of characters of a bad parameter that its refusal repeats."""
 
 
-def create_app(pool: ThreadPoolExecutor, scheduler: Scheduler, answer: Answerer) -> FastAPI:
+def create_app(pool: Executor, scheduler: Scheduler, answer: Answerer) -> FastAPI:
     """Make the application.
 
     Its `state` must be filled before the first request: `models`, `indexes`, `recent_answers`,

@@ -1,12 +1,13 @@
 """What every request passes on its way in and out, before any route is looked up.
 
-On the way in: the request's id, its place in the admission budget, its deadline. On the way out:
-the headers that every answer carries, one line in the log, and the metrics.
+On the way in: the request's id, its caller and deadline, its place in the admission budget. On the
+way out: the headers that every answer carries, one line in the log, and the metrics.
 """
 
 import asyncio
 import logging
 import re
+import time
 import uuid
 from contextlib import suppress
 from time import perf_counter
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http.responses import problem_response
 from serving.inference.admission import Budget
+from serving.inference.callers import Caller, current_caller
 from serving.observability import metrics
 from serving.problems import RequestError
 
@@ -30,6 +32,11 @@ LONG_SECONDS = 3600.0
 """The deadline of `LONG` addresses: moving a gallery of a million faces takes minutes."""
 MAX_UNREAD_SECONDS = 5.0
 """How long a worker that stops reads the body of a request that it refuses."""
+DEADLINE = "x-request-timeout"
+"""The header in which a client says for how many seconds it waits for an answer."""
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+MAX_QUOTED = 40
+"""Number of characters of a bad header that its refusal repeats."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -52,18 +59,31 @@ class Middleware:
 
     Args:
         app: the application that answers.
-        seconds: deadline of a request, from its headers to the end of its answer.
+        seconds: what a request may take, from its headers to the end of its answer.
         budget: how much work may be in flight at once.
         log_all: log every request, not only those that fail.
+        deadline: what an answer may take from the end of the request's body, in seconds, unless the
+            request says otherwise.
     """
 
-    def __init__(self, app: ASGIApp, seconds: float, budget: Budget, *, log_all: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        seconds: float,
+        budget: Budget,
+        *,
+        log_all: bool,
+        deadline: float | None = None,
+    ) -> None:
         self.app = app
         self.seconds = seconds
+        self.deadline = deadline or seconds
         self.budget = budget
         self.log_all = log_all
         self.check: Callable[[Request], None] | None = None
         """Raises a `RequestError` for a request that is not allowed."""
+        self.key_name: Callable[[Request], str | None] | None = None
+        """Gives the name of the API key that a request has, if that is known."""
         self.in_flight = 0
         """Requests that have been let in and are not answered yet."""
         self.closed: RequestError | None = RequestError(
@@ -104,13 +124,18 @@ class RequestContext:
         self._client_left = False
         self._status = 0
         self._body_complete = False
-        self._deadline: asyncio.Timeout | None = None
-        self._latest = 0.0
-        given = Request(scope).headers.get("x-request-id", "")
+        self._refused_for_load = False
+        self._headers = Request(scope).headers
+        given = self._headers.get("x-request-id", "")
         self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         """The client's X-Request-ID if it sent a valid one, else a new one."""
         self.place = middleware.budget.place()
         """The request's share of the admission budget."""
+        self.caller = self._find_caller()
+        """Who sent the request, and when the answer must be ready."""
+        self._timeout: asyncio.Timeout | None = None
+        self._whole = self._seconds = middleware.seconds
+        """Seconds that the request may take, and that its answer may take from the body's end."""
         self.digests: list[bytes] = []
         """Those of the request's pictures, if the ids of its answers are to hold them."""
         scope["vitrine"] = self
@@ -139,19 +164,21 @@ class RequestContext:
                 self._watcher.cancel()
 
     async def _answer(self) -> None:
-        long = self.scope["path"] in LONG
-        seconds = LONG_SECONDS if long else self.middleware.seconds
         try:
-            async with asyncio.timeout(seconds) as deadline:
-                self._deadline = deadline
-                self._latest = asyncio.get_running_loop().time() + LONG_SECONDS
-                if self.middleware.check is not None:
-                    self.middleware.check(Request(self.scope))
-                await self.middleware.app(self.scope, self.receive, self.send)
+            if self.scope["path"] in LONG:
+                self._whole = self._seconds = LONG_SECONDS
+            else:
+                self._seconds = min(self._whole, self._seconds_to_answer())
+            begun = time.monotonic()
+            self._end, self._latest = begun + self._whole, begun + LONG_SECONDS
+            self.caller.deadline = begun + self._seconds
+            current_caller.set(self.caller)
+            async with asyncio.timeout(self._whole) as timeout:
+                await self._answer_within(timeout)
         except TimeoutError as error:
-            if deadline.expired() and not self._status:
-                await self._refuse(self._deadline_missed(seconds))
-            elif deadline.expired():
+            if timeout.expired() and not self._status:
+                await self._refuse(self._deadline_missed())
+            elif timeout.expired():
                 log.warning("an answer was cut off: it was not read in time", extra=self._logged)
             else:
                 await self._fail(error)
@@ -160,17 +187,26 @@ class RequestContext:
                 raise
             self._task.uncancel()
         except RequestError as problem:
+            self._refused_for_load = problem.code == "answer-too-late"
             await self._refuse(problem)
         except ClientDisconnect:
             self._client_left = True
         except Exception as error:  # noqa: BLE001 - every failure is answered and logged
             await self._fail(error)
 
+    async def _answer_within(self, limit: asyncio.Timeout) -> None:
+        self._timeout = limit
+        try:
+            if self.middleware.check is not None:
+                self.middleware.check(Request(self.scope))
+            await self.middleware.app(self.scope, self.receive, self.send)
+        finally:
+            self._timeout = None
+
     def extend(self) -> None:
-        """Give a request that has got on its whole time again, up to `LONG_SECONDS` altogether."""
-        if self._deadline is not None and not self._deadline.expired():
-            now = asyncio.get_running_loop().time()
-            self._deadline.reschedule(min(now + self.middleware.seconds, self._latest))
+        """Give a request that has got on its time again, up to `LONG_SECONDS` altogether."""
+        self._end = min(time.monotonic() + self._whole, self._latest)
+        self._move_end(self._seconds)
 
     async def _fail(self, error: Exception) -> None:
         if not self._status:
@@ -188,10 +224,44 @@ class RequestContext:
     def _logged(self) -> dict[str, str]:
         return {"request_id": self.id}
 
-    def _deadline_missed(self, seconds: float) -> RequestError:
-        if self._body_complete:
-            return RequestError("answer-too-late", f"it was not ready within {seconds:g} s.")
-        return RequestError("request-too-slow", f"its body had not come within {seconds:g} s.")
+    def _find_caller(self) -> Caller:
+        find = self.middleware.key_name
+        name = None if find is None else find(Request(self.scope))
+        address, _ = self.scope.get("client") or ("", 0)
+        return Caller(("address", address) if name is None else ("key", name))
+
+    def _seconds_to_answer(self) -> float:
+        """Return what the client says that it waits, or else the server's deadline.
+
+        Raises:
+            RequestError: the header is not a positive number.
+        """
+        given = self._headers.get(DEADLINE)
+        if given is None:
+            return self.middleware.deadline
+        if not SECONDS.fullmatch(given) or not float(given):
+            raise RequestError(
+                "bad-parameter",
+                f"the header X-Request-Timeout is {given[:MAX_QUOTED]!r}; send a number of "
+                "seconds above 0, such as 2.5.",
+            )
+        return float(given)
+
+    def _move_end(self, seconds: float) -> None:
+        """Have the request end so many seconds from now, or when it has taken all that it may."""
+        if self._timeout is not None and not self._timeout.expired():
+            now = time.monotonic()
+            self.caller.deadline = min(now + seconds, self._end)
+            when = asyncio.get_running_loop().time() + self.caller.deadline - now
+            self._timeout.reschedule(when)
+
+    def _deadline_missed(self) -> RequestError:
+        if not self._body_complete:
+            reason = f"its body had not come within {self._whole:g} s."
+            return RequestError("request-too-slow", reason)
+        late = time.monotonic() >= self._end
+        seconds = self._whole if late else self._seconds
+        return RequestError("answer-too-late", f"it was not ready within {seconds:g} s.")
 
     async def _refuse_at_once(self, problem: RequestError) -> None:
         """Refuse a request; its body is read if its connection is closed afterwards.
@@ -222,6 +292,8 @@ class RequestContext:
             self.place.take_bytes(len(message.get("body", b"")))
             if not message.get("more_body", False):
                 self._body_complete = True
+                if self._seconds < self._whole:
+                    self._move_end(self._seconds)
                 self._watcher = asyncio.create_task(self._watch())
         return message
 
@@ -236,6 +308,8 @@ class RequestContext:
         """Pass a piece of the answer on, with the headers that all answers carry."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            if self._seconds < self._whole:
+                self._move_end(self._whole)  # an answer that has begun comes whole
             headers = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
             names = {name.lower() for name, _ in headers}
             headers += [pair for pair in HEADERS.items() if pair[0] not in names]
@@ -254,7 +328,9 @@ class RequestContext:
         status = 499 if self._client_left else self._status
         metrics.requests.labels(route, str(status)).inc()
         metrics.seconds.labels(route).observe(seconds)
-        if self.middleware.log_all or status >= 500:  # noqa: PLR2004
+        # What load has refused is counted by the metrics; a line for each would add to the load.
+        failed = status >= 500 and not self._refused_for_load  # noqa: PLR2004
+        if self.middleware.log_all or failed:
             entry = {
                 "request_id": self.id,
                 "method": self.scope["method"],

@@ -1,6 +1,7 @@
 """The forms in which answers and refusals leave the server."""
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def problem_response(problem: RequestError, path: str, headers: Any = None) -> R
     """
     more = dict(headers or {})
     if problem.code in RETRY:
-        more["Retry-After"] = "1"
+        more["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     if problem.code == "no-key":
         more["WWW-Authenticate"] = "Bearer"
     if problem.code in {"server-stopping", "request-too-slow"}:

@@ -1,15 +1,14 @@
 """Runs the pictures of many requests in batches: pictures of one shape share a batch.
 
-Nothing waits for a batch to fill. Whenever a lane is free, it takes what is queued with the shape
-of the picture that has waited longest, so that an idle server answers at once and a busy one
-batches what arrived in the meantime.
+Nothing waits for a batch to fill. Whenever a lane is free, it takes a picture of the client whose
+turn it is (`fair_queue`), and with it what is queued of the same shape, so that an idle server
+answers at once and a busy one batches what arrived in the meantime.
 
 A lane is a thread. Handing a picture to a lane and its answer back takes about as long as the
 smallest networks, so with only one lane these run on the event loop's own thread.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,8 @@ import numpy.typing as npt
 from artifacts.devices import GPU_PROVIDERS
 from artifacts.pictures import Picture
 from artifacts.runtime import Outputs, Runtime
+from serving.inference.callers import Caller, current_caller
+from serving.inference.fair_queue import FairQueue
 from serving.inference.in_flight import InFlight
 from serving.observability import metrics, tracing
 
@@ -31,6 +32,8 @@ MAX_INLINE_SECONDS = 0.003
 """Longest time that one batch may block the event loop."""
 MIN_SPREAD_SECONDS = 0.001
 """Shortest batch that is spread over all cores when one request has the server to itself."""
+NEWEST = 0.03
+"""Weight of the newest batch in the means from which waiting times are predicted."""
 
 Row = dict[str, npt.NDArray[np.float32]]
 
@@ -47,6 +50,7 @@ class _Group(NamedTuple):
 class _Job:
     """The pictures of one request."""
 
+    caller: Caller
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Row]]
     rows: list[Row]
@@ -65,9 +69,27 @@ class _Item(NamedTuple):
     job: _Job
     place: int
     picture: Picture
+    cost: float
+
+
+@dataclass
+class _Cost:
+    """How long a lane takes for a model: means over recent batches, which share the cores."""
+
+    per_picture: float = 0.0
+    """0 until a batch has been run."""
+    per_byte: float = 2e-8
+    """A guess until then, so that pictures that wait for the first batch take turns, too."""
+
+    def add(self, seconds: float, pictures: int, size: int) -> None:
+        """Take account of a batch of `pictures` of `size` bytes."""
+        weight = NEWEST if self.per_picture else 1.0
+        self.per_picture += weight * (seconds / pictures - self.per_picture)
+        self.per_byte += weight * (seconds / size - self.per_byte)
 
 
 _Finished = tuple[_Job, Exception | None]
+_Queue = FairQueue[_Group, _Item]
 
 
 class Scheduler:
@@ -82,12 +104,15 @@ class Scheduler:
 
     def __init__(self, lanes: int, in_flight: InFlight) -> None:
         self._in_flight = in_flight
-        self._groups: dict[_Group, deque[_Item]] = {}  # in the order of their oldest picture
+        self._queue: _Queue = FairQueue()
+        self._quick: _Queue = FairQueue()
+        """What the event loop's thread runs."""
         self._changed = Condition()
         self._closed = False
         self._pace: WeakKeyDictionary[Runtime, float] = WeakKeyDictionary()
         """Seconds of processor time per byte of pictures, from the latest batch of each model."""
-        self._single_lane = lanes == 1
+        self._costs: WeakKeyDictionary[Runtime, _Cost] = WeakKeyDictionary()
+        self._lanes = lanes
         self._threads = [
             Thread(target=self._lane, name=f"vitrine-lane-{index}", daemon=True)
             for index in range(lanes)
@@ -99,7 +124,27 @@ class Scheduler:
     def queued(self) -> int:
         """Number of pictures that wait for a batch."""
         with self._changed:
-            return sum(len(items) for items in self._groups.values())
+            return len(self._queue) + len(self._quick)
+
+    def check_wait(self, runtime: Runtime, pictures: int = 1) -> None:
+        """Check that pictures of the current caller would be answered before its deadline.
+
+        Args:
+            runtime: of the model that is asked.
+            pictures: how many there are.
+
+        Raises:
+            RequestError: so much is queued that they would not.
+        """
+        cost = self._costs.get(runtime)
+        if cost is None or not cost.per_picture:
+            return
+        caller, work = current_caller.get(), pictures * cost.per_picture
+        if len(self._quick) or len(self._queue):
+            with self._changed:
+                queue = self._quick if len(self._quick) else self._queue
+                work = queue.work_before(caller, work)
+        caller.check_wait(work / self._lanes)
 
     async def run(
         self, runtime: Runtime, pictures: Sequence[Picture], names: Sequence[str]
@@ -107,7 +152,8 @@ class Scheduler:
         """Return what `Runtime.run` would, from batches that are shared with other requests.
 
         If a batch fails, its pictures are run again one by one, so that only the request whose
-        picture is at fault fails. If the calling task is cancelled, its pictures leave the queue.
+        picture is at fault fails. If the calling task is cancelled, its pictures leave the queue;
+        once its deadline has passed, they are not run any more.
 
         Args:
             runtime: of a served model.
@@ -118,7 +164,8 @@ class Scheduler:
             Exception: whatever ONNX Runtime raised for a picture of this request.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(loop, loop.create_future(), [{}] * len(pictures), len(pictures))
+        answer = loop.create_future()
+        job = _Job(current_caller.get(), loop, answer, [{}] * len(pictures), len(pictures))
         self._in_flight.enter()
         try:
             self._put(runtime, job, pictures, tuple(names))
@@ -144,38 +191,79 @@ class Scheduler:
         self, runtime: Runtime, job: _Job, pictures: Sequence[Picture], names: tuple[str, ...]
     ) -> None:
         with self._changed:
+            per_byte = self._costs.setdefault(runtime, _Cost()).per_byte
             for place, picture in enumerate(pictures):
                 group = _Group(runtime, names, picture.shape)
                 inline = self._inline_pictures(group, picture.nbytes) > 0
-                if inline and group not in self._groups:
-                    job.loop.call_soon(self._run_inline, group)
-                self._groups.setdefault(group, deque()).append(_Item(job, place, picture))
+                if inline and not len(self._quick):
+                    job.loop.call_soon(self._run_inline, job.queued)
+                queue = self._quick if inline else self._queue
+                item = _Item(job, place, picture, per_byte * picture.nbytes)
+                queue.put(job.caller, group, item)
                 if not inline:
-                    self._changed.notify(len(self._threads))
+                    self._changed.notify(self._lanes)
             metrics.queued.inc(len(pictures))
 
     def _remove(self, job: _Job) -> None:
         with self._changed:
             job.over = True
-            for group, items in list(self._groups.items()):
-                kept = deque(item for item in items if item.job is not job)
-                metrics.queued.dec(len(items) - len(kept))
-                if kept:
-                    self._groups[group] = kept
-                else:
-                    del self._groups[group]
+            for queue in (self._queue, self._quick):
+                metrics.queued.dec(queue.remove(job.caller, lambda item: item.job is job))
 
     def _lane(self) -> None:
+        since = perf_counter()
         while True:
             with self._changed:
-                while not self._groups and not self._closed:
+                while not len(self._queue) and not self._closed:
                     self._changed.wait()
+                    since = perf_counter()
                 if self._closed:
                     return
-                group = next(iter(self._groups))  # the group of the picture that waits longest
-                items = self._take(group)
-            _record_start(group, items)
-            _deliver(self._run(group, items))
+                group, items = self._take(self._queue)
+            since = self._run_batch(group, items, since)
+
+    def _run_inline(self, since: float) -> None:
+        """Run a batch on the event loop's thread; what else is queued waits for the next round."""
+        with self._changed:
+            if not len(self._quick):
+                return  # the requests were cancelled
+            group, items = self._take(self._quick)
+            left = len(self._quick)
+        ended = self._run_batch(group, items, since)
+        if left:
+            asyncio.get_running_loop().call_soon(self._run_inline, ended)
+
+    def _run_batch(self, group: _Group, items: list[_Item], since: float) -> float:
+        """Run a batch and record its cost; returns when it ended.
+
+        Args:
+            group: of the items.
+            items: the pictures of the batch.
+            since: when nothing else kept the batch from being run; what then passes until it runs
+                is part of its cost, because the threads of the server share the cores.
+        """
+        _record_start(group, items)
+        _deliver(self._run(group, items))
+        ended = perf_counter()
+        with self._changed:
+            size = sum(item.picture.nbytes for item in items)
+            self._costs[group.runtime].add(ended - since, len(items), size)
+        return ended
+
+    def _take(self, queue: _Queue) -> tuple[_Group, list[_Item]]:
+        group, items = queue.take(self._most if queue is self._queue else self._most_inline)
+        metrics.queued.dec(len(items))
+        return group, items
+
+    def _most(self, group: _Group, item: _Item) -> int:
+        """How many pictures a batch of a group may have."""
+        if group.runtime.policy.batch == "one":
+            return 1
+        return max(1, group.runtime.batch_bytes // item.picture.nbytes)
+
+    def _most_inline(self, group: _Group, item: _Item) -> int:
+        inline = self._inline_pictures(group, item.picture.nbytes)
+        return min(self._most(group, item), max(1, inline))
 
     def _inline_pictures(self, group: _Group, size: int) -> int:
         """How many pictures of `size` bytes the event loop may run in one batch.
@@ -183,7 +271,7 @@ class Scheduler:
         It is 0 where lanes run everything: with several of them, other cores would idle meanwhile.
         """
         pace = self._pace.get(group.runtime)
-        if pace is None or not self._single_lane or _on_gpu(group):
+        if pace is None or self._lanes > 1 or _on_gpu(group):
             return 0
         return int(MAX_INLINE_SECONDS / (pace * size))
 
@@ -193,33 +281,9 @@ class Scheduler:
         gains = group.runtime.spreads and seconds >= MIN_SPREAD_SECONDS
         return gains and self._in_flight.alone
 
-    def _run_inline(self, group: _Group) -> None:
-        """Run a batch on the event loop's thread; the rest of the group waits its turn."""
-        with self._changed:
-            if group not in self._groups:
-                return  # a lane has taken it
-            most = self._inline_pictures(group, self._groups[group][0].picture.nbytes)
-            items = self._take(group, max(1, most))
-            left = group in self._groups
-        _record_start(group, items)
-        if left:
-            asyncio.get_running_loop().call_soon(self._run_inline, group)
-        _deliver(self._run(group, items))
-
-    def _take(self, group: _Group, most: int | None = None) -> list[_Item]:
-        """Take a batch of a group; the rest of the group goes to the end of the line."""
-        waiting = self._groups.pop(group)
-        budget = 0 if group.runtime.policy.batch == "one" else group.runtime.batch_bytes
-        count = min(max(1, budget // waiting[0].picture.nbytes), most or len(waiting), len(waiting))
-        items = [waiting.popleft() for _ in range(count)]
-        if waiting:
-            self._groups[group] = waiting
-        metrics.queued.dec(count)
-        return items
-
     def _run(self, group: _Group, items: list[_Item]) -> list[_Finished]:
         """Run a batch; return the jobs that it completes or fails."""
-        items = [item for item in items if not item.job.over]
+        items = [item for item in items if not item.job.over and not item.job.caller.late]
         if not items:
             return []
         try:
@@ -230,7 +294,7 @@ class Scheduler:
                 return [(items[0].job, error)]
             return [finished for item in items for finished in self._run(group, [item])]
         finished: list[_Finished] = []
-        for index, (job, place, _) in enumerate(items):
+        for index, (job, place, _, _) in enumerate(items):
             job.rows[place] = {name: outputs[name][index] for name in group.names}
             with self._changed:
                 job.missing -= 1

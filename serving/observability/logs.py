@@ -37,11 +37,20 @@ def configure() -> None:
 
 
 def write_all_as_json() -> None:
-    """Send all other records to standard error as JSON, too, in place of BentoML's handlers."""
-    for name in ("", "bentoml"):
-        logging.getLogger(name).handlers = [_handler()]
+    """Send all other records to standard error as JSON, too, in place of BentoML's handlers.
+
+    The workers configure their logs again when they start, and find the same.
+    """
+    from bentoml._internal.log import (  # noqa: PLC0415 - needed by few
+        SERVER_LOGGING_CONFIG,
+        configure_server_logging,
+    )
+
+    SERVER_LOGGING_CONFIG["disable_existing_loggers"] = False
+    SERVER_LOGGING_CONFIG["handlers"] = {"tracehandler": {"()": _handler}}
     for name in ("uvicorn.error", "circus"):  # they also pass their records on to the root
-        logging.getLogger(name).handlers = []
+        SERVER_LOGGING_CONFIG["loggers"][name]["handlers"] = []
+    configure_server_logging()  # type: ignore[no-untyped-call]
 
 
 def _handler() -> logging.Handler:

@@ -17,8 +17,13 @@ def read_pictures(sources: Sequence[bytes | Picture], policy: InputPolicy) -> li
     return decode_pictures(open_pictures(sources, policy))
 
 
-def decode_pictures(opened: Opened) -> list[Picture]:
+def decode_pictures(opened: Opened, start: int = 0, stop: int | None = None) -> list[Picture]:
     """Decode opened pictures, for as long as somebody waits for them.
+
+    Args:
+        opened: the pictures of a request.
+        start: index of the first picture to decode.
+        stop: index after the last one; all of the rest by default.
 
     Returns:
         uint8 H x W x 3 RGB arrays, as `artifacts.pictures.upright_rgb` makes them.
@@ -28,8 +33,9 @@ def decode_pictures(opened: Opened) -> list[Picture]:
         Cancelled: nobody waits any more.
     """
     pictures = []
-    with span("decode", pictures=len(opened.images)):
-        for index, image in enumerate(opened.images):
+    wanted = opened.images[start:stop]
+    with span("decode", pictures=len(wanted)):
+        for index, image in enumerate(wanted, start):
             still_wanted()
             try:
                 pictures.append(decode(image) if isinstance(image, Image.Image) else image)

@@ -3,9 +3,9 @@
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 
 from _bentoml_impl.server import serving as of_bentoml
-from circus.process import Process
 
 from serving.forks import WORKER
 from tests.server import ROOT
@@ -70,7 +70,7 @@ def test_what_is_imported_before_the_fork_starts_no_thread() -> None:
 
 
 def test_circus_and_bentoml_start_workers_as_the_fork_expects() -> None:
-    source = inspect.getsource(Process.spawn)
+    source = inspect.getsource(import_module("circus.process").Process.spawn)
     assert "Popen(args, cwd=self.working_dir" in source
     assert "preexec_fn=preexec_fn" in source
     assert "env=self.env" in source

@@ -1,6 +1,6 @@
 """Routes that answer from the atlas or an index of a model: its pictures, and neighbours."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -29,7 +29,7 @@ IndexName = Annotated[
 ]
 
 
-def atlas_routes(pool: ThreadPoolExecutor, answer: Answerer) -> APIRouter:
+def atlas_routes(pool: Executor, answer: Answerer) -> APIRouter:
     """Return the routes of an atlas, and of the indexes.
 
     Args:

@@ -1,6 +1,6 @@
 """The route that explains answers."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Annotated
 from urllib.parse import quote
 
@@ -32,7 +32,7 @@ ClassName = Annotated[
 ]
 
 
-def add_explain_route(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Scheduler) -> None:
+def add_explain_route(app: FastAPI, pool: Executor, scheduler: Scheduler) -> None:
     """Add the route that explains answers.
 
     Args:
@@ -63,6 +63,7 @@ def add_explain_route(app: FastAPI, pool: ThreadPoolExecutor, scheduler: Schedul
         explainer = await run_in(pool, lambda: explainer_of(model))
         more = further_pixels(model, explainer, size_of(opened.images[0]))
         context_of(request).place.take_pixels(more)
+        scheduler.check_wait(explainer.runtime)
 
         def prepare() -> Question:
             return ask(model, explainer, decode_pictures(opened)[0], label)

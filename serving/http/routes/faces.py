@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -37,7 +37,7 @@ from serving.problems import RequestError
 FACES: dict[str, Any] = {"tags": ["faces"], "dependencies": [Depends(bearer)]}
 
 
-def face_routes(pool: ThreadPoolExecutor) -> APIRouter:
+def face_routes(pool: Executor) -> APIRouter:
     """Return the routes; `app.state` must have `models`, `gallery`, `access` and `keeps_pictures`.
 
     Args:
@@ -52,7 +52,7 @@ def face_routes(pool: ThreadPoolExecutor) -> APIRouter:
 
 async def _embed(
     request: Request,
-    pool: ThreadPoolExecutor,
+    pool: Executor,
     model: ServedModel,
     contents: Sequence[bytes],
     aligned: bool,
@@ -67,7 +67,7 @@ async def _embed(
     return await run_in(pool, work)
 
 
-def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
+def _add_comparisons(router: APIRouter, pool: Executor) -> None:
     @router.post(
         "/verify",
         response_model=Verified,
@@ -142,7 +142,7 @@ def _add_comparisons(router: APIRouter, pool: ThreadPoolExecutor) -> None:
         )
 
 
-def _add_enrolment(router: APIRouter, pool: ThreadPoolExecutor) -> None:
+def _add_enrolment(router: APIRouter, pool: Executor) -> None:
     @router.put(
         "/people/{person}/pictures",
         response_model=EnrolledPictures,

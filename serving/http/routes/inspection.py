@@ -1,7 +1,7 @@
 """Routes that look inside a model: zeros after activations, feature maps, and drift."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
@@ -25,7 +25,7 @@ WithMoments = Annotated[
 PICTURES = picture_body((PICTURE_FIELD,))
 
 
-def add_inspection_routes(app: FastAPI, pool: ThreadPoolExecutor) -> None:
+def add_inspection_routes(app: FastAPI, pool: Executor) -> None:
     """Add the routes that look inside a model.
 
     Args:

@@ -340,3 +340,65 @@ def test_new_artifacts_are_taken_up_while_requests_are_answered(
             asked.result()
     assert {status for status, _ in answers} == {200}
     assert {hash_ for _, hash_ in answers} <= {old, new}
+
+
+def test_a_deadline_that_cannot_be_met_is_refused(http: httpx.Client) -> None:
+    late = http.post(CLASSIFY, content=SMALL, headers={"X-Request-Timeout": "0.000001"})
+    refused(late, "answer-too-late")
+    assert int(late.headers["retry-after"]) >= 1
+    timely = http.post(CLASSIFY, content=SMALL, headers={"X-Request-Timeout": "999"})
+    assert timely.status_code == 200
+    for given in ("soon", "0", "-1", "1e3", "nan", ""):
+        wrong = http.post(CLASSIFY, content=SMALL, headers={"X-Request-Timeout": given})
+        assert "X-Request-Timeout" in refused(wrong, "bad-parameter")
+
+
+def test_a_client_is_not_behind_what_others_have_queued(server: Server) -> None:
+    """Of many large requests, hardly any is answered before a small one that came after them."""
+    large = [("image", ("picture", encoded(photograph(160, 160))))] * 64
+    small = encoded(photograph(400, 300))  # decoded in a thread, as the large requests are
+    answered: list[str] = []
+
+    async def ask() -> None:
+        limits = httpx.Limits(max_connections=20)
+        async with httpx.AsyncClient(base_url=server.address, timeout=200, limits=limits) as client:
+
+            async def heavy() -> None:
+                response = await client.post(CLASSIFY, files=large)
+                answered.append(f"large {response.status_code}")
+
+            tasks = [asyncio.create_task(heavy()) for _ in range(5)]  # what fits
+            await asyncio.sleep(0.05)  # they are sent first
+            response = await client.post(CLASSIFY, content=small)
+            answered.append(f"small {response.status_code}")
+            await asyncio.gather(*tasks)
+
+    with server.only_worker(0):
+        asyncio.run(ask())
+    assert sorted(set(answered)) == ["large 200", "small 200"]
+    assert answered.index("small 200") <= 2
+
+
+async def _sleeps(_: Scope, receive: Receive, __: Send) -> None:
+    await receive()
+    await asyncio.sleep(60)
+
+
+def test_the_deadline_counts_from_the_end_of_the_body() -> None:
+    middleware = Middleware(_sleeps, 50, Budget(pixels=1), log_all=False, deadline=0.05)
+    middleware.closed = None
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.2 if not received else 60)  # longer than the deadline
+        received.append(1)
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    received: list[int] = []
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    asyncio.run(middleware(scope, receive, send))
+    assert sent[0]["status"] == 503
+    assert b"answer-too-late" in sent[1]["body"]

@@ -1,6 +1,8 @@
 """Batching of requests: the same answers, isolated failures, no abandoned work."""
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +20,11 @@ from artifacts import InputPolicy, Runtime
 from artifacts.pictures import Picture
 from artifacts.provenance import cores
 from artifacts.runtime import CPU_BATCH_BYTES, Outputs
+from serving.inference.callers import Caller, current_caller
 from serving.inference.in_flight import InFlight
 from serving.inference.scheduler import Scheduler
 from serving.observability import metrics
+from serving.problems import RequestError
 from tests.graphs import one_at_a_time, tiny_model
 from tests.pictures import encoded, photograph
 
@@ -275,3 +279,69 @@ def test_a_cancelled_request_leaves_the_queue(scheduler: Scheduler) -> None:
 
     assert asyncio.run(ask())["logits"].shape == (1, 3)
     assert runtime.batches == [(1, 8, 8, 3), (1, 16, 16, 3)]
+
+
+def asking(
+    scheduler: Scheduler, caller: Caller, runtime: Runtime, count: int
+) -> "asyncio.Task[Outputs]":
+    """A request of a caller for so many pictures."""
+    token = current_caller.set(caller)
+    pictures = [pixels(224, 224, i) for i in range(count)]
+    task = asyncio.create_task(scheduler.run(runtime, pictures, ["logits"]))
+    current_caller.reset(token)
+    return task
+
+
+def test_a_single_picture_goes_between_those_of_a_large_request(scheduler: Scheduler) -> None:
+    runtime = Recorded(tiny_model())
+
+    async def ask() -> list[str]:
+        busy = await occupy(scheduler, runtime)
+        order: list[str] = []
+        tasks = []
+        for name, count in (("large", 40), ("large", 40), ("small", 1)):
+            task = asking(scheduler, Caller(name), runtime, count)
+            task.add_done_callback(lambda _, name=name: order.append(name))
+            tasks.append(task)
+        await asyncio.sleep(0)
+        runtime.gate.set()
+        await asyncio.gather(busy, *tasks)
+        return order
+
+    assert asyncio.run(ask()) == ["small", "large", "large"]
+
+
+def test_what_is_late_is_not_computed(scheduler: Scheduler) -> None:
+    runtime = Recorded(tiny_model())
+
+    async def ask() -> None:
+        busy = await occupy(scheduler, runtime)
+        late = asking(scheduler, Caller("late", deadline=time.monotonic()), runtime, 5)
+        timely = asking(scheduler, Caller("timely", deadline=math.inf), runtime, 1)
+        await asyncio.sleep(0)
+        runtime.gate.set()
+        await asyncio.gather(busy, timely)
+        late.cancel()
+        await asyncio.wait([late])
+
+    asyncio.run(ask())
+    assert len(runtime.batches) == 2
+    assert scheduler.queued == 0
+
+
+def test_a_request_that_would_be_late_is_refused_at_once(scheduler: Scheduler) -> None:
+    runtime = Recorded(tiny_model())
+    runtime.gate.set()
+
+    async def ask() -> None:
+        scheduler.check_wait(runtime, 10**9)  # nothing is known yet
+        await scheduler.run(runtime, [pixels(8, 8, 0)], ["logits"])
+        scheduler.check_wait(runtime, 10**9)  # who has no deadline is never late
+        current_caller.set(Caller("client", time.monotonic() + 60))
+        scheduler.check_wait(runtime)
+        with pytest.raises(RequestError) as caught:
+            scheduler.check_wait(runtime, 10**9)
+        assert caught.value.code == "answer-too-late"
+        assert caught.value.retry_after > 1
+
+    asyncio.run(ask())
