@@ -78,6 +78,10 @@ def _origin(manifest: Manifest) -> list[str]:
     if weights:
         trained = f", of which {weights.trainable:,} were trained" if run else ""
         lines.append(f"- Weights: {weights.total:,}{trained}.")
+    if manifest.teacher:
+        lines.append(
+            f"- Learned the embeddings of `{manifest.teacher.name}`: {manifest.teacher.title}."
+        )
     if manifest.recipe and manifest.recipe.study:
         lines.append(f"- Rebuilds a system of the study `{manifest.recipe.study}`.")
     lines += [f"- Reported by its source: {k} {v}." for k, v in manifest.reported.items()]

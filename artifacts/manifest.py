@@ -76,6 +76,16 @@ class DatasetRecord(Strict):
     their bytes."""
 
 
+class TeacherRecord(Strict):
+    """The artifact whose embeddings a model learned."""
+
+    name: str
+    title: str
+    """What it was made from, and under which terms."""
+    graph: Sha256
+    """sha256 of its graph."""
+
+
 class RecipeRecord(Strict):
     """The recipe and the profile that an artifact was trained with."""
 
@@ -185,6 +195,9 @@ class Manifest(Strict):
     """Calibration of the sets of classes that hold the truth; None if it was not measured."""
     dataset: DatasetRecord | None = None
     recipe: RecipeRecord | None = None
+    teacher: TeacherRecord | None = Field(default=None, exclude_if=lambda v: v is None)
+    """Whose embeddings it learned. Left out of the JSON if None, so that manifests written before
+    this field existed keep their bytes."""
     parameters: Parameters | None = None
     run: RunRecord | None = None
     metrics: tuple[Metric, ...] = ()

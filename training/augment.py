@@ -49,6 +49,8 @@ def augment(
         images = translate(images, settings.translate, generator)
     if settings.jitter:
         images = jitter(images, settings.jitter, generator)
+    if settings.grey:
+        images = grey(images, settings.grey, generator)
     if settings.rotate or settings.shift or settings.scale != (1.0, 1.0):
         images = affine(images, settings, generator)
     if settings.stroke:
@@ -138,6 +140,17 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     mean = _grey(pixels).mean((1, 2), keepdim=True)  # (N, 1, 1, 1)
     pixels = torch.lerp(mean, pixels, contrast).clamp(0, 255)
     return torch.lerp(_grey(pixels), pixels, saturation).clamp(0, 255)
+
+
+def grey(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Take the colours from a random share (0..1) of the pictures.
+
+    Returns:
+        float32 N x H x W x 3, 0..255.
+    """
+    chosen = to_device(torch.rand(len(images), generator=generator) < share, images.device)
+    pixels = images.float()
+    return torch.where(chosen[:, None, None, None], _grey(pixels), pixels)
 
 
 def affine(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:

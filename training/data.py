@@ -30,7 +30,7 @@ class Split:
     images: Tensor
     """uint8 N x H x W x 3, RGB."""
     labels: Tensor
-    """int64 N."""
+    """int64 N; float32 N x D if they are embeddings of a teacher."""
     originals: Sequence[Pixels] | Pixels
     """The same pictures in the sizes of the data set, as a user would send them."""
 

@@ -9,6 +9,7 @@ from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from torch import Tensor
 
 from training.faces.pair_losses import contrastive, triplet
+from training.recipe import RecipeError
 from training.settings import Loss
 
 
@@ -19,8 +20,8 @@ def objective(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
         outputs: Logits, float N x C, or N x K x C of K heads, whose losses are added; cosines
             N x C for arcface; embeddings N x D for contrastive and triplet.
         labels: int64 N; for cross-entropy also target probabilities N x C; for bce N x C of 0 and
-            1. Pairs and triplets that
-            are drawn come as all first pictures, then all second ones (then all third ones).
+            1; for distillation embeddings of the teacher N x D. Pairs and triplets that are drawn
+            come as all first pictures, then all second ones (then all third ones).
         settings: Which loss; see `Loss.name`.
 
     Returns:
@@ -58,7 +59,23 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float, scale: float) -> Ten
     return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], widened), labels)
 
 
+def distillation(embeddings: Tensor, taught: Tensor) -> Tensor:
+    """Return the mean squared distance between embeddings and those of a teacher, both N x D.
+
+    Raises:
+        RecipeError: They differ in width.
+    """
+    if embeddings.shape != taught.shape:
+        raise RecipeError(
+            f"the network has embeddings of {embeddings.shape[1]} numbers and its teacher of "
+            f"{taught.shape[1]}; set network.options.width to {taught.shape[1]}."
+        )
+    return (embeddings - taught).square().sum(1).mean()
+
+
 def _embedding_loss(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
+    if settings.name == "distillation":
+        return distillation(outputs, labels)
     if settings.name == "arcface":
         return arcface(outputs, labels, settings.margin, settings.scale)
     if settings.name == "triplet":

@@ -19,6 +19,7 @@ from training.drift_reference import check_training_data, held_out_name, recipe_
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
 from training.faces.evaluate import measure_embedding
+from training.faces.teacher import teacher_record
 from training.finished import Finished
 from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, history_csv, history_plot
@@ -91,6 +92,7 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
             code=code_hash(recipe.network),
             study=recipe.study,
         ),
+        teacher=teacher_record(recipe),
         parameters=Parameters(total=total, trainable=trainable),
         run=RunRecord(
             command=recipe.command

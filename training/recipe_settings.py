@@ -115,6 +115,7 @@ class Recipe(StrictSettings):
                 "choose another optimizer.",
             )
         self._check_batch_size()
+        self._check_teacher()
         if self.loss.task == "multi-label":
             self._check_multi_label()
         if not self.loss.embeds:
@@ -134,6 +135,19 @@ class Recipe(StrictSettings):
                 "loss.name",
                 "the loss arcface needs network.options.head: cosine; no other loss takes it",
             )
+
+    def _check_teacher(self) -> None:
+        if self.loss.name != "distillation":
+            if self.loss.teacher or self.loss.morphs:
+                setting = "loss.teacher" if self.loss.teacher else "loss.morphs"
+                raise SettingError(setting, "only the loss distillation takes it; remove it")
+            return
+        if not self.loss.teacher:
+            raise SettingError(
+                "loss.teacher", "the loss distillation needs the name of an artifact, faces-dlib"
+            )
+        if self.loss.per_class > 1:
+            raise SettingError("loss.per_class", "the loss distillation needs loss.per_class: 1")
 
     def _check_batch_size(self) -> None:
         if self.batch_size < 0:

@@ -23,6 +23,7 @@ from training.augment import rescale_as_served
 from training.continued import copy_network
 from training.data import Splits, load_or_download, load_splits, load_test
 from training.device import say_device
+from training.faces.teacher import with_teacher
 from training.finished import FINISHED, RETRY, Finished, saying_how_to_publish
 from training.half_precision import SUFFIX
 from training.inputs import normalise
@@ -77,7 +78,8 @@ def run(recipe: Recipe) -> Artifact | None:
         if first:
             (folder / FINISHED).unlink(missing_ok=True)  # it may be of other settings
         if recipe.svm is None:
-            trained, history = fit(network, splits, recipe, folder, accelerator)
+            lessons = with_teacher(splits, recipe)
+            trained, history = fit(network, lessons, recipe, folder, accelerator)
             kernels: list[KernelResult] = []
         else:
             trained, kernels = fit_svm(network, splits, recipe, accelerator)

@@ -14,11 +14,11 @@ from training.settings import Loss
 class Running:
     """The mean loss of the batches, and their accuracy.
 
-    The accuracy is the mean over pictures; over batches for pairs and triplets; and mean average
-    precision for the loss bce.
+    The accuracy is the mean over pictures; over batches for pairs and triplets; mean average
+    precision for the loss bce; and for distillation the mean cosine to the teacher's embeddings.
 
     Args:
-        labels: Of all pictures, int64 N, or N x C for bce.
+        labels: Of all pictures, int64 N, or N x C for bce, or float N x D for distillation.
         loss: The loss of the recipe.
         device: Where the outputs come from.
     """
@@ -27,7 +27,7 @@ class Running:
         self.settings = loss
         self.loss = MeanMetric(nan_strategy="disable").to(device)
         accuracy: Metric = MeanMetric(nan_strategy="disable")
-        if labels.ndim > 1:
+        if loss.task == "multi-label":
             # checking its arguments would make a GPU wait
             accuracy = MultilabelAveragePrecision(labels.shape[1], validate_args=False)
         self.accuracy = accuracy.to(device)
@@ -40,7 +40,7 @@ class Running:
         Args:
             loss: Its mean loss, a scalar.
             outputs: What the network answered, N x C, N x K x C or N x D; see `objective`.
-            labels: int64 N, or N x C for bce, on the same device.
+            labels: int64 N, N x C for bce or float N x D for distillation, on the same device.
         """
         self.loss.update(loss)
         self.add_accuracy(outputs, labels)
@@ -53,6 +53,8 @@ class Running:
             scores = outputs.mean(1) if outputs.ndim == 3 else outputs  # noqa: PLR2004
             # in single precision, the sigmoids of two large logits may be equal
             self.accuracy.update(scores.double().sigmoid(), labels)
+        elif self.settings.name == "distillation":
+            self.accuracy.update(F.cosine_similarity(outputs.float(), labels))
         else:
             self.accuracy.update(correct(outputs, labels))
 

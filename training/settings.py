@@ -1,14 +1,14 @@
 """The groups of settings that make up a recipe; they are validated when a recipe is read."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from artifacts.manifest import Task
 
 Size = tuple[int, int]
-EMBEDDING_LOSSES = ("contrastive", "triplet", "arcface")
+EMBEDDING_LOSSES = ("contrastive", "triplet", "arcface", "distillation")
 
 
 class StrictSettings:
@@ -64,6 +64,8 @@ class Augment(StrictSettings):
     """Side of a grey square at a random position, px (DeVries & Taylor 2017)."""
     jitter: float = 0.0
     """Brightness, contrast and saturation are scaled by factors of 1 - jitter to 1 + jitter."""
+    grey: float = 0.0
+    """Share of the pictures (0..1) that lose their colours."""
     rotate: float = 0.0
     """Maximum rotation in either direction, degrees."""
     shift: float = 0.0
@@ -137,6 +139,7 @@ class Loss(StrictSettings):
         "contrastive",
         "triplet",
         "arcface",
+        "distillation",
     ] = "cross-entropy"
     """nll: negative log-likelihood of the log-softmax, which is cross-entropy in two steps.
     nll-on-logits: the same without log-softmax, a bug that is kept for study. doubled-softmax:
@@ -145,7 +148,10 @@ class Loss(StrictSettings):
     have several labels or none.
 
     Losses of embeddings: contrastive and triplet (`training.faces.pair_losses`); arcface:
-    cross-entropy of scaled cosines with an angular margin (Deng et al. 2019, arXiv 1801.07698)."""
+    cross-entropy of scaled cosines with an angular margin (Deng et al. 2019, arXiv 1801.07698);
+    distillation: the squared distance to the embedding that `teacher` gives the picture, so that
+    distances become those of the teacher (Hinton et al. 2015, arXiv 1503.02531, and for embeddings
+    Romero et al. 2015, arXiv 1412.6550). See `training.faces.teacher`."""
     label_smoothing: float = 0.0
     """Fraction of the target spread evenly over all classes; cross-entropy only."""
     margin: float = 1.0
@@ -160,6 +166,13 @@ class Loss(StrictSettings):
     negative (Hermans et al. 2017, arXiv 1703.07737)."""
     per_class: int = 1
     """Pictures of one class that enter a batch together; 1: drawn independently of their class."""
+    teacher: str = ""
+    """Name of the artifact whose embeddings are learned; distillation only. An artifact of the same
+    name with another graph does not put the trained one out of date."""
+    morphs: Annotated[int, Field(ge=0)] = 0
+    """Mixtures with pictures of other people that are added for each picture, and that the teacher
+    sees as well; distillation only. They are faces of nobody, and more than a data set has (after
+    Zhang et al. 2018, arXiv 1710.09412)."""
 
     @property
     def embeds(self) -> bool:

@@ -12,6 +12,7 @@ from training.augment import (
     augment,
     cutout,
     flip,
+    grey,
     jitter,
     rescale,
     rescale_as_served,
@@ -149,6 +150,16 @@ def test_jitter_keeps_grey_grey_and_black_black() -> None:
     brightness = jitter(torch.full((500, 8, 8, 3), 100.0), 0.25, generator()).mean((1, 2, 3))
     assert 75 <= brightness.min() < 80
     assert 120 < brightness.max() <= 125
+
+
+def test_a_share_of_the_pictures_loses_its_colours() -> None:
+    images = pictures(400)
+    changed = grey(images, 0.25, generator())
+    without = (changed.amax(3) - changed.amin(3)).amax((1, 2)) < 0.01
+    assert 0.18 < without.float().mean() < 0.32
+    assert changed[~without].equal(images[~without].float())
+    luma = images[without].float() @ torch.tensor([0.299, 0.587, 0.114])
+    torch.testing.assert_close(changed[without][..., 0], luma)
 
 
 def test_affine_without_chance_is_the_identity() -> None:

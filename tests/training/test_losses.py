@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from training.losses import objective
+from training.recipe import RecipeError
 from training.settings import Loss
 
 LOGITS = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
@@ -84,3 +85,13 @@ def test_binary_cross_entropy_is_the_mean_over_pictures_and_classes() -> None:
     assert loss == pytest.approx(sum(parts) / 4, abs=1e-6)
     heads = torch.stack([LOGITS, LOGITS], 1)
     assert objective(heads, labels, Loss("bce")).item() == pytest.approx(2 * loss, abs=1e-6)
+
+
+def test_distillation_is_the_squared_distance_to_the_teacher() -> None:
+    taught = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    found = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+    settings = Loss("distillation", teacher="faces-dlib")
+    assert objective(found, taught, settings).item() == pytest.approx((4 + 9) / 2)
+    assert objective(taught, taught, settings).item() == 0
+    with pytest.raises(RecipeError, match=r"set network\.options\.width to 2"):
+        objective(torch.zeros(2, 3), taught, settings)

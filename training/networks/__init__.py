@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from training.recipe import RecipeError
 from training.settings import Network
 
-NAMES = ("backbone", "blocks", "embedder", "fast", "ladder", "mlp")
+NAMES = ("backbone", "blocks", "embedder", "fast", "ladder", "mlp", "truncated")
 """Modules of this package. Each has a function of the same name that builds trunk and head. They
 are imported on first use, because importing timm alone takes seconds."""
 
