@@ -100,7 +100,7 @@ def test_mistakes_end_in_one_line(arguments: list[str], status: int) -> None:
     [
         ("yaml", ["train", "list"], "train"),
         ("torch", ["train", "run", "cifar10-gap", "--profile", "smoke", "--force"], "train"),
-        ("fastapi", ["settings"], "serve"),
+        ("pydantic_settings", ["settings"], "serve"),
         ("sqlalchemy", ["faces", "verify", "a.png", "b.png"], "serve"),
         ("httpx", ["analyse", "--help"], "analyse"),
     ],

@@ -133,7 +133,7 @@ class Bulk:
                     given = answers(prepared, outputs)
                 self._context.place.give_pixels()
                 yield _entries(window, iter(given))
-                self._context.extend()
+                self._context.deadline.extend()
 
     async def _sent(
         self, first: Sequence[Entry], batches: AsyncIterator[Sequence[Entry]]

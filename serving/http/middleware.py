@@ -7,7 +7,6 @@ way out: the headers that every answer carries, one line in the log, and the met
 import asyncio
 import logging
 import re
-import time
 import uuid
 from contextlib import suppress
 from time import perf_counter
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.http.deadline import Deadline
 from serving.http.responses import problem_response
 from serving.inference.admission import Budget
 from serving.inference.callers import Caller, current_caller
@@ -25,18 +25,10 @@ from serving.problems import RequestError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LONG = ("/v1/faces/import", "/v1/faces/export", "/v1/models:reload")
 LIVE = "/v2/health/live"
 """Answered while the server starts and stops, too."""
-LONG_SECONDS = 3600.0
-"""The deadline of `LONG` addresses: moving a gallery of a million faces takes minutes."""
 MAX_UNREAD_SECONDS = 5.0
 """How long a worker that stops reads the body of a request that it refuses."""
-DEADLINE = "x-request-timeout"
-"""The header in which a client says for how many seconds it waits for an answer."""
-SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-MAX_QUOTED = 40
-"""Number of characters of a bad header that its refusal repeats."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -125,17 +117,16 @@ class RequestContext:
         self._status = 0
         self._body_complete = False
         self._refused_for_load = False
-        self._headers = Request(scope).headers
+        request = Request(scope)
+        self._headers = request.headers
         given = self._headers.get("x-request-id", "")
         self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         """The client's X-Request-ID if it sent a valid one, else a new one."""
         self.place = middleware.budget.place()
         """The request's share of the admission budget."""
-        self.caller = self._find_caller()
+        self.caller = self._find_caller(request)
         """Who sent the request, and when the answer must be ready."""
-        self._timeout: asyncio.Timeout | None = None
-        self._whole = self._seconds = middleware.seconds
-        """Seconds that the request may take, and that its answer may take from the body's end."""
+        self.deadline = Deadline(self.caller, middleware.seconds)
         self.digests: list[bytes] = []
         """Those of the request's pictures, if the ids of its answers are to hold them."""
         scope["vitrine"] = self
@@ -165,19 +156,15 @@ class RequestContext:
 
     async def _answer(self) -> None:
         try:
-            if self.scope["path"] in LONG:
-                self._whole = self._seconds = LONG_SECONDS
-            else:
-                self._seconds = min(self._whole, self._seconds_to_answer())
-            begun = time.monotonic()
-            self._end, self._latest = begun + self._whole, begun + LONG_SECONDS
-            self.caller.deadline = begun + self._seconds
             current_caller.set(self.caller)
-            async with asyncio.timeout(self._whole) as timeout:
-                await self._answer_within(timeout)
+            path, usual = self.scope["path"], self.middleware.deadline
+            async with self.deadline.running(path, self._headers, usual) as timeout:
+                if self.middleware.check is not None:
+                    self.middleware.check(Request(self.scope))
+                await self.middleware.app(self.scope, self.receive, self.send)
         except TimeoutError as error:
             if timeout.expired() and not self._status:
-                await self._refuse(self._deadline_missed())
+                await self._refuse(self.deadline.missed(body_complete=self._body_complete))
             elif timeout.expired():
                 log.warning("an answer was cut off: it was not read in time", extra=self._logged)
             else:
@@ -193,20 +180,6 @@ class RequestContext:
             self._client_left = True
         except Exception as error:  # noqa: BLE001 - every failure is answered and logged
             await self._fail(error)
-
-    async def _answer_within(self, limit: asyncio.Timeout) -> None:
-        self._timeout = limit
-        try:
-            if self.middleware.check is not None:
-                self.middleware.check(Request(self.scope))
-            await self.middleware.app(self.scope, self.receive, self.send)
-        finally:
-            self._timeout = None
-
-    def extend(self) -> None:
-        """Give a request that has got on its time again, up to `LONG_SECONDS` altogether."""
-        self._end = min(time.monotonic() + self._whole, self._latest)
-        self._move_end(self._seconds)
 
     async def _fail(self, error: Exception) -> None:
         if not self._status:
@@ -224,44 +197,11 @@ class RequestContext:
     def _logged(self) -> dict[str, str]:
         return {"request_id": self.id}
 
-    def _find_caller(self) -> Caller:
+    def _find_caller(self, request: Request) -> Caller:
         find = self.middleware.key_name
-        name = None if find is None else find(Request(self.scope))
+        name = None if find is None else find(request)
         address, _ = self.scope.get("client") or ("", 0)
         return Caller(("address", address) if name is None else ("key", name))
-
-    def _seconds_to_answer(self) -> float:
-        """Return what the client says that it waits, or else the server's deadline.
-
-        Raises:
-            RequestError: the header is not a positive number.
-        """
-        given = self._headers.get(DEADLINE)
-        if given is None:
-            return self.middleware.deadline
-        if not SECONDS.fullmatch(given) or not float(given):
-            raise RequestError(
-                "bad-parameter",
-                f"the header X-Request-Timeout is {given[:MAX_QUOTED]!r}; send a number of "
-                "seconds above 0, such as 2.5.",
-            )
-        return float(given)
-
-    def _move_end(self, seconds: float) -> None:
-        """Have the request end so many seconds from now, or when it has taken all that it may."""
-        if self._timeout is not None and not self._timeout.expired():
-            now = time.monotonic()
-            self.caller.deadline = min(now + seconds, self._end)
-            when = asyncio.get_running_loop().time() + self.caller.deadline - now
-            self._timeout.reschedule(when)
-
-    def _deadline_missed(self) -> RequestError:
-        if not self._body_complete:
-            reason = f"its body had not come within {self._whole:g} s."
-            return RequestError("request-too-slow", reason)
-        late = time.monotonic() >= self._end
-        seconds = self._whole if late else self._seconds
-        return RequestError("answer-too-late", f"it was not ready within {seconds:g} s.")
 
     async def _refuse_at_once(self, problem: RequestError) -> None:
         """Refuse a request; its body is read if its connection is closed afterwards.
@@ -292,8 +232,7 @@ class RequestContext:
             self.place.take_bytes(len(message.get("body", b"")))
             if not message.get("more_body", False):
                 self._body_complete = True
-                if self._seconds < self._whole:
-                    self._move_end(self._seconds)
+                self.deadline.body_came()
                 self._watcher = asyncio.create_task(self._watch())
         return message
 
@@ -308,8 +247,7 @@ class RequestContext:
         """Pass a piece of the answer on, with the headers that all answers carry."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            if self._seconds < self._whole:
-                self._move_end(self._whole)  # an answer that has begun comes whole
+            self.deadline.answer_began()
             headers = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
             names = {name.lower() for name, _ in headers}
             headers += [pair for pair in HEADERS.items() if pair[0] not in names]

@@ -75,7 +75,7 @@ class Spool:
                 self._move_to_disk()
             if self.size > allowed:
                 allowed += MAX_BODY_BYTES
-                self._context.extend()
+                self._context.deadline.extend()
 
     def replace(self, file: IO[bytes], size: int) -> None:
         """Keep another file on disk instead.
