@@ -1,6 +1,6 @@
 // What is known about a model: the pictures that it takes, its data, and its figures.
 
-import { ask } from "./api.js";
+import { ask, modelPath } from "./api.js";
 import { make } from "./page.js";
 
 const FIGURES = { accuracy: "Accuracy", map: "Mean average precision", "f1-macro": "F1, mean over classes", ece: "Calibration error", eer: "Equal error rate" };
@@ -52,7 +52,7 @@ function wholeCard(name) {
   details.addEventListener("toggle", async () => {
     if (!details.open || text.textContent) return;
     try {
-      text.textContent = await (await ask(`/v1/models/${encodeURIComponent(name)}/card`)).text();
+      text.textContent = await (await ask(`${modelPath(name)}/card`)).text();
     } catch (problem) {
       text.textContent = problem.message;
     }

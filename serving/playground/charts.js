@@ -2,7 +2,7 @@
 
 import { make, svg } from "./page.js";
 
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
 
 /** Return the width in px for a chart: at most `most`, so that its text is not scaled. */
 export const room = (most) => Math.min(most, document.querySelector("main").clientWidth - 32);

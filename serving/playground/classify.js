@@ -121,17 +121,16 @@ export function setUpClassify({ models, defaults }) {
   }
 
   function showVerdict(verdicts, verdict, score) {
-    const line = byId("verdict");
-    line.hidden = !verdict;
+    const [line, note] = [byId("verdict"), byId("verdict-note")];
+    line.hidden = note.hidden = !verdict;
     line.className = verdict === "cannot_say" ? "cannot-say" : "note";
     if (!verdict) return;
     const { keep, threshold, kept, refused } = verdicts;
-    line.replaceChildren(
-      make("strong", {}, verdict === "known" ? "Known" : "Cannot say"),
-      verdict === "known" ? ": the picture is like those that this model was made for." : ": the picture is unlike those that this model was made for, and the classes below may mean nothing.",
-      ` Score ${score.toFixed(3)}: of the pictures that the model was validated with, ${percent(score)} look no more familiar to it than yours. Threshold ${threshold.toFixed(3)}: below it, the model cannot say.`,
-      ` At this threshold, ${percent(kept.share)} of known pictures were kept (asked: ${percent(keep)}), and ${percent(refused.share)} of pictures of other things refused.`,
-    );
+    const meaning = verdict === "known" ? ": the picture is like those that this model was made for" : ": the picture is unlike those that this model was made for, and the classes below may mean nothing";
+    line.replaceChildren(make("strong", {}, verdict === "known" ? "Known" : "Cannot say"), `${meaning} (score ${score.toFixed(3)}, threshold ${threshold.toFixed(3)}).`);
+    note.textContent =
+      `The score says that ${percent(score)} of the pictures that the model was validated with look no more familiar to it than yours. Below the threshold, it cannot say: ` +
+      `that kept ${percent(kept.share)} of known pictures (asked: ${percent(keep)}), and refused ${percent(refused.share)} of pictures of other things.`;
   }
 
   return { inputs: [picture], again };
