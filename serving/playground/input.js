@@ -73,7 +73,9 @@ export function pictureInput(name, text, picked = () => {}, { many = null, glanc
     boxes.replaceChildren(...faces.map(({ box, chosen }) => svg("rect", { x: box.left, y: box.top, width: box.width, height: box.height, class: chosen ? "chosen" : "other" })));
     tags.replaceChildren(...faces.map(({ box, text: label }) => {
       const tag = make("b", {}, label);
-      tag.style.left = `${(100 * box.left) / size.width}%`;
+      const right = box.left + box.width;
+      if (box.left + right < size.width) tag.style.left = `${(100 * box.left) / size.width}%`;
+      else tag.style.right = `${100 - (100 * right) / size.width}%`; // so that it stays within the picture
       tag.style.top = `${(100 * (box.top + box.height)) / size.height}%`;
       return tag;
     }));
