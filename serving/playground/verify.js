@@ -60,7 +60,7 @@ export function setUpVerify({ models, defaults }) {
         `The distance is ${distance.toFixed(4)} (${metric}); two faces match up to ${threshold.distance.toFixed(4)}. At this threshold, ${percent(threshold.fmr, 3)} of the pairs of two people ` +
         `matched (95 % interval: ${percent(low, 3)} to ${percent(high, 3)})` +
         (threshold.fnmr === null ? "." : `, and ${percent(threshold.fnmr)} of the pairs of one person did not.`) +
-        " The dashed lines are the thresholds for other false-match rates. The rates differ for other cameras and people, and a match is no proof of identity."));
+        " In the pictures, the number of the compared face is followed by the probability that it is a face, according to the detector. The dashed lines are the thresholds for other false-match rates. The rates differ for other cameras and people, and a match is no proof of identity."));
     }
     byId("decision").replaceChildren(...parts);
     announce([VERDICTS[result], reason, distance !== null && `distance ${distance.toFixed(3)}`].filter(Boolean).join(", "));
@@ -81,6 +81,6 @@ export function setUpVerify({ models, defaults }) {
 function mark(input, { size, box, quality, found }) {
   input.mark(size, found.map((face, i) => {
     const chosen = box !== null && face.left === box.left && face.top === box.top;
-    return { box: face, chosen, text: `${i + 1}${chosen && quality ? ` · face ${percent(quality.probability)}` : ""}` };
+    return { box: face, chosen, text: `${i + 1}${chosen && quality ? ` · ${percent(quality.probability)}` : ""}` };
   }));
 }

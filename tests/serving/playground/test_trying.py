@@ -254,4 +254,4 @@ def test_every_face_of_a_picture_is_framed_numbered_and_named(
         page.select_option("#several", "all")
         page.click("#compare")
         expect(page.locator("#decision")).to_contain_text("4 pairs of faces were compared")
-        expect(page.locator("#verify .tags b").first).to_have_text("1 · face 99.9 %")
+        expect(page.locator("#verify .tags b").first).to_have_text("1 · 99.9 %")
