@@ -5,10 +5,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
+from tests.pictures import encoded, portrait_photograph
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
 PATIENCE = 60_000  # ms; long, because test machines are busy
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+"""A camera that shows a moving pattern, which pages may use without asking."""
+
+
+def picture(image: Image.Image, name: str = "picture.png") -> FilePayload:
+    return {"name": name, "mimeType": "image/png", "buffer": encoded(image)}
+
+
+def portrait(*, mirrored: bool = False) -> FilePayload:
+    image = portrait_photograph()
+    return picture(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image)
 
 
 @contextmanager
@@ -19,14 +34,18 @@ def running_browser() -> Iterator[Browser]:
         pytest.skip("no Chromium here; `apt-get install chromium` to run this")
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program)
+        browser = playwright.chromium.launch(executable_path=program, args=CAMERA)
         yield browser
         browser.close()
 
 
 @contextmanager
 def opened_page(browser: Browser, address: str, **settings: object) -> Iterator[Page]:
-    """Open a page; it may use no other server and log no error except for refused requests."""
+    """Open a page; it may use no other server and log no error except for refused requests.
+
+    The address may have a fragment, such as `#verify`.
+    """
+    server = address.partition("/#")[0]
     with browser.new_context(**settings) as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
@@ -43,4 +62,4 @@ def opened_page(browser: Browser, address: str, **settings: object) -> Iterator[
         yield page
         strange = [error for error in errors if "the server responded with a status" not in error]
         assert not strange
-        assert {url for url in asked if not url.startswith((address, f"blob:{address}"))} == set()
+        assert {url for url in asked if not url.startswith((server, f"blob:{server}"))} == set()

@@ -87,8 +87,8 @@ def open_picture(content: bytes) -> Image.Image:
     except Exception:  # noqa: BLE001 - Pillow's parsers raise almost anything for malformed headers
         raise RequestError(
             "unsupported-format",
-            f"its {len(content)} bytes do not begin as a picture of a format that is read, or end "
-            f"before its size is told; {ACCEPTED}.",
+            f"its {len(content)} bytes do not begin as a picture of an accepted format, or are cut "
+            f"off; {ACCEPTED}.",
         ) from None
 
 

@@ -2,13 +2,16 @@
 
 /** A refusal in the words of the API (RFC 9457), or the fact that no answer came. */
 export class Problem extends Error {
-  constructor({ title, detail, code = "", status = 0 }) {
+  constructor({ title, detail, code = "", status = 0, picture = null }) {
     super(detail);
-    Object.assign(this, { title, detail, code, status });
+    Object.assign(this, { title, detail, code, status, picture });
   }
 }
 
 let key = ""; // kept in the memory of this page only
+
+/** Whether requests are sent with a key. */
+export const hasKey = () => key !== "";
 
 /** Send this API key with all further requests; no key if it is empty. */
 export const useKey = (given) => (key = given.trim());
@@ -38,6 +41,9 @@ export function form(files) {
   return data;
 }
 
+/** Return the address of a model. */
+export const modelPath = (name) => `/v1/models/${encodeURIComponent(name)}`;
+
 /** Return the address of a person. Browsers would resolve `..` as the parent folder, even if it is encoded. */
 export function personPath(person) {
   if (person === "." || person === "..") {
@@ -52,7 +58,8 @@ async function problemOf(response) {
   const later = wait ? ` Try again in ${wait} s.` : "";
   try {
     const problem = JSON.parse(text);
-    return new Problem({ ...problem, detail: problem.detail + later });
+    const detail = problem.detail.replace(`picture ${problem.picture}: `, ""); // the page names files, and numbers nothing
+    return new Problem({ ...problem, detail: detail + later });
   } catch {
     return new Problem({ title: `Status ${response.status}`, detail: (text.slice(0, 300) || response.statusText) + later, status: response.status });
   }

@@ -2,10 +2,10 @@
 
 import { make, svg } from "./page.js";
 
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
 
 /** Return the width in px for a chart: at most `most`, so that its text is not scaled. */
-const room = (most) => Math.min(most, document.querySelector("main").clientWidth - 32);
+export const room = (most) => Math.min(most, document.querySelector("main").clientWidth - 32);
 
 /** Make a table of classes, each with a bar; those of a multi-label model also have a threshold. */
 export function classBars(top) {
@@ -23,12 +23,18 @@ export function classBars(top) {
   return make("table", { className: "bars" }, ...rows);
 }
 
+const NAMED = 14; // px; least distance of the names of two layers
+const LONGEST = 18; // characters of a layer's name
+
 /** Draw the share of zeros after each activation, in the order of the network, with that of small values behind it. A click calls `choose(name)`. */
 export function zerosProfile(layers, choose) {
-  const [width, height, left, bottom] = [room(600), 170, 46, 18];
+  const names = shortened(layers.map(({ name }) => name));
+  const [width, left, tall] = [room(600), 46, 152];
+  const height = tall + 16 + 7 * Math.max(...names.map(({ length }) => length));
   const step = (width - left) / layers.length;
-  const y = (share) => (height - bottom) * (1 - share) + 4;
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${height + 6}`, class: "chart", role: "img", "aria-label": describe(layers) });
+  const every = Math.ceil(NAMED / step);
+  const y = (share) => tall * (1 - share) + 4;
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": describe(layers) });
   for (const share of [0, 0.5, 1]) {
     chart.append(svg("line", { x1: left, x2: width, y1: y(share), y2: y(share), class: "axis" }));
     chart.append(svg("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share, 0)));
@@ -40,13 +46,21 @@ export function zerosProfile(layers, choose) {
     const barTo = (share, kind) => svg("rect", { x: x + step * 0.1, width: step * 0.8, y: y(share), height: y(0) - y(share), class: kind });
     const bar = barTo(layer.zeros, "zeros");
     if (layer.small !== null) chart.append(barTo(layer.small, "small"));
-    const hit = svg("rect", { x, width: step, y: y(1), height: y(0) - y(1), class: "hit" }, title);
+    const hit = svg("rect", { x, width: step, y: y(1), height: height - y(1), class: "hit" }, title);
     bar.dataset.layer = layer.name;
     hit.addEventListener("click", () => choose(layer.name));
+    if (i % every === 0) chart.append(svg("text", { transform: `translate(${x + step / 2 + 4} ${y(0) + 8}) rotate(-90)`, "text-anchor": "end" }, names[i]));
     chart.append(bar, hit);
   });
-  chart.append(svg("text", { x: left, y: height }, "first"), svg("text", { x: width, y: height, "text-anchor": "end" }, "last"));
   return chart;
+}
+
+/** Shorten names: without the folder that all have in common, and to the end of what is too long. */
+function shortened(names) {
+  const folder = names[0].split(".").slice(0, -1);
+  const common = folder.findIndex((part, depth) => names.some((name) => name.split(".")[depth] !== part));
+  const skipped = folder.slice(0, common < 0 ? undefined : common).map((part) => `${part}.`).join("").length;
+  return names.map((name) => name.slice(skipped)).map((name) => (name.length > LONGEST ? `…${name.slice(1 - LONGEST)}` : name));
 }
 
 function describe(layers) {

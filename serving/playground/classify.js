@@ -1,11 +1,17 @@
-// One picture: its classes and what speaks for them, similar pictures, the zeros inside the network, and the feature maps.
+// Pictures: their classes and what speaks for them, similar pictures, and what happens inside the network.
 
-import { ask, askJson, form, parseNpy } from "./api.js";
+import { ask, askJson, form, modelPath } from "./api.js";
 import { surroundings } from "./atlas.js";
-import { classBars, featureMaps, percent, zerosProfile } from "./charts.js";
+import { batchList, summary } from "./batch.js";
+import { accepted, modelCard } from "./card.js";
+import { classBars, percent } from "./charts.js";
+import { exampleStrip } from "./examples.js";
 import { explanations } from "./explain.js";
 import { setUpFeedback } from "./feedback.js";
-import { byId, make, modelCard, pictureInput, taskRunner } from "./page.js";
+import { naming, pictureInput } from "./input.js";
+import { insideView } from "./inside.js";
+import { announce, byId, make, taskRunner } from "./page.js";
+import { bytesOf, literal, showCode } from "./snippet.js";
 
 const SAMPLE_CLASS = "frog"; // what sample.jpg shows
 
@@ -13,13 +19,11 @@ export function setUpClassify({ models, defaults }) {
   const classifiers = models.filter((model) => model.task !== "embedding");
   const select = byId("classifier");
   const run = taskRunner(byId("classes"), byId("classify-problem"));
-  const runMaps = taskRunner(byId("maps"), byId("classify-problem"));
-  const picture = pictureInput("image", "Drop, paste or choose a picture", answer);
-  const speaks = explanations(picture);
-  const feedback = setUpFeedback();
+  const picture = pictureInput("image", "Drop, paste or choose pictures", picked, { many: several, glance });
+  const [speaks, feedback, inside, batch] = [explanations(picture), setUpFeedback(), insideView(), batchList(picture.take)];
+  const examples = exampleStrip(picture.take);
   const chosen = () => classifiers.find((model) => model.name === select.value);
-  const address = () => `/v1/models/${encodeURIComponent(select.value)}`;
-  let layers = [];
+  const path = () => modelPath(select.value);
 
   document.querySelector("[data-pictures=image]").append(picture.element);
   select.append(...groupedOptions(classifiers, defaults));
@@ -27,99 +31,115 @@ export function setUpClassify({ models, defaults }) {
   const first = leading.find(({ classes }) => classes.includes(SAMPLE_CLASS)) ?? leading[0];
   if (first) select.value = first.name;
   select.addEventListener("change", () => {
-    showCard();
-    answer();
+    showModel();
+    again();
   });
-  byId("layer").addEventListener("change", showMaps);
+  for (const name of ["top", "keep", "coverage"]) byId(name).addEventListener("change", again);
   byId("sample").addEventListener("click", async () => {
     const content = await (await ask("/playground/sample.jpg")).blob();
     picture.take(new File([content], "sample.jpg", { type: "image/jpeg" }));
   });
-  showCard();
+  showModel();
 
-  function showCard() {
-    byId("classifier-card").replaceChildren(...(chosen() ? [modelCard(chosen())] : [make("p", {}, "This server has no classifier.")]));
+  function showModel() {
+    const model = chosen();
+    byId("classifier-card").replaceChildren(...(model ? [modelCard(model)] : [make("p", {}, "This server has no classifier.")]));
+    if (!model) return;
+    byId("accepted").textContent = `Takes pictures of ${accepted(model.input)}.`;
+    byId("keep-field").hidden = !model.known;
+    byId("coverage-field").hidden = !model.sets;
+    examples.show(model, defaults);
+  }
+
+  /** The parameters of a request: those that the model has and the user has set. */
+  function options() {
+    return { top: byId("top").value || "5", ...setting("keep"), ...setting("coverage") };
+  }
+
+  function setting(name) {
+    return byId(name).value && !byId(`${name}-field`).hidden ? { [name]: byId(name).value } : {};
+  }
+
+  const request = () => `${path()}/classify?${new URLSearchParams(options())}`;
+
+  function picked(file) {
+    batch.choose(file);
+    answer();
+  }
+
+  function several(files) {
+    batch.start(files, request());
+    picture.take(files[0]);
+  }
+
+  function again() {
+    if (batch.files.length) batch.repeat(request());
+    answer();
+  }
+
+  /** Say what a picture shows, in a few words. */
+  async function glance(file, signal) {
+    const answer = await askJson(`${path()}/classify?top=1`, { method: "POST", body: form({ image: file }), signal });
+    return summary(answer).filter(Boolean).join(" · ");
   }
 
   function answer() {
     if (!picture.file || !chosen()) return;
-    for (const part of ["welcome", "classes", "around", "inside"]) byId(part).hidden = true;
+    for (const part of ["welcome", "classes", "around", "code"]) byId(part).hidden = true;
     speaks.withdraw();
     feedback.hide();
-    runMaps(async () => byId("maps").replaceChildren()); // maps still being requested are of another picture
-    const path = address();
-    const request = (signal) => ({ method: "POST", body: form({ image: picture.file }), signal });
+    inside.hide();
+    const [model, file, address] = [path(), picture.file, request()];
     run(async (signal) => {
-      const answer = await askJson(`${path}/classify?top=5`, request(signal));
+      const answer = await askJson(address, { method: "POST", body: form({ image: file }), signal }).catch((error) => {
+        throw naming(error, file);
+      });
       showClasses(answer);
-      speaks.offer(path, answer.pictures[0].top, chosen().input.resize === "crop");
-      feedback.show(answer, chosen().classes, picture.file);
-      byId("surroundings").replaceChildren(...(await surroundings(path, picture.file, signal)));
+      showCode(byId("code"), address, [["image", file]], pythonOf(select.value, file, options()));
+      speaks.offer(model, answer.pictures[0].top, chosen().input.resize === "crop");
+      feedback.show(answer, chosen().classes, file);
+      byId("surroundings").replaceChildren(...(await surroundings(model, file, signal)));
       byId("around").hidden = false;
-      const inside = await askJson(`${path}/inspect`, request(signal));
-      showInside(inside);
+      await inside.show(model, file, signal);
     });
   }
 
-  function showClasses({ task, model, provider, verdicts, pictures: [{ size, shown, treatment, top, verdict, score }] }) {
+  function showClasses(answer) {
+    const { task, model, provider, verdicts, pictures: [{ size, shown, treatment, top, verdict, score, set }] } = answer;
     byId("classes-bars").replaceChildren(classBars(top));
     showVerdict(verdicts, verdict, score);
+    byId("set").hidden = !set;
+    if (set) byId("set").textContent = `With a frequency of ${percent(set.coverage)}, the right class is among these: ${set.classes.join(", ") || "none, because no class is probable enough"}.`;
     byId("classes-note").textContent =
-      `The model ${model.name} (${model.hash.slice(0, 8)}) ran on ${provider.replace("ExecutionProvider", "")}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px${treatment.includes("drawing") ? `: ${treatment}` : ""}. ` +
+      `The model ${model.name} (${model.hash.slice(0, 8)}) ran on ${provider.replace("ExecutionProvider", "")}. Your picture of ${size.width}×${size.height} px was shown to it at ${shown.width}×${shown.height} px (${treatment.replaceAll(/(\d)x(\d)/g, "$1×$2").replaceAll("->", "→")}). ` +
       `The probabilities are calibrated with temperature ${chosen().temperature.toPrecision(3)}. ` +
       (task === "multi-label"
         ? "A picture may have several classes or none. Each class has a probability of its own, so that they do not sum to 100 %; it is present (✓) if its probability reaches its threshold, which the line in its bar marks."
         : "The model knows only its own classes: it names one of them for any picture.");
     byId("classes").hidden = false;
+    announce(`${picture.file.name}: ${summary(answer).filter(Boolean).join(", ")}.`);
   }
 
   function showVerdict(verdicts, verdict, score) {
-    const line = byId("verdict");
-    line.hidden = !verdict;
+    const [line, note] = [byId("verdict"), byId("verdict-note")];
+    line.hidden = note.hidden = !verdict;
     line.className = verdict === "cannot_say" ? "cannot-say" : "note";
     if (!verdict) return;
     const { keep, threshold, kept, refused } = verdicts;
-    line.replaceChildren(
-      make("strong", {}, verdict === "known" ? "Known" : "Cannot say"),
-      verdict === "known"
-        ? `: the picture is like those that this model was made for (score ${score.toFixed(3)}, of at least ${threshold.toFixed(3)}).`
-        : `: the picture is unlike those that this model was made for, and the classes below may mean nothing (score ${score.toFixed(3)}, below ${threshold.toFixed(3)}).`,
-      ` At this threshold, ${percent(kept.share)} of known pictures were kept (asked: ${percent(keep)}), and ${percent(refused.share)} of pictures of other things refused.`,
-    );
+    const meaning = verdict === "known" ? ": the picture is like those that this model was made for" : ": the picture is unlike those that this model was made for, and the classes below may mean nothing";
+    line.replaceChildren(make("strong", {}, verdict === "known" ? "Known" : "Cannot say"), `${meaning} (score ${score.toFixed(3)}, threshold ${threshold.toFixed(3)}).`);
+    note.textContent =
+      `The score says that ${percent(score)} of the pictures that the model was validated with look no more familiar to it than yours. Below the threshold, it cannot say: ` +
+      `that kept ${percent(kept.share)} of known pictures (asked: ${percent(keep)}), and refused ${percent(refused.share)} of pictures of other things.`;
   }
 
-  function showInside(found) {
-    layers = found.layers;
-    byId("inside").hidden = !layers.length;
-    if (!layers.length) return;
-    const smooth = layers.some(({ small }) => small !== null);
-    byId("profile-note").textContent = "Share of exact zeros after each activation, for this picture" +
-      (smooth ? `. The paler bars are the share of values nearer to zero than ${found.epsilon}, because smooth activations are hardly ever exactly zero.` : ".") +
-      " Choose an activation to see its feature maps.";
-    byId("profile").replaceChildren(zerosProfile(layers, choose));
-    byId("layer").replaceChildren(...layers.map((layer) => make("option", { value: layer.name }, `${layer.name} (${layer.operator})`)));
-    choose(layers[0].name);
-  }
+  return { inputs: [picture], again };
+}
 
-  function choose(name) {
-    byId("layer").value = name;
-    showMaps();
-  }
-
-  function showMaps() {
-    const layer = layers.find(({ name }) => name === byId("layer").value);
-    const dead = layer.channel_zeros.filter((share) => share === 1).length;
-    byId("layer-note").textContent = `${percent(layer.zeros)} of the values are zero; ${dead} of ${layer.channels} channels are zero everywhere in this picture.`;
-    for (const bar of document.querySelectorAll(".chart .zeros")) bar.classList.toggle("chosen", bar.dataset.layer === layer.name);
-    runMaps(async (signal) => {
-      const response = await ask(`${address()}/maps?layer=${encodeURIComponent(layer.name)}`, { method: "POST", body: form({ image: picture.file }), signal });
-      const array = parseNpy(await response.arrayBuffer());
-      const maps = array.shape.length === 3 ? featureMaps(array) : [make("p", { className: "note" }, `The output of this activation is not a set of maps, and cannot be drawn: its shape is ${array.shape.join("×")}.`)];
-      byId("maps").replaceChildren(...maps);
-    });
-  }
-
-  return { inputs: [picture], again: answer };
+/** Write the request for the classes of a picture in Python. */
+function pythonOf(name, file, options) {
+  const settings = Object.entries(options).map(([option, value]) => `, ${option}=${Number(value)}`).join("");
+  return [`answer = client.classify(${literal(name)}, [${bytesOf(file)}]${settings})`];
 }
 
 /** Make an option for each model, with its accuracy or mean average precision, grouped by route; the default of a route is marked. */

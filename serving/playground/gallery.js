@@ -1,7 +1,11 @@
 // The gallery of faces: list, enrol, erase and identify people.
 
 import { askJson, form, personPath, Problem } from "./api.js";
-import { byId, make, pictureInput, taskRunner } from "./page.js";
+import { naming, pictureInput } from "./input.js";
+import { announce, byId, make, taskRunner } from "./page.js";
+import { bytesOf, showCode } from "./snippet.js";
+
+const IDENTIFY = "/v1/faces/identify?top=3&several=all";
 
 export function setUpGallery() {
   const run = taskRunner(byId("gallery"), byId("gallery-problem"));
@@ -47,7 +51,10 @@ export function setUpGallery() {
       if (!portrait.file) throw new Problem({ title: "No picture was chosen", detail: `Choose a picture of ${person}.` });
       const headers = { "Idempotency-Key": randomKey() };
       const body = form({ image: portrait.file });
-      await askJson(`${personPath(person)}/pictures`, { method: "PUT", body, headers, signal });
+      const file = portrait.file;
+      await askJson(`${personPath(person)}/pictures`, { method: "PUT", body, headers, signal }).catch((error) => {
+        throw naming(error, file);
+      });
       byId("receipt").replaceChildren(make("p", {}, `${person} is enrolled.`));
       portrait.clear();
       byId("person").value = "";
@@ -82,14 +89,31 @@ export function setUpGallery() {
 
   function identify() {
     byId("candidates").replaceChildren();
+    byId("identify-code").hidden = true;
     run(async (signal) => {
-      const answer = await askJson("/v1/faces/identify?top=3", { method: "POST", body: form({ image: who.file }), signal });
-      const [{ face, result, reason, people }] = answer.pictures;
-      who.mark(face);
-      const verdicts = { known: people[0]?.person, unknown: "Nobody who is enrolled", cannot_say: "Cannot say" };
-      const line = ({ person, distance, within }) => make("li", {}, `${person}: distance ${distance.toFixed(3)}, ${within ? "within" : "beyond"} the threshold`);
-      byId("candidates").replaceChildren(make("p", { className: `verdict ${result}` }, verdicts[result]), make("p", {}, reason ?? ""), make("ul", {}, ...people.map(line)));
+      const file = who.file;
+      const answer = await askJson(IDENTIFY, { method: "POST", body: form({ image: file }), signal }).catch((error) => {
+        throw naming(error, file);
+      });
+      showPeople(answer.pictures);
+      showCode(byId("identify-code"), IDENTIFY, [["image", file]], [`answer = client.identify([${bytesOf(file)}], top=3, several="all")`]);
     });
+  }
+
+  /** Say who each face of the picture is, and frame the faces, with the same numbers. */
+  function showPeople(faces) {
+    const number = (i) => (faces.length > 1 ? `${i + 1}: ` : "");
+    const nameOf = ({ result, people }) => ({ known: people[0]?.person, unknown: "Nobody who is enrolled", cannot_say: "Cannot say" })[result];
+    const line = ({ person, distance, within }) => make("li", {}, `${person}: distance ${distance.toFixed(3)}, ${within ? "within" : "beyond"} the threshold`);
+    who.mark(faces[0].face.size, faces.flatMap((entry, i) => {
+      const { box } = entry.face;
+      const text = `${number(i)}${entry.result === "known" ? `${entry.people[0].person} · ${entry.people[0].distance.toFixed(2)}` : entry.result === "unknown" ? "unknown" : "cannot say"}`;
+      return box ? [{ box, text, chosen: entry.result === "known" }] : [];
+    }));
+    byId("candidates").replaceChildren(...faces.flatMap((entry, i) => [
+      make("p", { className: `verdict ${entry.result}` }, number(i) + nameOf(entry)), make("p", {}, entry.reason ?? ""), make("ul", {}, ...entry.people.map(line)),
+    ]));
+    announce(faces.map((entry, i) => number(i) + nameOf(entry)).join("; "));
   }
 
   return { inputs: [who, portrait], again: () => run(list) };

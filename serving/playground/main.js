@@ -1,9 +1,10 @@
-// Starts the page: models, tabs, the API key, and pasted pictures.
+// Starts the page: models, tabs, the API key, pasted pictures, and the address of what is shown.
 
 import { askJson, Problem, useKey } from "./api.js";
 import { setUpClassify } from "./classify.js";
 import { setUpGallery } from "./gallery.js";
-import { byId, showProblem } from "./page.js";
+import { linked, note, rememberUsual, restore, setUpSharing } from "./link.js";
+import { byId, problemOf, showProblem } from "./page.js";
 import { setUpVerify } from "./verify.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
@@ -19,7 +20,7 @@ function show(name, focus = false) {
     byId(panelOf(tab)).hidden = !mine;
     if (mine && focus) tab.focus();
   }
-  history.replaceState(null, "", `#${name}`);
+  note(name);
   if (name === "gallery") panels?.gallery.again();
 }
 
@@ -42,10 +43,21 @@ byId("access").addEventListener("submit", (event) => {
 // otherwise the browser would open a picture that is dropped outside the drop areas
 for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
 addEventListener("paste", ({ clipboardData }) => {
-  const [file] = clipboardData.files;
+  const { files } = clipboardData;
   const [first, ...others] = panels?.[current()].inputs ?? [];
-  if (file && first) (others.find((input) => first.file && !input.file) ?? first).take(file);
+  if (files.length && first) (others.find((input) => first.file && !input.file) ?? first).give(files);
 });
+
+document.addEventListener("change", ({ target }) => target.dataset.setting && note(current()));
+addEventListener("hashchange", follow);
+
+/** Show what the address of the page names. */
+function follow() {
+  const { tab } = linked();
+  const missing = byId(tab)?.role === "tabpanel" ? restore() : [];
+  show(byId(tab)?.role === "tabpanel" ? tab : "classify");
+  if (missing.length) showProblem(byId("problem"), new Problem({ title: "The link does not fit this server", detail: `It has no ${missing.join(" and no ")}; the usual settings are shown.` }));
+}
 
 async function start() {
   showProblem(byId("problem"), null);
@@ -56,11 +68,13 @@ async function start() {
       const names = listed.unavailable.map(({ name, reason }) => `${name}: ${reason}`).join(" ");
       showProblem(byId("problem"), new Problem({ title: "Some models could not be loaded", detail: names }));
     }
-    show(byId(location.hash.slice(1))?.role === "tabpanel" ? location.hash.slice(1) : "classify");
+    rememberUsual();
+    follow();
   } catch (error) {
-    showProblem(byId("problem"), error instanceof Problem ? error : new Problem({ title: "This page failed", detail: String(error) }));
+    showProblem(byId("problem"), problemOf(error));
   }
 }
 
+setUpSharing();
 await start();
 document.body.dataset.ready = "true";
