@@ -36,6 +36,8 @@ class Record:
     """Latencies of the requests that were answered with status 200."""
     memory: list[tuple[float, float]] = field(default_factory=list)
     """(hours since the start, memory in MB) over time."""
+    replaced: int = 0
+    """Number of the server's processes that ended before the load did."""
 
 
 def picture(width: int, height: int, kind: str) -> bytes:
@@ -58,15 +60,14 @@ async def ask(address: str, until: float, record: Record, seed: int) -> None:
     choose = random.Random(seed)
     async with httpx.AsyncClient(base_url=address, timeout=120) as http:
         while time.monotonic() < until:
-            if choose.random() < REFUSED_SHARE:
-                response = await http.request(**refused_request(choose))
-                record.statuses[str(response.status_code)] += 1
-                continue
-            pictures, patience = choose.choice(REQUESTS)
-            files = [("image", ("picture", content)) for content in pictures]
+            request, patience = refused_request(choose), 0.0
+            if choose.random() > REFUSED_SHARE:
+                pictures, patience = choose.choice(REQUESTS)
+                files = [("image", ("picture", content)) for content in pictures]
+                request = {"method": "POST", "url": CLASSIFY, "files": files}
             begun = time.monotonic()
             try:
-                response = await http.post(CLASSIFY, files=files, timeout=patience or 120)
+                response = await http.request(**request, timeout=patience or 120)
             except httpx.TransportError as error:
                 record.statuses["went away" if patience else type(error).__name__] += 1
                 continue
@@ -125,7 +126,7 @@ SMALL = [picture(32, 32, "PNG"), picture(97, 131, "JPEG"), picture(32, 20, "PNG"
 REQUESTS = make_requests()
 REFUSED_SHARE = 0.3
 """Share of the requests that `refused_request` makes."""
-RELOAD_SECONDS = 5.0
+RELOAD_SECONDS = 3.0
 
 
 @click.command()
@@ -141,7 +142,9 @@ def main(minutes: float, connections: int) -> None:
         clients = (ask(address, until, record, n) for n in range(1, connections + 1))
         models = Path(folder) / "models"
         reloads = reload(address, models, until, record)
+        before = set(server.family())
         await asyncio.gather(watch(server, until, record), reloads, *clients)
+        record.replaced = len(before - set(server.family()))
 
     artifact = Artifact.open(MODEL)
     with TemporaryDirectory() as folder:
@@ -152,7 +155,8 @@ def main(minutes: float, connections: int) -> None:
     hours, used = np.array(memory[len(memory) // 5 :]).T  # without the warm-up
     slope = float(np.polyfit(hours, used, 1)[0])
     times = np.array(record.seconds)
-    print(f"{connections} connections, {minutes:g} minutes: {dict(record.statuses)}")
+    print(f"{connections} connections, {minutes:g} minutes: {dict(record.statuses)}; ", end="")
+    print(f"{record.replaced} processes ended")
     print(f"answered: {len(times) / minutes / 60:.1f}/s, p50 {np.median(times):.3f} s, ", end="")
     print(f"p99 {np.quantile(times, 0.99):.3f} s")
     fifths = ", ".join(f"{part.mean():.0f}" for part in np.array_split([mb for _, mb in memory], 5))
