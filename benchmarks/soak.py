@@ -96,7 +96,9 @@ def refused_request(choose: random.Random) -> dict[str, Any]:
 
 async def reload(address: str, models: Path, until: float, record: Record) -> None:
     """Add a version of the model, load it, use it and remove it, every `RELOAD_SECONDS`."""
-    async with httpx.AsyncClient(base_url=address, timeout=120) as http:
+    # a connection for each request: the server closes those that are idle
+    fresh = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+    async with httpx.AsyncClient(base_url=address, timeout=120, transport=fresh) as http:
         while time.monotonic() < until:
             version = f"{MODEL}@1"
             shutil.copytree(models / MODEL, models / version)
