@@ -19,7 +19,7 @@ from tests.databases import MISSING, PostgresqlServer, postgresql_programs
 from tests.disks import fill, read_only, small_disk
 from tests.graphs import face_artifact, tiny_artifact
 from tests.pictures import encoded, photograph
-from tests.server import start_server
+from tests.server import WORKERS, start_server
 from tests.serving.faces.test_gallery import MODEL, enrol, face
 
 MEGABYTES = 64
@@ -82,6 +82,8 @@ def test_a_full_disk_loses_nothing_and_kills_no_worker(
             models, tmp_path / "log", VITRINE_DATABASE=database, TMPDIR=str(temporary)
         )
         try:
+            while len(list(temporary.glob("vitrine-*/worker-?"))) < WORKERS:
+                time.sleep(0.05)  # a worker that still starts would need space
             workers = psutil.Process(server.process.pid).children()
             with httpx.Client(base_url=server.address, timeout=60) as http:
                 taken = {i for i in range(5) if enrol_over_http(http, i).status_code == 200}
