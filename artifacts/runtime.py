@@ -5,6 +5,7 @@ all use it, so they cannot disagree.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -65,7 +66,8 @@ class Runtime:
         self.name = name
         file = None
         if shared is not None and engine is OnnxSession and not runs_on_gpu():
-            file = optimize(graph, shared)
+            with suppress(ArtifactError):  # without space on the disk, nothing is shared
+                file = optimize(graph, shared)
         self._session = engine(graph, threads) if file is None else OnnxSession(file, threads)
         self.output_names = self._session.output_names
         self.spreads = file is not None and 0 < threads < cores()

@@ -7,9 +7,10 @@ context is left.
 import logging
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,14 @@ PIECE_ROWS = 200
 """Rows that are erased in one transaction on a full disk."""
 DISK_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """What SQLite reports when the disk is full: of the database, its log, and its shared memory."""
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""Primary codes (the lowest eight bits) with which SQLite reports that a file is damaged."""
+UNUSABLE = {
+    sqlite3.SQLITE_READONLY: "cannot be written to",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened or created",
+    **dict.fromkeys(DAMAGED, "is damaged"),
+}
+"""What is wrong with an SQLite file, by primary code, if trying again does not help."""
 POSTGRESQL_REMAINS = (
     "PostgreSQL keeps deleted rows in its files until VACUUM FULL is run, and in its write-ahead "
     "log until that is recycled"
@@ -47,6 +56,9 @@ SQLITE_REMAINS = (
 
 Result = TypeVar("Result")
 Key = TypeVar("Key", int, str)
+
+damage = threading.Event()
+"""Set once SQLite has reported to this process that a file is damaged."""
 
 log = logging.getLogger("vitrine.database")
 
@@ -62,7 +74,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
 
 
-class DiskFullError(RequestError):
+class StorageError(RequestError):
+    """An SQLite file cannot be used, or not written to, until somebody mends that."""
+
+    passes = False
+
+
+class DiskFullError(StorageError):
     """The disk of an SQLite database is full."""
 
 
@@ -230,10 +248,45 @@ class Store:
                     "and erased, but nothing can be added. Free some space, and try again.",
                 ) from error
             log.error("the %s's database failed: %s", self._what, reason)  # noqa: TRY400
+            code = getattr(reason, "sqlite_errorcode", 0) & 0xFF
+            if code in DAMAGED:
+                damage.set()
+            if code in UNUSABLE:
+                raise StorageError(
+                    self._code,
+                    f"the file of the {self._what}'s database {UNUSABLE[code]}; the server's log "
+                    "has the reason, and docs/operations.md says how to mend it.",
+                ) from error
             raise RequestError(
                 self._code,
                 f"the {self._what}'s database failed; the server's log has the reason. Try again.",
             ) from error
+
+
+def check_file(database: str) -> None:
+    """Check that the file of an SQLite database is one, before a server starts.
+
+    Other failures may pass: a server starts all the same, and tries again.
+
+    Args:
+        database: as `VITRINE_DATABASE`.
+
+    Raises:
+        VitrineError: the file is damaged, or no database.
+    """
+    path = Path(database.removeprefix("sqlite:///"))
+    if not path.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(path, timeout=1)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in DAMAGED:
+            raise VitrineError(
+                f"the database {path} is damaged ({error}); restore it from a backup, save what "
+                f"can be read with `sqlite3 {path} .recover`, or move it away to begin with an "
+                "empty one."
+            ) from None
 
 
 def parse_url(given: str) -> URL:

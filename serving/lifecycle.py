@@ -171,7 +171,11 @@ class Lifecycle:
         Raises:
             RequestError: a worker could not load them.
         """
-        generation = self.workers.request_generation()
+        try:
+            generation = self.workers.request_generation()
+        except OSError as error:
+            self._log_once(error, "the workers cannot be asked to load the artifacts")
+            raise RELOAD_FAILED from error
         while not self.workers.all_have(generation):
             if self.workers.any_failed(generation):
                 raise RELOAD_FAILED
@@ -219,7 +223,8 @@ class Lifecycle:
         except Exception as error:  # noqa: BLE001 - whatever it is, the models that are loaded answer
             self._pause = min(max(2 * self._pause, 2 * POLL_SECONDS), MAX_RETRY_SECONDS)
             self._failed_generation = generation
-            self.workers.report_failed(generation)
+            with suppress(OSError):  # the disk of the server's folder is full
+                self.workers.report_failed(generation)
             self._log_once(error, "the artifacts could not be loaded")
             if self._loaded_generation < 0:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -242,8 +247,8 @@ class Lifecycle:
         self._load()
         if self._loaded_generation < 0 and self._middleware.closed is not STOPPING:
             self._middleware.closed = None
+        self.workers.report_loaded(generation)  # if its disk is full, this is tried again
         self._loaded_generation, self._failure = generation, ""
-        self.workers.report_loaded(generation)
 
 
 def end_with_parent(folder: Path) -> None:

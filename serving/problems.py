@@ -74,6 +74,12 @@ KINDS = {
 }
 """HTTP status and title of each problem code."""
 
+PASSING = frozenset(
+    {"overloaded", "answer-too-late", "server-starting", "server-stopping"}
+    | {"gallery-unavailable", "feedback-unavailable"}
+)
+"""Codes of problems that pass by themselves: the answers carry `Retry-After`."""
+
 
 class RequestError(VitrineError):
     """The refusal of a request, with the reason.
@@ -111,6 +117,11 @@ class RequestError(VitrineError):
     def detail(self) -> str:
         """The reason, preceded by the index of the picture at fault."""
         return self.reason if self.picture is None else f"picture {self.picture}: {self.reason}"
+
+    @property
+    def passes(self) -> bool:
+        """Whether it passes by itself: the client may send the same request again."""
+        return self.code in PASSING
 
     @property
     def status(self) -> int:

@@ -33,7 +33,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 STARTS_WORKERS = not has_run_folder()
 """Whether this is the process that starts the workers, and not one of them."""
 
-run_folder()  # made before the workers are started, so that they inherit it
+try:
+    run_folder()  # made before the workers are started, so that they inherit it
+except VitrineError as error:
+    sys.exit(f"error: {error}")
 
 # Images that BentoML makes set it. It has BentoML start no worker again that has died: then the
 # container would go on with fewer workers, and at last with none.
@@ -52,6 +55,9 @@ def _check_settings() -> None:
             f"VITRINE_MODELS names {', '.join(unknown)}; under {artifacts_root()} there are: "
             f"{', '.join(names) or 'none'}."
         )
+    from serving.database import check_file  # noqa: PLC0415 - while the device is being found
+
+    check_file(settings.database)
 
 
 def _check_start() -> str:

@@ -257,9 +257,18 @@ def run_folder() -> Path:
     """A temporary folder that the workers of this server share, and nobody else.
 
     It is made once, by the process that starts the workers, and handed on to them in `VITRINE_RUN`.
+
+    Raises:
+        VitrineError: no folder can be made.
     """
     if not has_run_folder():
-        os.environ["VITRINE_RUN"] = tempfile.mkdtemp(prefix="vitrine-")
+        try:
+            os.environ["VITRINE_RUN"] = tempfile.mkdtemp(prefix="vitrine-")
+        except OSError as error:
+            raise VitrineError(
+                f"no temporary folder can be made ({error.strerror}); set TMPDIR to a folder that "
+                "can be written to."
+            ) from None
         Path(os.environ["VITRINE_RUN"], PARENT_FILE).write_text(str(os.getpid()), encoding="ascii")
         atexit.register(shutil.rmtree, os.environ["VITRINE_RUN"], ignore_errors=True)
     return Path(os.environ["VITRINE_RUN"])

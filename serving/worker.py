@@ -15,6 +15,7 @@ from artifacts import artifacts_root
 from artifacts.devices import current
 from artifacts.manifest import FACES
 from artifacts.provenance import cores
+from serving.database import damage
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
 from serving.feedback.feedback import Feedback
@@ -63,6 +64,7 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, index: int, workers: int) -> None:
+        metrics.reserve_space()  # of this fork
         self.settings = settings
         self.index = index
         self.workers = workers
@@ -93,8 +95,15 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether all models are warm, the gallery is read, and requests are accepted."""
-        return self.middleware.closed is None and bool(self.app.state.models.served)
+        """Whether all models are warm, the gallery is read, and requests are accepted.
+
+        Never again once a worker has found the database's file damaged.
+        """
+        found = metrics.FOLDER / "damaged"
+        if damage.is_set():
+            found.touch()
+        open_ = self.middleware.closed is None and bool(self.app.state.models.served)
+        return open_ and not found.exists()
 
     def start(self, url: str) -> None:
         """Load the models, in the background where requests are answered meanwhile.

@@ -24,30 +24,54 @@ def postgresql_programs() -> Path | None:
     return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
 
 
+class PostgresqlServer:
+    """A server on loopback, whose data is in a temporary folder; it has to be started.
+
+    Attributes:
+        url: of its database `postgres`.
+    """
+
+    def __init__(self, programs: Path) -> None:
+        self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+        self._home = Path(tempfile.mkdtemp(prefix="vitrine-postgresql-"))
+        if self._user is not None:
+            shutil.chown(self._home, self._user)
+        port = free_port()
+        self.url = f"postgresql://vitrine@127.0.0.1:{port}/postgres"
+        data = self._home / "data"
+        initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "vitrine", "-E", "UTF8"]
+        subprocess.run(initdb, user=self._user, cwd=self._home, check=True, capture_output=True)
+        options = ["-h", "127.0.0.1", "-p", str(port), "-k", self._home, "-c", "fsync=off"]
+        self._command = [programs / "postgres", "-D", data, *options]
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, user=self._user, cwd=self._home, stderr=log
+            )
+        _wait(self.url, self._process)
+
+    def stop(self) -> None:
+        """Cut off all clients at once, and leave the rest to the recovery at the next start."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(30)
+
+    def remove(self) -> None:
+        """Remove its data."""
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
 @contextmanager
 def running_postgresql(programs: Path) -> Iterator[str]:
     """Run a server on loopback; yields the URL of its database `postgres`."""
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-    home = Path(tempfile.mkdtemp(prefix="vitrine-postgresql-"))
-    if user is not None:
-        shutil.chown(home, user)
-    port = free_port()
-    data = home / "data"
-    initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "vitrine", "-E", "UTF8"]
-    subprocess.run(initdb, user=user, cwd=home, check=True, capture_output=True)
-    options = ["-h", "127.0.0.1", "-p", str(port), "-k", home, "-c", "fsync=off"]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, *options], user=user, cwd=home, stderr=log
-        )
-    url = f"postgresql://vitrine@127.0.0.1:{port}/postgres"
+    server = PostgresqlServer(programs)
+    server.start()
     try:
-        _wait(url, server)
-        yield url
+        yield server.url
     finally:
-        server.send_signal(signal.SIGQUIT)  # immediate shutdown, because its data is thrown away
-        server.wait(30)
-        shutil.rmtree(home, ignore_errors=True)
+        server.stop()
+        server.remove()
 
 
 def new_database(url: str, name: str) -> str:

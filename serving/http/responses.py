@@ -17,8 +17,6 @@ from serving.schemas import NPY, ProblemDocument
 
 OPEN_INFERENCE = "/v2"
 """The address of the Open Inference Protocol, with everything below it."""
-RETRY = ("overloaded", "answer-too-late", "server-starting", "server-stopping")
-"""Problems after which the client may send the same request again."""
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
@@ -68,7 +66,7 @@ def problem_response(problem: RequestError, path: str, headers: Any = None) -> R
         headers: further headers of the answer.
     """
     more = dict(headers or {})
-    if problem.code in RETRY:
+    if problem.passes:
         more["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     if problem.code == "no-key":
         more["WWW-Authenticate"] = "Bearer"

@@ -1,6 +1,7 @@
 """Counts the requests in flight at all workers: a request that is alone may use every core."""
 
 import mmap
+import os
 from pathlib import Path
 
 COUNT_BYTES = 4
@@ -20,7 +21,7 @@ class InFlight:
 
     def __init__(self, folder: Path, index: int = 1, workers: int = 1) -> None:
         with (folder / "in-flight").open("a+b") as file:
-            file.truncate(COUNT_BYTES * workers)
+            os.posix_fallocate(file.fileno(), 0, COUNT_BYTES * workers)
             self._counts = memoryview(mmap.mmap(file.fileno(), COUNT_BYTES * workers)).cast("i")
         self._index = index - 1
         self._counts[self._index] = 0  # a killed worker may have left a count behind

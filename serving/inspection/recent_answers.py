@@ -111,7 +111,10 @@ class RecentAnswers:
         answers = self._models.get(model)
         if answers is None:
             file = self._folder / f"{_file_stem(model)}-{self._worker}.drift"
-            answers = self._models[model] = _ModelAnswers(model, model.reference, file)
+            try:
+                answers = self._models[model] = _ModelAnswers(model, model.reference, file)
+            except OSError:  # the disk is full: answering matters more than watching
+                return
         if not answers.waiting:
             asyncio.get_running_loop().call_later(MAX_WAIT_SECONDS, answers.fold)
         answers.add(sizes, outputs)

@@ -19,6 +19,28 @@ from serving.settings import run_folder
 FOLDER = run_folder()
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(FOLDER)
 
+FILE_BYTES = 1 << 18
+"""Size of a file of metrics, enough for about a hundred models; a full one is doubled."""
+FILE_KINDS = ("counter", "histogram", "gauge_livesum", "gauge_max", "gauge_mostrecent")
+"""The files that prometheus_client makes for this process, by the metrics in them."""
+
+
+def reserve_space() -> None:
+    """Make the files of this process, before any metric changes.
+
+    prometheus_client would make them without space on the disk. A process that writes to a mapped
+    file when the disk is full is killed (SIGBUS), and so would be the one that replaces it.
+
+    Raises:
+        OSError: there is not enough space.
+    """
+    for kind in FILE_KINDS:
+        with (FOLDER / f"{kind}_{os.getpid()}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+
+
+reserve_space()
+
 import prometheus_client as prometheus  # noqa: E402
 from prometheus_client import multiprocess  # noqa: E402
 from prometheus_client.core import GaugeMetricFamily  # noqa: E402

@@ -10,9 +10,11 @@ from threading import Barrier
 import httpx
 import pytest
 
-from artifacts import Artifact, ArtifactError
+from artifacts import Artifact, ArtifactError, VitrineError
 from artifacts.devices import available, find, gpu_problem
 from artifacts.names import selected
+from serving.database import check_file
+from serving.faces.database import Database
 from serving.inference import served_model
 from serving.inference.models import Models
 from serving.inference.served_model import ServedModel
@@ -55,6 +57,21 @@ def test_models_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     line = refusal(tmp_path / "models", VITRINE_MODELS="tiny,huge")
     assert "VITRINE_MODELS names huge" in line
     assert line.endswith("there are: tiny.")
+
+
+def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+    tiny_artifact(tmp_path / "models")
+    file = tmp_path / "gallery.sqlite3"
+    check_file(str(file))  # there is none yet
+    Database(str(file)).close()
+    check_file(str(file))
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"no database" * 1000):
+        file.write_bytes(damaged)
+        with pytest.raises(VitrineError, match=r"gallery\.sqlite3 is damaged .* restore it"):
+            check_file(f"sqlite:///{file}")
+    line = refusal(tmp_path / "models", VITRINE_DATABASE=str(file))
+    assert line.startswith(f"error: the database {file} is damaged (file is not a database); ")
 
 
 def test_a_list_of_models_lazy_loading_and_what_is_said_of_them(tmp_path: Path) -> None:

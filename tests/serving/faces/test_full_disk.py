@@ -1,7 +1,5 @@
-"""Erasing on a full disk: on a file system of a few megabytes, in memory."""
+"""Disks that are full or read-only: on file systems of a few megabytes, in memory."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +10,8 @@ import pytest
 from serving.faces.gallery import Gallery
 from serving.feedback.store import FeedbackStore
 from serving.problems import RequestError
+from tests import disks
+from tests.disks import fill, read_only
 from tests.serving.faces.test_erasure import bytes_of
 from tests.serving.faces.test_gallery import MODEL, enrol, face, picture
 from tests.serving.feedback.conftest import VERSION
@@ -23,30 +23,8 @@ MEGABYTES = 120
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, check=False).returncode
-    except FileNotFoundError:
-        done = 1
-    if done:
-        pytest.skip("a file system cannot be mounted here; root can")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> None:
-    """Leave no byte of the disk."""
-    with (folder / "rest").open("ab", buffering=0) as file:
-        for size in (1_000_000, 4096, 1):
-            try:
-                while file.write(bytes(size)) == size:
-                    pass
-            except OSError:
-                continue
-    status = os.statvfs(folder)
-    assert status.f_bavail == 0
+    with disks.small_disk(tmp_path / "disk", MEGABYTES) as folder:
+        yield folder
 
 
 def noise(seed: int, size: int) -> bytes:
@@ -104,3 +82,20 @@ def test_without_a_reserve_it_is_said(small_disk: Path, caplog: pytest.LogCaptur
     enrol(gallery, "ada", 1)
     assert "no space can be reserved" in caplog.text
     gallery.database.close()
+
+
+def test_a_read_only_folder_refuses_until_it_can_be_written_to(tmp_path: Path) -> None:
+    folder = tmp_path / "database"
+    folder.mkdir()
+    before = Gallery(str(folder / "gallery.sqlite3"))
+    enrol(before, "ada", 1)
+    before.database.close()
+    after = Gallery(str(folder / "gallery.sqlite3"))
+    with read_only(folder), pytest.raises(RequestError) as caught:
+        enrol(after, "bea", 2)
+    assert (caught.value.code, caught.value.passes) == ("gallery-unavailable", False)
+    assert "cannot be opened or created" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+    enrol(after, "bea", 2)  # it is opened without a restart
+    assert [row.name for row in after.reader.people(0, 10)] == ["ada", "bea"]
+    after.database.close()

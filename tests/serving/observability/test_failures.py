@@ -1,6 +1,7 @@
 """A failure of a model is counted once, on every path and in every batch."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -48,3 +49,28 @@ def test_a_failed_batch_is_counted_once(http: httpx.Client, query: str, pictures
     assert counted == [1, 1, 1, pictures, pictures]
     assert metric(http, "vitrine_queued_pictures") == 0
     assert metric(http, "vitrine_requests_under_way") == 1  # that for the metrics
+
+
+def test_failures_that_share_batches_are_counted_once_each(http: httpx.Client) -> None:
+    """Pictures of one shape, sent at once: those of several requests are in one batch."""
+    route = PATH.replace("poisonable", "{name}")
+    names = (
+        'vitrine_refusals_total{code="internal-error"}',
+        f'vitrine_requests_total{{route="{route}",status="500"}}',
+        f'vitrine_requests_total{{route="{route}",status="200"}}',
+        'vitrine_pictures_total{model="poisonable"}',
+    )
+    bodies = [[GOOD, POISON, POISON], [GOOD, GOOD], [POISON], [GOOD]] * 10
+
+    def ask(index: int) -> int:
+        files = [("image", ("p", content)) for content in bodies[index]]
+        query = "?top=1" if index % 3 else ""  # FastAPI's path, and the fast one
+        return httpx.post(f"{http.base_url}{PATH}{query}", files=files, timeout=60).status_code
+
+    before = [metric(http, name) for name in names]
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(ask, range(len(bodies))))
+    assert statuses == [500, 200, 500, 200] * 10
+    counted = [metric(http, name) - number for name, number in zip(names, before, strict=True)]
+    assert counted == [20, 20, 20, sum(map(len, bodies))]
+    assert metric(http, "vitrine_queued_pictures") == 0
