@@ -15,14 +15,16 @@ from artifacts.manifest import Manifest, Quantization
 from artifacts.names import artifact_names
 from artifacts.providers import Float16Record
 from artifacts.routes import make_default, models_by_route, unclear_defaults
+from artifacts.stores.commands import pull_command, push_command
 
 
 @click.group()
 def main() -> None:
-    """List, show, verify and quantize the models on disk, read their cards, import foreign ones."""
+    """List, show, verify, quantize, import, pull and push models, and read their cards."""
 
 
-main.add_command(import_command)
+for command in (import_command, pull_command, push_command):
+    main.add_command(command)
 
 
 @main.command("list")

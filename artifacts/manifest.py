@@ -286,7 +286,24 @@ class Manifest(Strict):
             ArtifactError: the file is missing, not JSON, of an unknown version, malformed or
                 altered.
         """
-        raw, fields = _read_json(path)
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            raise ArtifactError(
+                f"{path}: missing; a folder without a manifest is not an artifact."
+            ) from None
+        except OSError as error:
+            raise ArtifactError(f"{path}: not JSON ({error}).") from None
+        return cls.parse(raw, str(path))
+
+    @classmethod
+    def parse(cls, raw: bytes, path: str) -> "Manifest":
+        """Parse and check the content of a manifest file; `path` is what messages call it.
+
+        Raises:
+            ArtifactError: see `read`.
+        """
+        fields = _parse_json(raw, path)
         version = fields.get("version")
         if version not in (1, MANIFEST_VERSION):
             raise ArtifactError(
@@ -304,19 +321,14 @@ class Manifest(Strict):
         return manifest
 
 
-def _read_json(path: Path) -> tuple[bytes, dict[str, Any]]:
+def _parse_json(raw: bytes, path: str) -> dict[str, Any]:
     try:
-        raw = path.read_bytes()
         fields = json.loads(raw)
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{path}: missing; a folder without a manifest is not an artifact."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON ({error}).") from None
     if not isinstance(fields, dict):
         raise ArtifactError(f"{path}: not a JSON object.")
-    return raw, fields
+    return fields
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -13,6 +13,8 @@ from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from artifacts import VitrineError, artifacts_root
+from artifacts.distribution import cache_folder, store_url
+from artifacts.stores.location import without_secrets
 
 PREFIX = "VITRINE_"
 PARENT_FILE = "parent"
@@ -232,10 +234,16 @@ def list_settings() -> list[Listed]:
     rows = [
         Listed(
             f"{PREFIX}ARTIFACTS",
-            str(artifacts_root()),
+            without_secrets(store_url() or str(artifacts_root())),
             _source("ARTIFACTS"),
-            "folder of the models",
-        )
+            "folder of the models, or URL of a store that they are pulled from at the start",
+        ),
+        Listed(
+            f"{PREFIX}STORE_CACHE",
+            str(cache_folder()),
+            _source("STORE_CACHE"),
+            "folder of files that were pulled from stores",
+        ),
     ]
     for field, info in Settings.model_fields.items():
         value = getattr(settings, field)
