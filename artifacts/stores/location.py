@@ -27,6 +27,10 @@ class StoreError(VitrineError):
     """A store cannot be reached, or what is there is not what is expected."""
 
 
+class TooLargeError(StoreError):
+    """A file has more bytes than are read."""
+
+
 def is_url(text: str) -> bool:
     """Return whether this names a place by its URL, and not a file or folder by its path."""
     return re.match(r"[a-z][a-z0-9+.-]*://", text) is not None
@@ -129,15 +133,14 @@ class Location:
         """Yield the content of this file piece by piece.
 
         Raises:
-            StoreError: as all methods; or it has more than `limit` bytes, whatever the store says
-                about its size.
+            TooLargeError: it has more than `limit` bytes, whatever the store says of its size.
         """
         read = 0
         with self.reaching(), cast("IO[bytes]", self.files.open(self.path, "rb")) as file:
             while chunk := file.read(CHUNK):
                 read += len(chunk)
                 if read > limit:
-                    raise StoreError(f"{self.shown}: has more than the {limit:,} bytes allowed.")
+                    raise TooLargeError(f"{self.shown}: has more than the {limit:,} bytes allowed.")
                 yield chunk
 
     def read(self, limit: int) -> bytes:

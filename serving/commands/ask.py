@@ -12,6 +12,7 @@ import click
 from artifacts import VitrineError
 from artifacts.commands import json_option, print_json
 from artifacts.progress import Progress
+from artifacts.stores.location import Location, is_url
 from serving.client import Client, connect
 from serving.client.predictor import Predictor
 from serving.commands.batch import BATCH, Ask, ask_all, find_files, listed_files
@@ -24,9 +25,12 @@ from serving.settings import read_settings
 STDIN = Path("-")
 SERVER = "http://127.0.0.1:3000"
 
-files_argument = click.argument(
-    "paths", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
-)
+
+def _place(given: str) -> Path | Location:
+    return Location.of(given) if is_url(given) else Path(given)
+
+
+files_argument = click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=_place)
 out_option = click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -70,7 +74,7 @@ def face_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @shard_option
 @out_option
 def classify(
-    paths: tuple[Path, ...],
+    paths: tuple[Path | Location, ...],
     model: str | None,
     url: str | None,
     key: str | None,
@@ -80,7 +84,7 @@ def classify(
     shard: Shard | None,
     out: Path | None,
 ) -> None:
-    """Name the most probable classes of pictures, given as files and folders.
+    """Name the most probable classes of pictures, given as files, folders, or URLs of them.
 
     `-` reads further paths from stdin, one a line, or ended by NUL as `find -print0` writes them.
     A picture that is refused gets a row, with the reason in the column `problem`.
@@ -109,7 +113,7 @@ def classify(
 @shard_option
 @out_option
 def neighbours(
-    paths: tuple[Path, ...],
+    paths: tuple[Path | Location, ...],
     model: str,
     index: str | None,
     url: str | None,
@@ -162,7 +166,7 @@ def _rounded(number: float | None) -> float | str:
 @shard_option
 @out_option
 def identify(
-    paths: tuple[Path, ...],
+    paths: tuple[Path | Location, ...],
     url: str,
     key: str | None,
     aligned: bool,
@@ -197,7 +201,7 @@ def identify(
 @out_option
 def enrol(
     person: str,
-    paths: tuple[Path, ...],
+    paths: tuple[Path | Location, ...],
     url: str,
     key: str | None,
     aligned: bool,
@@ -264,7 +268,7 @@ def _classifier(predictor: Predictor, name: str | None) -> ModelInfo:
 
 
 def _ask_all(
-    paths: Sequence[Path],
+    paths: Sequence[Path | Location],
     table: Table,
     ask: Ask,
     batch: int = BATCH,

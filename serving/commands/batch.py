@@ -1,12 +1,15 @@
 """Finds files, asks about them in batches and writes one row for each."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, overload
 
 from artifacts import VitrineError
+from artifacts.stores.location import Location
 from serving.client.chunks import picture_index_from
+from serving.commands.remote import Picture, find_remote, read_files
 from serving.commands.table import Row, Table
 from serving.pictures.header import open_picture
 from serving.problems import RequestError
@@ -24,11 +27,17 @@ def listed_files(listing: str) -> list[Path]:
     return [Path(path) for path in listing.split("\0" if "\0" in listing else "\n") if path]
 
 
-def find_files(paths: Sequence[Path], listed: Sequence[Path] = ()) -> dict[Path, str]:
+@overload
+def find_files(paths: Sequence[Path], listed: Sequence[Path] = ()) -> dict[Path, str]: ...
+@overload
+def find_files(
+    paths: Sequence[Path | Location], listed: Sequence[Path] = ()
+) -> dict[Picture, str]: ...
+def find_files(paths: Sequence[Path | Location], listed: Sequence[Path] = ()) -> Mapping[Any, str]:
     """Find the files among `paths` and the pictures in its folders, each once and in order.
 
     Args:
-        paths: files and folders.
+        paths: files and folders, here or in stores.
         listed: further files and folders; those that are missing are reported when they are read.
 
     Returns:
@@ -37,11 +46,14 @@ def find_files(paths: Sequence[Path], listed: Sequence[Path] = ()) -> dict[Path,
 
     Raises:
         VitrineError: a path does not exist, or there is no picture at all.
+        StoreError: a store cannot be reached.
     """
-    found: dict[Path, str] = {}
+    found: dict[Picture, str] = {}
     may_miss = set(listed)
     for path in (*paths, *listed):
-        if path.is_dir():
+        if isinstance(path, Location):
+            found |= find_remote(path, SUFFIXES)
+        elif path.is_dir():
             files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
             for file in files:
                 if file.is_file():
@@ -52,12 +64,13 @@ def find_files(paths: Sequence[Path], listed: Sequence[Path] = ()) -> dict[Path,
             raise VitrineError(f"{path}: no such file or folder.")
     if not found:
         kinds = ", ".join(sorted(SUFFIXES))
-        raise VitrineError(f"no pictures ({kinds}) in {', '.join(map(str, paths)) or 'the list'}.")
+        shown = [path.shown if isinstance(path, Location) else str(path) for path in paths]
+        raise VitrineError(f"no pictures ({kinds}) in {', '.join(shown) or 'the list'}.")
     return found
 
 
 def ask_all(
-    files: Sequence[Path],
+    files: Sequence[Picture],
     table: Table,
     ask: Ask,
     report: Callable[[int], None],
@@ -92,7 +105,7 @@ def ask_all(
     return refused
 
 
-def _answers(batches: Sequence[Sequence[Path]], ask: Ask, ahead: int) -> Iterator[list[Row]]:
+def _answers(batches: Sequence[Sequence[Picture]], ask: Ask, ahead: int) -> Iterator[list[Row]]:
     """Yield the rows of each batch, in order, while up to `ahead` others are asked about."""
     if not ahead:
         yield from (ask_batch(batch, ask) for batch in batches)
@@ -107,20 +120,21 @@ def _answers(batches: Sequence[Sequence[Path]], ask: Ask, ahead: int) -> Iterato
             yield waiting.popleft().result()
 
 
-def ask_batch(files: Sequence[Path], ask: Ask) -> list[Row]:
+def ask_batch(files: Sequence[Picture], ask: Ask) -> list[Row]:
     """Read the files and ask about them; files that are refused do not keep the others from it.
 
     Returns:
         A row for each file, in order. It has the columns of `ask`, or `problem`, and `path`.
     """
-    rows: dict[Path, Row] = {}
-    contents: dict[Path, bytes] = {}
-    for file in files:
+    rows: dict[Picture, Row] = {}
+    contents: dict[Picture, bytes] = {}
+    for file, content in zip(files, read_files(files), strict=True):
         try:
-            contents[file] = file.read_bytes()
-            open_picture(contents[file])  # saves a request for a file that is no picture
+            if isinstance(content, OSError):
+                raise content
+            open_picture(content)  # saves a request for a file that is no picture
+            contents[file] = content
         except (RequestError, OSError) as error:
-            contents.pop(file, None)
             rows[file] = {"problem": str(error)}
     while contents:
         try:

@@ -181,7 +181,8 @@ def test_what_is_no_url_or_needs_a_package(cli: Cli, monkeypatch: pytest.MonkeyP
     assert_refused(cli("pull", "models"), "'models' is no URL")
     assert_refused(cli("pull", "nothing://x/y"), "Protocol not known: nothing. URLs begin with")
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.setattr("fsspec.registry._registry", {})
+    loaded = sys.modules["fsspec.registry"]._registry
+    monkeypatch.delitem(loaded, "s3", raising=False)
     refused = cli("pull", "s3://key:secret@bucket/models")
     assert_refused(refused, "s3:// needs a package that is not installed; install it: pip install")
     assert "secret" not in refused.err
