@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -35,6 +35,7 @@ from training.optim import make_optimizer, rate_factor, set_rate
 from training.processes import check_alike, first_file
 from training.recipe import Recipe
 from training.recipe_settings import AUTO
+from training.run_state import RunProgress, RunState
 from training.running import Running, binary_cross_entropy
 from training.status import code_hash
 
@@ -78,7 +79,8 @@ def fit(
     first, alone = accelerator.is_main_process, accelerator.num_processes == 1
     path = folder / CHECKPOINT
     checkpoints = Checkpoints(path, key, state, writes=first, within=alone)
-    report = Progress(recipe.artifact_name, shown=first)
+    about = RunState(recipe.artifact_name, recipe.epochs, recipe.loss.score_name)
+    report = RunProgress(folder, about, first=first)
     with first_file(path, accelerator) as source:
         if state.load(source, key, report):
             report.log(f"{recipe.artifact_name}: continuing after {_place(state)}")
@@ -96,12 +98,15 @@ def fit(
     sizes = 1 if recipe.cache != "none" else len(training_sizes(recipe, *_sides(splits)))
     network = Compiled(wrapped, sizes, accelerator, report)
     with report:
+        about.history = state.history
         for epoch in range(len(state.history), recipe.epochs):
             row = _epoch(network, state, feed, recipe, epoch, accelerator, checkpoints, report)
             if not math.isfinite(row.train_loss + row.validation_loss):
                 total, _ = parameter_counts(model)
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
+            report.write(row.epoch / recipe.epochs)
+            accelerator.log(asdict(row), step=row.epoch)
             checkpoints.save()
             network.decide((recipe.epochs - row.epoch) * row.train_seconds)
             report.log(_log_line(row, recipe))

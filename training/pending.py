@@ -13,7 +13,8 @@ from training.loop import CHECKPOINT
 from training.pictures.plan import PLAN_FILE
 from training.pictures.steps import publish_kept
 from training.recipe_file import nearest
-from training.run import RUNS, exclusive, saying_how_to_continue, write_artifact
+from training.run import exclusive, saying_how_to_continue, write_artifact
+from training.run_state import RUNS
 
 
 def publish_run(name: str) -> Artifact | None:

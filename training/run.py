@@ -3,8 +3,9 @@
 import contextlib
 import ctypes
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -33,10 +34,11 @@ from training.networks import Classifier, build
 from training.overrides import parent_recipe
 from training.publish import publish
 from training.recipe import Recipe, RecipeError
+from training.run_state import RUNS
 from training.status import status
 from training.svm import KernelResult, fit_svm
+from training.tracking import LOGS, finish_tracking, start_tracking
 
-RUNS = Path("runs")
 INITIAL_PICTURES = 5000
 """Maximum number of training pictures from which the first weights of a network are computed."""
 MEASURED_PICTURES = 1000
@@ -47,11 +49,15 @@ M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 console = Console(stderr=True, highlight=False)
 
 
-def run(recipe: Recipe) -> Artifact | None:
+def run(recipe: Recipe, trackers: Sequence[str] = ()) -> Artifact | None:
     """Train a recipe and write its artifact; an interrupted run continues where it stopped.
 
     Under `accelerate launch` every process trains, the first one writes the artifact, and the
     others return None.
+
+    Args:
+        recipe: What to train.
+        trackers: Names of trackers of accelerate that are told of it; see `training.tracking`.
 
     Raises:
         VitrineError: The data or the settings are unusable, the folder of artifacts is not written
@@ -60,7 +66,7 @@ def run(recipe: Recipe) -> Artifact | None:
     """
     check_writable(artifacts_root())
     source = _source(recipe)
-    accelerator = make_accelerator(recipe)
+    accelerator = make_accelerator(recipe, trackers)
     folder = RUNS / recipe.artifact_name
     folder.mkdir(parents=True, exist_ok=True)
     first = accelerator.is_main_process
@@ -77,6 +83,7 @@ def run(recipe: Recipe) -> Artifact | None:
             _copy(network, source, splits, recipe)
         if first:
             (folder / FINISHED).unlink(missing_ok=True)  # it may be of other settings
+        start_tracking(accelerator, recipe)
         if recipe.svm is None:
             lessons = with_teacher(splits, recipe)
             trained, history = fit(network, lessons, recipe, folder, accelerator)
@@ -89,7 +96,9 @@ def run(recipe: Recipe) -> Artifact | None:
         finished = Finished(recipe, trained, history, kernels)
         finished.save(folder, splits)
         accelerator.free_memory()  # measuring needs the memory of the card
-        return write_artifact(folder, finished, splits)
+        artifact = write_artifact(folder, finished, splits)
+        finish_tracking(accelerator, artifact, splits)
+        return artifact
 
 
 def write_artifact(folder: Path, finished: Finished, splits: Splits) -> Artifact:
@@ -178,19 +187,21 @@ def copy_head(network: Classifier, artifact: Artifact) -> None:
         weight.copy_(torch.from_numpy(numpy_helper.to_array(tensor).copy()))
 
 
-def make_accelerator(recipe: Recipe) -> Accelerator:
-    """Set up device, precision and processes for a recipe.
+def make_accelerator(recipe: Recipe, trackers: Sequence[str] = ()) -> Accelerator:
+    """Set up device, precision, processes and trackers for a recipe.
 
     Raises:
         RecipeError: The precision is fp16 and there is no GPU.
     """
     AcceleratorState._reset_state()  # noqa: SLF001  else the first precision would stay
+    logs = LOGS / recipe.artifact_name
+    tracking: dict[str, Any] = {"log_with": [*trackers], "project_dir": logs} if trackers else {}
     if torch.cuda.is_available():
         torch.backends.cudnn.benchmark = True  # a training has few sizes of pictures
-        return Accelerator(mixed_precision=recipe.precision)
+        return Accelerator(mixed_precision=recipe.precision, **tracking)
     if recipe.precision == "fp16":
         raise RecipeError(f"{recipe.name}: fp16 needs a GPU; set precision to bf16 or no.")
-    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=True)
+    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=True, **tracking)
     if accelerator.is_main_process:
         say_device(console)
     _keep_freed_memory()

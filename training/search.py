@@ -28,7 +28,8 @@ from training.history import DivergedError, png
 from training.loop import fit
 from training.multi_label import check_labels
 from training.recipe import Profile, Recipe, RecipeError, load_recipe
-from training.run import RUNS, initial_network, make_accelerator
+from training.run import initial_network, make_accelerator
+from training.run_state import RUNS
 
 HEARTBEAT = 30
 """Seconds between heartbeats of a trial, which counts as dead when three in a row are missing."""

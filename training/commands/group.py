@@ -22,6 +22,7 @@ from training.commands.recipes import (
     show_command,
 )
 from training.commands.studies import results_command, study_command
+from training.commands.watch import watch_command
 from training.commands.weights import weights_command
 from training.faces.commands import calibrate_command, import_dlib_command, import_mtcnn_command
 from training.recipe_file import nearest
@@ -82,6 +83,7 @@ for _command in (
     list_command,
     show_command,
     run_command,
+    watch_command,
     publish_command,
     init_command,
     search_command,

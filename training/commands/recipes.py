@@ -99,6 +99,12 @@ def show_command(
     help="File of the pre-trained weights: safetensors, or a torch state dict. It is checked and "
     "copied to where `vitrine train weights` says.",
 )
+@click.option(
+    "--log-with",
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    multiple=True,
+    help="Also tell a tracker of the run; see docs/train.md. May be given several times.",
+)
 def run_command(
     recipe: str,
     profile: Profile,
@@ -106,6 +112,7 @@ def run_command(
     changed: tuple[str, ...],
     name: str | None,
     weights: Path | None,
+    log_with: tuple[str, ...],
 ) -> None:
     """Train RECIPE and write its artifact. An interrupted run continues where it stopped.
 
@@ -128,8 +135,10 @@ def run_command(
 
         click.echo(take_weights(settings, weights), err=True)
     from training.run import run
+    from training.tracking import check_trackers
 
-    artifact = run(settings)
+    check_trackers(log_with)
+    artifact = run(settings, log_with)
     if artifact is not None:
         click.echo(f"{artifact.manifest.name}: {headline(artifact.manifest)}; {artifact.path}")
 

@@ -1,0 +1,109 @@
+"""What a run says of itself while it trains, in a small file that `vitrine train watch` reads."""
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self
+
+from artifacts.progress import Progress
+from training.history import Epoch
+
+RUNS = Path("runs")
+"""Folder of the runs, each in a folder of its own until its artifact replaces it."""
+
+STATE_FILE = "state.json"
+"""File in the folder of a run."""
+WRITE_SECONDS = 2.0
+"""Minimum time between two updates within an epoch."""
+SILENT_SECONDS = 3600.0
+"""Time without an update from which a run counts as ended, whatever process has its number."""
+
+
+@dataclass
+class RunState:
+    """How far a run is."""
+
+    name: str
+    epochs: int
+    """Number of epochs that are intended."""
+    score: str
+    """What the accuracies of the history are, such as accuracy or mAP."""
+    history: list[Epoch] = field(default_factory=list)
+    fraction: float = 0.0
+    """How much of the run is done, 0..1."""
+    left: float | None = None
+    """Estimated seconds until training ends; None if unknown."""
+    pid: int = field(default_factory=os.getpid)
+    host: str = field(default_factory=socket.gethostname)
+    updated: float = 0.0
+    """Unix time."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs; of another host it is assumed."""
+        if time.time() - self.updated > SILENT_SECONDS:
+            return False
+        if self.host != socket.gethostname():
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # another user's
+            return True
+        return True
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the state of the run in a folder; None if it has written none, or is gone."""
+        try:
+            content = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+            history = [Epoch(**row) for row in content.pop("history")]
+            return cls(**content, history=history)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+class RunProgress(Progress):
+    """Progress of a run that is also written to `STATE_FILE`, atomically.
+
+    Within an epoch it is written at most every `WRITE_SECONDS`.
+
+    Args:
+        folder: Of the run.
+        state: What is known at the start.
+        first: Whether this process reports and writes; one process of several does.
+    """
+
+    def __init__(self, folder: Path, state: RunState, *, first: bool) -> None:
+        super().__init__(state.name, shown=first)
+        self._path, self._state = folder / STATE_FILE, state
+        self._written = 0.0
+
+    def update(self, fraction: float | None, note: str = "") -> None:
+        """Report and, if it is time, write what is done so far."""
+        super().update(fraction, note)
+        if time.time() - self._written > WRITE_SECONDS:
+            self.write(fraction or 0.0)
+
+    def write(self, fraction: float) -> None:
+        """Write what is done so far, which includes the history of the state."""
+        if not self.shown:
+            return
+        self._written = self._state.updated = time.time()
+        self._state.fraction, self._state.left = fraction, self.left()
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(self._state)), encoding="utf-8")
+        fresh.replace(self._path)
+
+
+def running(base: Path) -> list[RunState]:
+    """Return the states of all runs below a folder that go on; of a process, its latest run."""
+    found = [state for path in base.rglob(STATE_FILE) if (state := RunState.read(path.parent))]
+    latest = {
+        (state.host, state.pid): state for state in sorted(found, key=lambda each: each.updated)
+    }
+    return sorted((each for each in latest.values() if each.alive), key=lambda each: each.name)
