@@ -8,7 +8,7 @@ DEV := .venv
 # What the inner loop runs: no server, no training, no browser.
 FAST := tests/artifacts tests/test_imports.py tests/test_deploy.py tests/serving/pictures \
   tests/serving/inspection/test_sparsity.py tests/serving/inspection/test_feature_maps.py
-EXTRAS := serve,quantize,tracing,postgresql,openvino,train,analyse,dev
+EXTRAS := serve,quantize,tracing,postgresql,openvino,s3,train,tensorboard,analyse,dev
 export BENTOML_DO_NOT_TRACK := True
 DEVICE ?= gpu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
