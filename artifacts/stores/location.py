@@ -101,26 +101,28 @@ class Location:
             raise StoreError(f"{self.shown}: {type(error).__name__}: {text[:300]}") from error
 
     def exists(self) -> bool:
-        """Whether there is such a file."""
+        """Whether there is such a file; on the web, one that cannot be asked for is not there."""
         with self.reaching():
             try:
-                return bool(self.files.isfile(self.path))
+                return bool(self.files.info(self.path)["type"] == "file")
             except FileNotFoundError:
                 return False
 
-    def folders(self) -> list[str]:
-        """Return the sorted names of the entries that may be folders; none if there is nothing."""
+    def entries(self) -> dict[str, bool]:
+        """Return the names in this folder, sorted, and whether each is a folder.
+
+        There are none if the folder does not exist. On the web, the names are the links of a page.
+        """
         with self.reaching():
             try:
-                entries = self.files.ls(self.path, detail=True)
+                listed = self.files.ls(self.path, detail=True)
             except FileNotFoundError:
-                return []
-            # a page on the web lists its links without saying which are folders
-            return sorted(
-                each["name"].rstrip("/").rpartition("/")[2]
-                for each in entries
-                if each["type"] == "directory" or each["name"].endswith("/")
-            )
+                return {}
+        found = {
+            each["name"].rstrip("/").rpartition("/")[2]: each["type"] == "directory"
+            for each in listed
+        }
+        return dict(sorted(found.items()))
 
     def below(self) -> list[str]:
         """Return the sorted paths of all files below this folder, relative to it."""

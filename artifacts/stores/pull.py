@@ -57,8 +57,10 @@ def stored_names(store: Location) -> list[str]:
     """
     if (store / MANIFEST_FILE).exists():
         return [_read_manifest(store).name]
-    names = [name for name in store.folders() if re.match(FOLDER_PATTERN, name)]
-    return [name for name in names if (store / name / MANIFEST_FILE).exists()]
+    folders = [name for name, folder in store.entries().items() if folder]
+    names = [name for name in folders if re.match(FOLDER_PATTERN, name)]
+    # a listing that fails raises, so that no artifact is taken for one that was removed
+    return [name for name in names if MANIFEST_FILE in (store / name).entries()]
 
 
 def pull(store: Location, names: Sequence[str], root: Path) -> list[Pulled]:

@@ -4,7 +4,10 @@ import hashlib
 import json
 import shutil
 import sys
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,25 @@ def test_a_store_may_be_the_folder_of_one_artifact(cli: Cli, root: Path, store: 
     assert Artifact.open("tiny", root).name == "tiny"
     assert_refused(cli("pull", f"{store}/tiny", "another"), "the manifest names 'tiny'")
     assert not (root / "another").exists()
+
+
+def test_a_web_server_is_pulled_from(cli: Cli, root: Path, store: str) -> None:
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed; the extra http has it")
+    for name in ("tiny", "other"):
+        push(tiny_artifact(root, name), Location.of(store))
+    shutil.rmtree(root)
+    handler = partial(SimpleHTTPRequestHandler, directory=store.removeprefix("file://"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert stored_names(Location.of(url)) == ["other", "tiny"]
+        assert cli("pull", url).status == 0
+        single = cli("pull", f"{url}/tiny/")
+        assert single.out == "tiny: nothing transferred, all files were here\n"
+        server.shutdown()
+    assert Artifact.open("other", root).name == "other"
+    gone = cli("pull", url)
+    assert_refused(gone, f"{url}: ")
 
 
 def test_a_failure_leaves_what_was_there(
