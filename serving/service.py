@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from artifacts import VitrineError, artifact_names, artifacts_root
 from artifacts.devices import FOUND, check_openvino, current, use_one_gpu
+from artifacts.distribution import store_url
 from artifacts.names import selected
 from artifacts.provenance import cores
 from serving.forks import configure_malloc, patch_circus
@@ -61,11 +62,18 @@ def _check_settings() -> None:
 
 
 def _check_start() -> str:
-    """Check the settings, and have another process find the device; returns the device."""
+    """Check the settings, and have another process find the device; returns the device.
+
+    If the models are in a store, another process pulls them first.
+    """
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "serving.inference.start_check"]
     environment = {**os.environ, "PYTHONPATH": path}
+    if store_url() is not None:
+        pull = [sys.executable, "-m", "artifacts.stores.served", *read_settings().models]
+        if code := subprocess.run(pull, env=environment, check=False).returncode:  # noqa: S603
+            sys.exit(code)  # it has said why
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as finding:  # noqa: S603
         _check_settings()
         found, _ = finding.communicate()

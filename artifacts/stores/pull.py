@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifacts.artifact import (
-    MANIFEST_FILE,
     STAGING,
     VERSION_PATTERN,
     Artifact,
-    locked,
     remove_abandoned,
     replace_folder,
 )
-from artifacts.distribution import check_writable
+from artifacts.distribution import check_writable, locked
 from artifacts.errors import ArtifactError
 from artifacts.manifest import NAME_PATTERN, Manifest
+from artifacts.names import MANIFEST_FILE
 from artifacts.stores.cache import fetch
 from artifacts.stores.location import Location, StoreError
 

@@ -1,6 +1,7 @@
 """Copies artifacts into a store, with a README.md that the Hugging Face Hub reads."""
 
-from artifacts.artifact import MANIFEST_FILE, Artifact
+from artifacts.artifact import Artifact
+from artifacts.names import MANIFEST_FILE
 from artifacts.stores.hub_card import README_FILE, hub_card
 from artifacts.stores.location import Location
 from artifacts.stores.pull import MANIFEST_BYTES

@@ -92,3 +92,8 @@ def test_serving_reads_its_variables_in_one_place() -> None:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not re.fullmatch(r"VITRINE_[A-Z_]+", node.value), (file, node.lineno)
+
+
+def test_settings_show_no_secret_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_ARTIFACTS", "https://me:secret@example.org/models?token=secret")
+    assert list_settings()[0].value == "https://example.org/models"

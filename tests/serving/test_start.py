@@ -74,6 +74,14 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     assert line.startswith(f"error: the database {file} is damaged (file is not a database); ")
 
 
+def test_a_store_that_cannot_be_pulled_is_refused(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/none"
+    cache = str(tmp_path / "cache")
+    line = refusal(tmp_path, VITRINE_ARTIFACTS=url, VITRINE_STORE_CACHE=cache)
+    assert line.startswith(f"error: VITRINE_ARTIFACTS: {url}: holds none of the models")
+    assert line.endswith("so nothing can be served.")
+
+
 def test_a_list_of_models_lazy_loading_and_what_is_said_of_them(tmp_path: Path) -> None:
     root, log = tmp_path / "models", tmp_path / "log.txt"
     tiny_artifact(root, "first", route="birds", default=True)
