@@ -40,7 +40,7 @@ Picture = Path | RemotePicture
 """Where the content of a picture is read from."""
 
 
-def find_remote(place: Location, suffixes: frozenset[str]) -> dict[RemotePicture, str]:
+def find_remote(place: Location, suffixes: frozenset[str]) -> dict[Picture, str]:
     """Return the picture that a URL names, or those of its folder, each with its name.
 
     What has one of the suffixes is a picture. The name is the path below the folder.
