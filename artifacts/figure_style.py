@@ -180,7 +180,7 @@ def describe(figure: "Figure") -> str:
         elif axes.images and not axes.axison:
             pictures += 1
     if legends:
-        parts.append(f"Shown are {', '.join(legends)}")
+        parts.append(f"Shown are: {'; '.join(legends)}")
     if pictures:
         parts.append(f"{pictures} picture{'s' * (pictures != 1)} with captions")
     return ". ".join(parts) + "."

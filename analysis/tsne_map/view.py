@@ -70,6 +70,7 @@ def page(
     table: list[dict[str, Any]],
     pixels: Iterable[Picture],
     heading: str,
+    footer: str,
     earlier: Floats | None = None,
 ) -> str:
     """Return a self-contained page with the map, which shows the picture under the pointer.
@@ -79,6 +80,7 @@ def page(
         pixels: uint8 H x W x 3 of each row, read one at a time. With more than `MAX_THUMBNAILS`
             rows, no picture is read or shown.
         heading: title of the page.
+        footer: origin of the map.
         earlier: see `draw`.
     """
     by = _key(table)
@@ -105,7 +107,9 @@ def page(
         "thumbnail": THUMBNAIL,
     }
     sprite = _sprite(pixels, len(table), columns) if len(table) <= MAX_THUMBNAILS else ""
-    return render_page("tsne_map/map.html.j2", heading=heading, data=data, sprite=sprite)
+    return render_page(
+        "tsne_map/map.html.j2", heading=heading, footer=footer, data=data, sprite=sprite
+    )
 
 
 def _key(table: list[dict[str, Any]]) -> str:

@@ -83,11 +83,11 @@ def study_command(study: str, profile: Profile, out: Path | None, training: bool
     help="File to write.",
 )
 def results_command(out: Path) -> None:
-    """Write one page with the comparisons of all studies."""
-    from training.results import results
+    """Write one page with the comparisons of all studies, and its picture."""
+    from training.results import write_results
 
-    out.write_text(results(), encoding="utf-8")
-    click.echo(out)
+    for path in write_results(out):
+        click.echo(path)
 
 
 def _missing(recipes: Sequence[Recipe]) -> dict[str, str]:
