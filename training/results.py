@@ -7,6 +7,7 @@ from pathlib import Path
 from artifacts import Artifact
 from artifacts.figure_style import describe
 from artifacts.names import artifact_names
+from training.plots import png
 from training.recipe import Recipe, load_recipe, load_recipes
 from training.results_picture import Point, draw
 from training.study import compare

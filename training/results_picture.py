@@ -47,10 +47,10 @@ def draw(points: Sequence[Point], command: str) -> Figure:
         look = line_style(place) | {"linestyle": "", "markersize": 7}
         x, y = [point.reported for point in own], [point.rebuilt for point in own]
         axes.plot(x, y, label=f"{study}: {_sample(own)}", **look)
-    for point, (x, y, side) in zip(points, place_names(points), strict=True):
+    for point, (left, middle, side) in zip(points, place_names(points), strict=True):
         name = short_name(point)
         look = {"ha": side, "va": "center", "fontsize": SMALL, "bbox": BEHIND}
-        axes.text(x, y, name, **look)
+        axes.text(left, middle, name, **look)
     axes.grid()
     add_legend(figure, axes)
     return figure
