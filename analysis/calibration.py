@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.answers import Floats, Ints, Predictions, classify, uncalibrated
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
+from artifacts.figure_style import SOFT, add_legend, bar_style, line_style
 
 BINS = 15
 
@@ -102,16 +103,16 @@ def draw(measured: list[Reliability], heading: str, footer: str) -> Figure:
     """Draw a reliability diagram above the number of pictures by confidence."""
     figure = new_figure(heading, footer, width=8, height=8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="perfectly calibrated")
+    upper.plot([0, 1], [0, 1], color=SOFT, linestyle=":", label="perfectly calibrated")
     width = 1 / (BINS * len(measured))
     for place, each in enumerate(measured):
-        label = f"{each.name}: ECE {each.ece:.4f}"
-        upper.plot(each.confidence, each.accuracy, "o-", color=COLOURS[place], label=label)
+        label = f"{each.name}: calibration error {each.ece:.3f}"
+        upper.plot(each.confidence, each.accuracy, **line_style(place), label=label)
         x = np.arange(BINS) / BINS + (place + 0.5) * width
-        lower.bar(x, each.pictures, 0.9 * width, color=COLOURS[place])
-    upper.set(ylabel="share of right answers", ylim=(0, 1), xlim=(0, 1))
-    upper.legend(loc="upper left", frameon=False)
+        lower.bar(x, each.pictures, width, **bar_style(place))
+    upper.set(ylabel="share of right answers", ylim=(0, 1.02), xlim=(0, 1))
     lower.set(xlabel="probability of the predicted class", ylabel="pictures")
+    add_legend(figure, upper)
     return figure
 
 

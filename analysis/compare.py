@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from analysis.answers import Predictions, classify
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.inputs import Pictures
 from analysis.options import CommonOptions, common_options
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import DataError, VitrineError
+from artifacts.figure_style import add_legend, bar_style
 from serving.schemas import ModelInfo
 
 MAX_BARS = 20
@@ -112,15 +113,15 @@ def draw(
     )  # (2, C)
     order = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:MAX_BARS]
     figure = new_figure(heading, footer, width=9, height=1.8 + 0.4 * len(order))
-    axes = figure.add_subplot(xlabel="accuracy (%)", xlim=(0, 100))
+    axes = figure.add_subplot(xlabel="accuracy (%)", ylabel="class", xlim=(0, 100))
     for place, (info, line) in enumerate(zip(infos, shares, strict=True)):
         y = np.arange(len(order)) + 0.4 * place
-        axes.barh(y, 100 * line[order], 0.38, color=COLOURS[place], label=info.name)
+        axes.barh(y, 100 * line[order], 0.4, label=info.name, **bar_style(place))
     axes.set_yticks(np.arange(len(order)) + 0.2, [classes[i] for i in order])
     axes.invert_yaxis()
     if len(order) < len(classes):
         axes.set_ylabel(f"the {len(order)} of {len(classes)} classes that differ most")
-    figure.legend(loc="outside lower right", ncols=2, frameon=False)
+    add_legend(figure, axes)
     return figure
 
 

@@ -17,6 +17,7 @@ from analysis.inputs import Pictures
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from analysis.sheet import draw_sheet
+from artifacts.figure_style import SLANTED, SMALL
 
 NAMED_PAIRS = 10
 SHOWN_PAIRS = 5
@@ -110,19 +111,20 @@ def draw(counts: Ints, classes: Sequence[str], heading: str, footer: str) -> Fig
     """Draw the matrix as rates, ordered by similarity, with counts if there are few classes."""
     order = similarity_order(counts)
     shown, names = rates(counts)[np.ix_(order, order)], [classes[i] for i in order]
-    figure = new_figure(heading, footer, width=9, height=8)
+    figure = new_figure(heading, footer, width=9, height=7.2)
     axes = figure.add_subplot(xlabel="predicted class", ylabel="true class")
     image = axes.imshow(100 * shown, cmap="cividis", vmin=0, vmax=100)
     figure.colorbar(image, label="share of the class (%)", shrink=0.8)
     if len(names) > MAX_WRITTEN_CLASSES:
-        axes.set(xticks=[], yticks=[])
+        many = f"; {len(names)} classes, similar ones beside each other"
+        axes.set(xticks=[], yticks=[], xlabel=f"predicted class{many}")
         return figure
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_xticks(range(len(names)), names, **SLANTED)
     axes.set_yticks(range(len(names)), names)
     for (row, column), share in np.ndenumerate(shown):
         colour = "black" if share > 0.5 else "white"  # noqa: PLR2004  for contrast with the map
         number = counts[order[row], order[column]]
-        axes.text(column, row, f"{number}", ha="center", va="center", color=colour, fontsize=8)
+        axes.text(column, row, f"{number}", ha="center", va="center", color=colour, fontsize=SMALL)
     return figure
 
 
@@ -135,7 +137,8 @@ def draw_pairs(
         wrong = np.flatnonzero((answers.labels == true) & (answers.predicted == predicted))
         confidence = answers.probabilities[wrong, predicted]
         best = wrong[np.argsort(-confidence, kind="stable")][:SHOWN_PICTURES]
-        cells = [(answers.indices[i], f"{answers.probabilities[i, predicted]:.2f}") for i in best]
+        sure = 100 * answers.probabilities[:, predicted]
+        cells = [(answers.indices[i], f"{sure[i]:.0f} % sure") for i in best]
         lines.append((f"{classes[true]}\ntaken for\n{classes[predicted]}", cells))
     return draw_sheet(lines, pictures, heading, this_command()) if lines else None
 

@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageEnhance, ImageFilter
 
 from analysis.answers import classify
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.inputs import Pictures
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import InputPolicy
+from artifacts.figure_style import SLANTED, add_legend, bar_style, line_style
 from artifacts.pictures import Picture
 from artifacts.preprocessing import prepare
 from serving.client.predictor import Predictor
@@ -130,31 +131,37 @@ def rows(points: Sequence[Point], *, synthetic: bool) -> list[dict[str, Any]]:
 def draw_sizes(points: Sequence[Point], heading: str, footer: str) -> Figure:
     """Draw the accuracy and confidence at each size, in the given order."""
     figure = new_figure(heading, footer, width=max(7, 1.5 + 0.7 * len(points)), height=5)
-    axes = figure.add_subplot(ylim=(0, 100), ylabel="%", xlabel="width x height, px")
+    axes = figure.add_subplot(ylim=(0, 108), xlabel="width x height (pixels)")
+    axes.set(ylabel="accuracy, mean probability (%)", yticks=range(0, 101, 20))
     x = np.arange(len(points))
-    axes.bar(x, [100 * p.accuracy for p in points], 0.7, color=COLOURS[0], label="accuracy")
+    bars = axes.bar(x, [100 * p.accuracy for p in points], 0.7, label="accuracy", **bar_style(0))
+    # inside, at the foot, where no mark covers it
+    axes.bar_label(bars, fmt="%.1f", label_type="center", color="black")
     confidence = [100 * p.confidence for p in points]
-    axes.plot(x, confidence, "D", color=COLOURS[2], label="mean probability")
-    for place, point in enumerate(points):
-        axes.text(place, 2, f"{100 * point.accuracy:.1f}", ha="center", fontsize=8, color="white")
-    axes.set_xticks(x, [point.level for point in points], rotation=45, ha="right")
-    figure.legend(loc="outside lower right", ncols=2, frameon=False)
+    style = line_style(1) | {"linestyle": ""}
+    axes.plot(x, confidence, label="mean probability of the predicted class", **style)
+    axes.set_xticks(x, [point.level for point in points], **SLANTED)
+    add_legend(figure, axes)
     return figure
 
 
 def draw_corruptions(points: Sequence[Point], heading: str, footer: str) -> Figure:
     """Draw accuracy (solid) and confidence (dashed) over severity, with a panel per corruption."""
-    figure = new_figure(heading, footer, width=2.4 * len(CORRUPTIONS), height=4)
+    figure = new_figure(heading, footer, width=2 * len(CORRUPTIONS), height=4)
     panels = figure.subplots(1, len(CORRUPTIONS), sharey=True)
     whole = points[0]
     for axes, kind in zip(panels, CORRUPTIONS, strict=True):
         line = [whole, *(point for point in points if point.change == kind)]
         severity = range(len(line))
-        axes.plot(severity, [100 * p.accuracy for p in line], "o-", color=COLOURS[0])
-        axes.plot(severity, [100 * p.confidence for p in line], "D--", color=COLOURS[2])
-        axes.set(title=kind, xlabel="severity", ylim=(0, 100), xticks=severity)
-    panels[0].set_ylabel("%")
-    panels[0].legend(["accuracy", "mean probability"], loc="lower left", frameon=False, fontsize=8)
+        axes.plot(severity, [100 * p.accuracy for p in line], label="accuracy", **line_style(0))
+        confidence = [100 * p.confidence for p in line]
+        label = "mean probability of the predicted class"
+        axes.plot(severity, confidence, label=label, **line_style(1))
+        title = "JPEG" if kind == "jpeg" else kind
+        axes.set(title=title, xlabel="severity", ylim=(0, 102), xticks=severity)
+        axes.grid()
+    panels[0].set_ylabel("accuracy, mean probability (%)")
+    add_legend(figure, panels[0])
     return figure
 
 

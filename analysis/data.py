@@ -17,12 +17,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.inputs import Pictures
 from analysis.options import report_folder
 from analysis.output import record, report_skipped, this_command, write_report
 from analysis.sheet import draw_pictures
 from artifacts import DataError
+from artifacts.figure_style import add_legend, bar_style
 
 THUMBNAIL = 16
 """Width and height of the thumbnails that are compared, in pixels."""
@@ -148,17 +149,16 @@ def draw_balance(sets: Sequence[Pictures], footer: str) -> Figure:
         order = np.concatenate([order[: MAX_BARS // 2], order[-MAX_BARS // 2 :]])
     heading = "Pictures by class: " + ", ".join(f"{s.source} ({len(s):,})" for s in sets)
     figure = new_figure(heading, footer, width=9, height=1.8 + 0.28 * len(order))
-    axes = figure.add_subplot(xlabel="pictures")
+    axes = figure.add_subplot(xlabel="pictures", ylabel="class")
     height = 0.8 / len(sets)
     for place, (pictures, line) in enumerate(zip(sets, counts, strict=True)):
         y = np.arange(len(order)) + place * height
-        colour = COLOURS[place % len(COLOURS)]
-        axes.barh(y, line[order], height, color=colour, label=pictures.source)
-    axes.set_yticks(np.arange(len(order)), [classes[i] for i in order], fontsize=8)
+        axes.barh(y, line[order], height, label=pictures.source, **bar_style(place))
+    axes.set_yticks(np.arange(len(order)), [classes[i] for i in order])
     axes.invert_yaxis()
     if len(order) < len(classes):
         axes.set_ylabel(f"the {len(order)} most and least frequent of {len(classes)} classes")
-    axes.legend(frameon=False)
+    add_legend(figure, axes)
     return figure
 
 
@@ -181,7 +181,7 @@ def draw_pairs(pairs: Sequence[Pair], sets: Sequence[Pictures], footer: str) -> 
         for place in (pair.first, pair.second):
             pictures, index = _locate(sets, place)
             cells.append((pictures.pixels(index), f"{pictures.source}\n{pictures.label(index)}"))
-        lines.append((f"{pair.likeness:.4f}" + "\nexact" * pair.exact, cells))
+        lines.append((f"likeness\n{pair.likeness:.3f}" + "\nexact" * pair.exact, cells))
     return draw_pictures(lines, "Pictures that look alike", footer)
 
 

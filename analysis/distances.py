@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from analysis.answers import FeatureVectors, Ints, features
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.inputs import UNKNOWN
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import DataError
+from artifacts.figure_style import COLOURS, HATCHES, LINES, SOFT, add_legend
 from artifacts.verification.curves import RESAMPLES, Curve, Rate, curve, summary
 from artifacts.verification.pairs import Measured, distances
 
@@ -98,25 +99,28 @@ def draw(pairs: Measured, rates: Curve, heading: str, footer: str) -> Figure:
     drawn = box.boxplot(list(both.values()), tick_labels=list(both), showfliers=False)
     for line in drawn["medians"]:
         line.set_color("black")
-    box.set(ylabel="distance", title="quartiles; whiskers at 1.5 of their range")
+    box.set(ylabel="distance", xlabel="pairs of pictures of")
+    box.set_title("quartiles; whiskers at 1.5 times their range")
     edges = np.linspace(0, float(pairs.distances.max()) or 1.0, 61).tolist()
-    for colour, (name, values) in zip(COLOURS, both.items(), strict=False):
-        histogram.hist(values, edges, density=True, alpha=0.6, color=colour, label=name)
-        curves.ecdf(values, color=colour, label=name)
+    for place, (name, values) in enumerate(both.items()):
+        colour = COLOURS[place]
+        filled = {"color": colour, "hatch": HATCHES[place], "alpha": 0.6, "label": name}
+        histogram.hist(values, edges, density=True, edgecolor="white", **filled)
+        curves.ecdf(values, color=colour, linestyle=LINES[place], label=name)
     for axes in (histogram, curves):
-        axes.axvline(rates.eer_threshold, color="#555555", linestyle="--", label="equal error")
+        axes.axvline(rates.eer_threshold, color=SOFT, linestyle=":", label="equal error rate")
         axes.set_xlabel("distance")
-        axes.legend(frameon=False, fontsize=8)
-    histogram.set(ylabel="density", title="distances")
-    curves.set(ylabel="share of pairs nearer", title="cumulative")
+    histogram.set(ylabel="density", title="density of the distances")
+    curves.set(ylabel="share of pairs nearer", title="cumulative distribution")
     inside = (rates.fmr > 0) & (rates.fmr < 1) & (rates.fnmr > 0) & (rates.fnmr < 1)
     det.plot(norm.ppf(rates.fmr[inside]), norm.ppf(rates.fnmr[inside]), color=COLOURS[0])
     ticks = norm.ppf(DET_TICKS)
     det.set_xticks(ticks, [f"{t:g}" for t in DET_TICKS])
     det.set_yticks(ticks, [f"{t:g}" for t in DET_TICKS])
-    det.plot(ticks, ticks, color="#999999", linestyle=":")
+    det.plot(ticks, ticks, color=SOFT, linestyle=":")
     det.set(xlabel="false match rate", ylabel="false non-match rate")
-    det.set_title(f"error rates, normal deviates (equal: {rates.eer:.4f})")
+    det.set_title(f"error rates on normal deviates; equal at {rates.eer:.3f}")
+    add_legend(figure, histogram)
     return figure
 
 

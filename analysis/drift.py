@@ -11,12 +11,13 @@ import click
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.inputs import Pictures
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
 from artifacts.drift_distances import Distance, distances, feature_distances
+from artifacts.figure_style import COLOURS, SLANTED, SMALL, add_legend, bar_style
 from artifacts.reference import MIN_SIDE, SIDE_BINS, Floats, Moments, Reference, Sums
 from serving.client.chunks import Source, source_size
 from serving.client.predictor import Predictor
@@ -119,32 +120,32 @@ def findings(compared: DriftComparison) -> list[str]:
 
 def draw(compared: DriftComparison, heading: str, footer: str) -> Figure:
     """Draw both histograms beside those of the reference, and the features that moved most."""
-    figure = new_figure(heading, footer, width=13, height=4.5)
+    figure = new_figure(heading, footer, width=11, height=4.5)
     panels = figure.subplots(1, 3)
     rows = histograms(compared)
-    found: dict[str, str] = {e.quantity: f"{e.value:.3f}" for e in compared.distances}
+    found: dict[str, str] = {e.quantity: f"distance {e.value:.3f}" for e in compared.distances}
     for axes, quantity in zip(panels[:2], ("sides", "confidences"), strict=True):
         bins = [row for row in rows if row["quantity"] == quantity]
         filled = [row for row in bins if row["reference"] or row["share"]]
         x = np.arange(len(filled))
-        for place, key in enumerate(("reference", "share")):
+        for place, (key, label) in enumerate((("reference", "validation"), ("share", "compared"))):
             shares = [100 * row[key] for row in filled]
-            axes.bar(x + 0.4 * place - 0.2, shares, 0.4, color=COLOURS[place])
-        names = [f"{row['from']:.3g} - {row['to']:.3g}" for row in filled]
-        axes.set_xticks(x, names, rotation=45, ha="right", fontsize=7)
-        axes.set_ylabel("% of the pictures")
+            axes.bar(x + 0.4 * place - 0.2, shares, 0.4, label=label, **bar_style(place))
+        names = [f"{row['from']:.3g} to {row['to']:.3g}" for row in filled]
+        axes.set_xticks(x, names, fontsize=SMALL, **SLANTED)
+        axes.set_ylabel("share of the pictures (%)")
     moved = features(compared)[:DIMENSIONS]
     panels[2].bar(range(len(moved)), [row["part"] for row in moved], color=COLOURS[2])
     panels[2].set_xticks(
-        range(len(moved)), [str(row["dimension"]) for row in moved], rotation=90, fontsize=7
+        range(len(moved)), [str(row["dimension"]) for row in moved], rotation=90, fontsize=SMALL
     )
-    panels[2].set_ylabel("part of the distance")
-    panels[0].set_xlabel("side, px")
+    panels[2].set_ylabel("part of the distance (0 to 1)")
+    panels[0].set_xlabel("longer side (pixels)")
     panels[1].set_xlabel("probability of the most probable class")
     panels[2].set_xlabel(f"dimensions that moved most, of {len(compared.moments.mean)}")
     for axes, quantity in zip(panels, ("sides", "confidences", "features"), strict=True):
-        axes.set_title(f"{quantity}: {found.get(quantity, 'none')}", fontsize=10)
-    panels[0].legend(["validation", "compared"], frameon=False, fontsize=8)
+        axes.set_title(f"{quantity}: {found.get(quantity, 'not measured')}")
+    add_legend(figure, panels[0])
     return figure
 
 

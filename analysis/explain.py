@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 
 from analysis.answers import Floats, Ints
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.inputs import Pictures
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
 from artifacts.contributions import enlarge
+from artifacts.figure_style import add_legend, line_style
 from artifacts.pictures import Picture
 from artifacts.progress import track
 from artifacts.provenance import hardware
@@ -226,12 +227,11 @@ def draw(curves: Floats, heading: str, footer: str) -> Figure:
     for row, (axes, test) in enumerate(zip(panels, TESTS, strict=True)):
         for column, words in enumerate(ORDERS.values()):
             line = curves[:, row, column].mean(axis=0)
-            style = "-" if column == 0 else "--"
-            axes.plot(shares, line, style, color=COLOURS[column], label=words)
+            axes.plot(shares, line, **line_style(column), label=words)
         verb = "deleted" if test == "deletion" else "inserted"
         axes.set(title=test, xlabel=f"pixels {verb} (%)", ylim=(0, 1))
     panels[0].set_ylabel("mean probability of the explained class")
-    panels[0].legend(frameon=False, title="order of")
+    add_legend(figure, panels[0], title="order of")
     return figure
 
 

@@ -91,7 +91,7 @@ def draw(layer: Layer, maps: Map, heading: str, footer: str) -> Figure:
         axes.set_axis_off()
     for axes, channel in zip(grid.flat, shown, strict=False):
         image = axes.imshow(channel, cmap="cividis", vmin=low, vmax=max(high, low + 1e-9))
-    figure.colorbar(image, ax=grid, shrink=0.6)
+    figure.colorbar(image, ax=grid, shrink=0.6, label="activation (no unit)")
     return figure
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import click
 from matplotlib.figure import Figure
 
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.options import model_option, report_folder
 from analysis.output import record, this_command, write_report
 from artifacts import VitrineError
+from artifacts.figure_style import COLOURS, MARKERS, SOFT, add_legend, line_style
 from serving.client import Client, FeedbackFigures, connect
 from serving.schemas import ModelInfo
 
@@ -98,21 +99,23 @@ def draw(figures: Sequence[FeedbackFigures], heading: str, footer: str) -> Figur
     for place, each in enumerate(shown):
         low, high = each.interval
         reach = [[each.accuracy - low], [high - each.accuracy]]
-        left.errorbar([place], [each.accuracy], yerr=reach, fmt="o", color=COLOURS[place])
+        left.errorbar(
+            [place], [each.accuracy], yerr=reach, fmt=MARKERS[place], color=COLOURS[place]
+        )
         filled = [bin_ for bin_ in each.bins or () if bin_.answers]
         right.plot(
             [bin_.confidence for bin_ in filled],
             [bin_.correct / bin_.answers for bin_ in filled],
-            "o-",
-            color=COLOURS[place],
             label=f"{each.version}, {each.answers:,} answers",
+            **line_style(place),
         )
-    left.set_xticks(range(len(shown)), [each.version for each in shown], rotation=20, fontsize=8)
-    left.set(ylim=(0, 1), xlim=(-0.5, len(shown) - 0.5), ylabel="share of right answers (95 %)")
-    right.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="perfectly calibrated")
+    left.set_xticks(range(len(shown)), [each.version for each in shown], rotation=20)
+    left.set(ylim=(0, 1), xlim=(-0.5, len(shown) - 0.5), xlabel="version")
+    left.set_ylabel("share of right answers, 95 % interval")
+    right.plot([0, 1], [0, 1], color=SOFT, linestyle=":", label="perfectly calibrated")
     right.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the predicted class")
     right.set_ylabel("share of right answers")
-    right.legend(loc="upper left", frameon=False, fontsize=8)
+    add_legend(figure, right)
     return figure
 
 

@@ -15,7 +15,6 @@ from analysis.sheet import draw_sheet
 from artifacts import DataError
 from serving.schemas import ModelInfo
 
-COLUMNS = 8
 SHOWN = 32
 """Number of pictures in the figure."""
 
@@ -87,16 +86,15 @@ def command(model: str, options: CommonOptions) -> None:
     doubts = doubtful(answers)
     table = rows(doubts, answers, info, pictures, synthetic=info.synthetic or pictures.synthetic)
     cells = [
-        (int(answers.indices[i]), f"{row['label']}?\n{row['predicted']}")
+        (int(answers.indices[i]), f"label: {row['label']}\nmodel: {row['predicted']}")
         for i, row in zip(doubts[:SHOWN], table, strict=False)
     ]
-    lines = [("", cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
     heading = title("Labels that are likely wrong", [info], pictures)
     write_report(
         options.folder("labels", (model,)),
         "labels",
         {"labels": table},
-        {"labels": draw_sheet(lines, pictures, heading, this_command())} if lines else {},
+        {"labels": draw_sheet([("", cells)], pictures, heading, this_command())} if cells else {},
         record([info], pictures, {}),
         [f"{len(doubts)} of {len(answers.labels):,} labels are likely wrong"],
     )

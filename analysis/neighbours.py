@@ -110,7 +110,7 @@ def command(
     places, distances = nearest(found, neighbours)
     labels = pictures.labels[found.indices]
     odd = contradicted(places, labels) if (labels != UNKNOWN).all() else []
-    heading = title("Nearest neighbours", [info], pictures)
+    heading = title("Nearest neighbours and their distances", [info], pictures)
     figures = {
         "neighbours": draw_sheet(
             [
@@ -152,7 +152,7 @@ def _line(
     index = int(found.indices[place])
     cells = [(index, "picture")]
     for neighbour, length in zip(found.indices[around], lengths, strict=True):
-        cells.append((int(neighbour), f"{length:.3g} {pictures.label(int(neighbour))}"))
+        cells.append((int(neighbour), f"{length:.2f}\n{pictures.label(int(neighbour))}"))
     return pictures.label(index), cells
 
 

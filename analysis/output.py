@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from analysis.inputs import Pictures
 from artifacts import VitrineError
 from artifacts.datasets.folders import SUFFIXES
+from artifacts.figure_style import describe
 from artifacts.provenance import code_version
 from serving.schemas import ModelInfo
 
@@ -82,7 +83,7 @@ def write_report(
         tables: rows by the stem of the CSV file. The keys of the first row are the header; a table
             without rows is not written.
         figures: figures by the stem of the PNG file.
-        about: the result of `record`.
+        about: the result of `record`. The title and the description of each figure are added.
         findings: sentences with the most important numbers.
 
     Raises:
@@ -99,7 +100,12 @@ def write_report(
             if rows:
                 written.append(folder / f"{stem}.csv")
                 _write_table(written[-1], rows)
-        text = json.dumps({**about, "findings": list(findings)}, indent=2, ensure_ascii=False)
+        shown = {
+            stem: {"title": " ".join(figure.get_suptitle().split()), "alt": describe(figure)}
+            for stem, figure in figures.items()
+        }
+        content = {**about, "findings": list(findings), "figures": shown}
+        text = json.dumps(content, indent=2, ensure_ascii=False)
         sidecar.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise VitrineError(

@@ -23,7 +23,7 @@ from analysis import (
     sparsity,
 )
 from analysis.options import CommonOptions, common_options
-from analysis.output import data_url, render_page, this_command
+from analysis.output import DOTS_PER_INCH, data_url, render_page, this_command
 from analysis.tsne_map import command as feature_map
 from artifacts import VitrineError
 from artifacts.provenance import code_version, hardware
@@ -51,8 +51,22 @@ MAX_FOR_MANY_PASSES = 1000
 """Maximum number of pictures for the analyses in `MANY_PASSES`."""
 KINDS = ("html", "csv", "png")
 """Extensions of the files that a section links to."""
-PAGE_WIDTH = 960
-"""Maximum width of figures on the page, in pixels."""
+PAGE_WIDTH = 1200
+"""Maximum width of the pictures of figures, in pixels: more than the page, for sharp print."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure on the page."""
+
+    title: str
+    """What it shows, with the data set and the number of pictures."""
+    alt: str
+    """Description for people who do not see it."""
+    source: str
+    """Data URL of the picture."""
+    inches: float
+    """Width in which its text has the size that it was drawn for."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +77,7 @@ class Section:
     about: str
     command: str
     findings: Sequence[str] = ()
-    figures: Sequence[tuple[str, str]] = ()
-    """(title, data URL of the picture) of each figure."""
+    figures: Sequence[Shown] = ()
     files: Sequence[str] = ()
     """Paths of the files of the analysis, relative to the report."""
     error: str = ""
@@ -99,13 +112,39 @@ def make_section(
             return Section(name, about, command, error=str(error))
         finally:
             sys.argv = before
-    figures = [(path.stem, _embedded(path)) for path in sorted(folder.glob("*.png"))]
+    about_it = _read(sidecar)
+    figures = [
+        Shown(words["title"], words["alt"], *_embedded(folder / f"{stem}.png"))
+        for stem, words in about_it["figures"].items()
+    ]
     files = [
         path.relative_to(root).as_posix()
         for kind in KINDS
         for path in sorted(folder.glob(f"*.{kind}"))
     ]
-    return Section(name, about, command, _read(sidecar)["findings"], figures, files)
+    return Section(name, about, command, about_it["findings"], figures, files)
+
+
+METRICS = {
+    "accuracy-top5": "accuracy, one of the first five",
+    "auc": "area under the ROC curve",
+    "ece": "expected calibration error",
+    "eer": "equal error rate",
+    "f1-macro": "F1, mean of the classes",
+    "f1-micro": "F1 of all answers",
+    "fnmr": "false non-match rate",
+    "loss": "loss (nats)",
+    "map": "mean average precision",
+}
+"""Names of metrics on the page, where a manifest abbreviates them."""
+ENDS = {"low": ", lower end of the 95 % interval", "high": ", upper end of the 95 % interval"}
+
+
+def metric_name(name: str) -> str:
+    """Return the name of a metric in words; unknown names stay as they are."""
+    whole, _, end = name.partition("/")
+    first, at, rest = whole.partition("@")
+    return METRICS.get(first, first) + f" at {rest}" * bool(at) + ENDS.get(end, end)
 
 
 def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
@@ -115,6 +154,7 @@ def render(info: ModelInfo, sections: Sequence[Section], command: str) -> str:
         info=info,
         sections=sections,
         command=command,
+        metric_name=metric_name,
         code_version=code_version(),
         hardware=hardware(),
     )
@@ -243,13 +283,17 @@ def _write_page(path: Path, text: str) -> None:
     click.echo(path)
 
 
-def _embedded(path: Path) -> str:
-    """Return a figure as a data URL, at most as wide as the page, a seventh of the PNG's size."""
+def _embedded(path: Path) -> tuple[str, float]:
+    """Return a figure as a data URL, and its width in inches.
+
+    The picture is at most `PAGE_WIDTH` wide, which takes a fraction of the PNG's size.
+    """
     content = io.BytesIO()
     with Image.open(path) as image:
+        inches = image.width / DOTS_PER_INCH
         image.thumbnail((PAGE_WIDTH, image.height), Image.Resampling.LANCZOS)
-        image.convert("RGB").save(content, "AVIF", quality=40)
-    return data_url("image/avif", content.getvalue())
+        image.convert("RGB").save(content, "AVIF", quality=50)
+    return data_url("image/avif", content.getvalue()), inches
 
 
 def _is_current(sidecar: Path, command: str, graph: str) -> bool:
@@ -259,7 +303,8 @@ def _is_current(sidecar: Path, command: str, graph: str) -> bool:
     except (FileNotFoundError, ValueError):  # ValueError: the file is truncated
         return False
     graphs = [model["hash"] for model in about["models"]]
-    return about["command"] == command and graphs == [graph]
+    described = "figures" in about  # results of earlier versions have no descriptions
+    return about["command"] == command and graphs == [graph] and described
 
 
 def _read(path: Path) -> dict[str, Any]:

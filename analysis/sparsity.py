@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import COLOURS, new_figure
+from analysis.figures import new_figure
 from analysis.inputs import Pictures
 from analysis.options import CommonOptions, common_options
 from analysis.output import record, report_skipped, this_command, title, write_report
 from artifacts import VitrineError
+from artifacts.figure_style import COLOURS, SLANTED, SMALL, add_legend, bar_style
 from serving.client.chunks import Source, merge
 from serving.client.predictor import Predictor
 from serving.schemas import Inspection, Layer
@@ -79,7 +80,7 @@ def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
     """Draw the share of zeros above the number of dead channels, as grouped bars over depth."""
     depth = max(len(each.layers) for each in measured)
     bars = depth * len(measured)
-    figure = new_figure(heading, footer, width=float(np.clip(4 + 0.25 * bars, 8, 24)), height=7)
+    figure = new_figure(heading, footer, width=float(np.clip(4 + 0.18 * bars, 8, 16)), height=6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     for place, each in enumerate(measured):
         width = 0.8 / len(measured)
@@ -88,25 +89,25 @@ def draw(measured: Sequence[Inspection], heading: str, footer: str) -> Figure:
         numbers = [dead_channels(layer) for layer in each.layers]
         label = f"{each.model.name} (dead channels: {sum(numbers)})"
         shares = [100 * layer.zeros for layer in each.layers]
-        tops = upper.bar(x, shares, width, color=colour, label=label)
+        tops = upper.bar(x, shares, width, label=label, **bar_style(place))
         smooth = [(at, 100 * y.small) for at, y in zip(x, each.layers, strict=True) if y.small]
         if smooth:
             label = f"{each.model.name}: values within {each.epsilon:g} of zero"
             upper.plot(*zip(*smooth, strict=True), "D", color=colour, mec="black", label=label)
-        counts = lower.bar(x, numbers, width, color=colour)
+        counts = lower.bar(x, numbers, width, **bar_style(place))
         if bars <= MAX_LABELLED_BARS:
-            upper.bar_label(tops, fmt="%.0f", fontsize=8)
-            lower.bar_label(counts, fontsize=8)
-    upper.set(ylabel="exact zeros (%)", ylim=(0, 105))
-    upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+            upper.bar_label(tops, fmt="%.0f", padding=8 if smooth else 2)
+            lower.bar_label(counts)
+    upper.set(ylabel="exact zeros (%)", ylim=(0, 112), yticks=range(0, 101, 20))
+    add_legend(figure, upper)
     lower.set(ylabel="dead channels", xlabel="activation layer, from input to output")
-    lower.margins(y=0.2)
+    lower.set_ylim(0, 1.3 * max(1.0, lower.dataLim.y1))
     for axis in (lower.xaxis, lower.yaxis):
         axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
     names = {tuple(layer.name for layer in each.layers) for each in measured}
     if bars <= MAX_LABELLED_BARS and len(names) == 1:
-        labels = [f"{number}\n{name}" for number, name in enumerate(names.pop(), start=1)]
-        lower.set_xticks(range(1, depth + 1), labels, fontsize=8)
+        labels = [f"{number}  {name}" for number, name in enumerate(names.pop(), start=1)]
+        lower.set_xticks(range(1, depth + 1), labels, fontsize=SMALL, **SLANTED)
     return figure
 
 

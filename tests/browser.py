@@ -63,3 +63,55 @@ def opened_page(browser: Browser, address: str, **settings: object) -> Iterator[
         strange = [error for error in errors if "the server responded with a status" not in error]
         assert not strange
         assert {url for url in asked if not url.startswith((server, f"blob:{server}"))} == set()
+
+
+WIDTHS = (1440, 390)
+"""Widths of windows in which pages must be readable: a desk's and a telephone's, in pixels."""
+FAULTS = """
+() => {
+  const faults = [], figures = [...document.querySelectorAll('figure')];
+  if (document.documentElement.scrollWidth > innerWidth) faults.push('the page scrolls sideways');
+  for (const image of document.images)
+    if (!image.alt || !image.naturalWidth) faults.push(`an image without words: ${image.alt}`);
+  figures.forEach((figure, number) => {
+    const need = (there, what) => there || faults.push(`figure ${number} has no ${what}`);
+    const caption = figure.querySelector('figcaption')?.innerText ?? '';
+    const image = figure.querySelector('img'), svg = figure.querySelector('svg[role=img]');
+    const words = image?.alt ?? svg?.getAttribute('aria-label') ?? '';
+    need(/[a-z]/i.test(words), 'description');
+    need(figure.querySelector('figcaption code'), 'command');
+    need(/\\d pictures?|\\d test pictures?/.test(caption), 'number of pictures');
+    need(image ? caption.length > 20 : svg.querySelector('.title'), 'title');
+    need(image ? / against |with captions/.test(words) : svg.querySelectorAll('.axis').length > 1,
+         'names of axes');
+  });
+  return { figures: figures.length, faults };
+}
+"""
+
+
+def faults_of_figures(browser: Browser, address: str) -> tuple[int, list[str]]:
+    """Open a page of a report at both widths; return its number of figures and what is wrong.
+
+    It must load nothing but itself, show no error, not scroll sideways, and each figure must have
+    a title, names of axes, a caption with command and number of pictures, and a description.
+    """
+    number, faults = 0, []
+    for width in WIDTHS:
+        number, found = _faults_at(browser, address, width)
+        faults += [f"{fault} at {width} pixels" for fault in found]
+    return number, faults
+
+
+def _faults_at(browser: Browser, address: str, width: int) -> tuple[int, list[str]]:
+    asked: list[str] = []
+    errors: list[str] = []
+    with browser.new_context(viewport={"width": width, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        found = page.evaluate(FAULTS)
+    strange = [f"asked for {url}" for url in asked if url != address and url[:5] != "data:"]
+    return found["figures"], [*found["faults"], *errors, *strange]

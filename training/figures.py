@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.figure import Figure
 
 from artifacts import Artifact
+from artifacts.figure_style import SLANTED, SMALL, add_legend, bar_style, line_style
 from artifacts.names import artifact_names
 from training.augment import augment
 from training.data import Splits, load_splits
-from training.history import png, read_history
+from training.history import SPLITS, read_history
+from training.plots import new_figure, png
 from training.recipe import Recipe
 from training.settings import Augment
 from training.study import Row
@@ -32,68 +33,68 @@ AUGMENTATIONS = {
 
 
 def write_study_figures(
-    study: str, recipes: Sequence[Recipe], rows: Sequence[Row], out: Path
+    study: str, recipes: Sequence[Recipe], rows: Sequence[Row], out: Path, origin: str
 ) -> None:
-    """Write the figures of a study into the folder `out`."""
+    """Write the figures of a study into the folder `out`, with `origin` below each."""
     content: dict[str, bytes] = {}
     if study == "blocks":
         recipe = recipes[0]  # all recipes share data and augmentation
         splits = load_splits(recipe.data, recipe.seed)
-        content["augmented.png"] = augmented_samples(recipe, splits)
-        content["draws.png"] = augmentation_draws(recipe, splits)
-        content["validation-classes.png"] = class_distribution(splits)
+        content["augmented.png"] = augmented_samples(recipe, splits, origin)
+        content["draws.png"] = augmentation_draws(recipe, splits, origin)
+        content["validation-classes.png"] = class_distribution(splits, origin)
     if study == "mnist":
-        content["test-error.png"] = error_map(rows)
+        content["test-error.png"] = error_map(rows, origin)
     available = artifact_names()
     trained = [recipe.artifact_name for recipe in recipes if recipe.artifact_name in available]
     if trained:
-        content["curves.png"] = curves([Artifact.open(name) for name in trained])
+        content["curves.png"] = curves(study, [Artifact.open(name) for name in trained], origin)
     for name, data in content.items():
         (out / name).write_bytes(data)
 
 
-def curves(artifacts: Sequence[Artifact]) -> bytes:
+def curves(study: str, artifacts: Sequence[Artifact], origin: str) -> bytes:
     """Plot training and validation loss and accuracy, a line per system; returns a PNG."""
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = new_figure(f"Study {study}: training and validation", origin, width=11, height=8)
     panels = figure.subplots(2, 2, sharex=True)
     for place, artifact in enumerate(artifacts):
         history = read_history(artifact)
         epochs = [int(row["epoch"]) for row in history]
-        style = {"color": f"C{place % 10}", "linestyle": ("-", "--", ":")[place // 10 % 3]}
+        style = line_style(place) | {"markersize": 3}
         for line, quantity in zip(panels, ("loss", "accuracy"), strict=True):
-            for axes, split in zip(line, ("train", "validation"), strict=True):
+            for axes, split in zip(line, SPLITS, strict=True):
                 values = [float(row[f"{split}_{quantity}"]) for row in history]
-                # the marker shows a run of one epoch, which has no line
-                axes.plot(epochs, values, marker=".", label=artifact.manifest.name, **style)
-                axes.set(ylabel=f"{split} {quantity}")
-                axes.grid(alpha=0.3)
+                axes.plot(epochs, values, label=artifact.manifest.name, **style)
+                unit = " (0 to 1)" if quantity == "accuracy" else ""
+                axes.set(ylabel=f"{SPLITS[split]} {quantity}{unit}")
+                axes.grid()
     for axes in panels[1]:
         axes.set_xlabel("epoch")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    add_legend(figure, panels[0, 0])
     return png(figure)
 
 
-def augmented_samples(recipe: Recipe, splits: Splits) -> bytes:
+def augmented_samples(recipe: Recipe, splits: Splits, origin: str) -> bytes:
     """Show fifty random training pictures as augmented in the first epoch; returns a PNG."""
     generator = torch.Generator().manual_seed(recipe.seed)
     chosen = torch.randperm(len(splits.train), generator=generator)[:SAMPLES]
     images = augment(splits.train.images[chosen], chosen, recipe, generator, 0)
     labels = [splits.classes[i] for i in splits.train.labels[chosen]]
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    title = f"{SAMPLES} random training pictures of {splits.source.name}, augmented"
+    figure = new_figure(title, origin, width=10, height=6)
     for axes, image, label in zip(figure.subplots(5, 10).flat, images, labels, strict=True):
         axes.imshow(_pixels(image))
-        axes.set_title(label, fontsize=7)
+        axes.set_title(label, fontsize=SMALL)
         axes.axis("off")
-    figure.suptitle(f"{SAMPLES} random training pictures of {splits.source.name}, augmented")
     return png(figure)
 
 
-def augmentation_draws(recipe: Recipe, splits: Splits) -> bytes:
+def augmentation_draws(recipe: Recipe, splits: Splits, origin: str) -> bytes:
     """Show ten draws of each augmentation of one picture, and of all together; returns a PNG."""
     generator = torch.Generator().manual_seed(recipe.seed)
     copies = splits.train.images[:1].expand(DRAWS, -1, -1, -1)
-    figure = Figure(figsize=(10, 1.1 * len(AUGMENTATIONS)), layout="constrained")
+    title = f"Ten draws of each augmentation, first training picture of {splits.source.name}"
+    figure = new_figure(title, origin, width=10, height=1.1 * len(AUGMENTATIONS))
     grid = figure.subplots(len(AUGMENTATIONS), DRAWS)
     for line, (name, settings) in zip(grid, AUGMENTATIONS.items(), strict=True):
         alone = Augment(**{s: getattr(recipe.augment, s) for s in settings})
@@ -103,25 +104,24 @@ def augmentation_draws(recipe: Recipe, splits: Splits) -> bytes:
             axes.imshow(_pixels(image))
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name)
-    figure.suptitle(
-        f"Ten draws of each augmentation, first training picture of {splits.source.name}"
-    )
     return png(figure)
 
 
-def class_distribution(splits: Splits) -> bytes:
+def class_distribution(splits: Splits, origin: str) -> bytes:
     """Plot the number of validation pictures of each class; returns a PNG."""
     counts = torch.bincount(splits.validation.labels, minlength=len(splits.classes))
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    title = f"Classes of the {int(counts.sum()):,} validation pictures of {splits.source.name}"
+    figure = new_figure(title, origin, width=8, height=3.6)
     axes = figure.subplots()
-    bars = axes.bar(splits.classes, counts.numpy(), color="#0072B2")
+    bars = axes.bar(range(len(splits.classes)), counts.numpy(), **bar_style(0))
     axes.bar_label(bars)
-    axes.tick_params(axis="x", rotation=45)
-    axes.set(ylabel="pictures", title=f"Classes of the validation set, {splits.source.name}")
+    axes.set_xticks(range(len(splits.classes)), splits.classes, **SLANTED)
+    axes.set(xlabel="class", ylabel="pictures")
+    axes.margins(y=0.12)
     return png(figure)
 
 
-def error_map(rows: Sequence[Row]) -> bytes:
+def error_map(rows: Sequence[Row], origin: str) -> bytes:
     """Plot the test error of every MNIST combination, or that it diverged; returns a PNG.
 
     Rows are activations; columns are combinations of loss and optimizer.
@@ -132,7 +132,8 @@ def error_map(rows: Sequence[Row]) -> bytes:
     for system, error in errors.items():
         line, column = _row_and_column(system)
         table[lines.index(line), columns.index(column)] = error
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    title = "Test error of every combination of activation, loss and optimizer on MNIST"
+    figure = new_figure(title, origin, width=9, height=3.6)
     axes = figure.subplots()
     image = axes.imshow(100 * table, cmap="cividis_r", vmin=0, vmax=100, aspect="auto")
     for (y, x), error in np.ndenumerate(table):
@@ -141,8 +142,8 @@ def error_map(rows: Sequence[Row]) -> bytes:
         axes.text(x, y, shown, ha="center", va="center", color=colour)
     axes.set_xticks(range(len(columns)), [c.replace(" ", "\n") for c in columns])
     axes.set_yticks(range(len(lines)), lines)
-    axes.set_title("Test error, %")
-    figure.colorbar(image)
+    axes.set(xlabel="loss and optimizer", ylabel="activation")
+    figure.colorbar(image, label="test error (%)")
     return png(figure)
 
 

@@ -5,14 +5,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from artifacts import Artifact, VitrineError
-
-mpl.use("Agg")
+from artifacts.figure_style import add_legend, line_style
+from training.plots import new_figure, png
 
 HISTORY_FILE = "history.csv"
+SPLITS = {"train": "training", "validation": "validation"}
+"""Splits of which the history has columns, and what plots call them."""
 DIVERGED = "diverged: the loss of epoch"
 """Words of the message of `DivergedError`, by which another process recognises it."""
 
@@ -76,30 +75,26 @@ def read_history(artifact: Artifact) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def history_plot(history: Sequence[Epoch], title: str, score: str = "accuracy") -> bytes:
+def history_plot(
+    history: Sequence[Epoch], title: str, origin: str, score: str = "accuracy"
+) -> bytes:
     """Plot loss, accuracy and seconds per epoch, for training and validation; returns a PNG.
 
     Args:
         history: One row per epoch.
         title: Heading.
+        origin: The command and the seed, written below.
         score: What the accuracies are; see `Epoch`.
     """
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure = new_figure(title, origin, width=11, height=3.6)
     epochs = [row.epoch for row in history]
-    panels = [("loss", "loss"), ("accuracy", score), ("seconds", "s/epoch")]
-    for axes, (quantity, label) in zip(figure.subplots(1, 3), panels, strict=True):
-        for split, colour in (("train", "#0072B2"), ("validation", "#D55E00")):
+    panels = figure.subplots(1, 3)
+    quantities = {"loss": "loss", "accuracy": f"{score} (0 to 1)", "seconds": "time (s/epoch)"}
+    for axes, (quantity, label) in zip(panels, quantities.items(), strict=True):
+        for place, (split, words) in enumerate(SPLITS.items()):
             values = [getattr(row, f"{split}_{quantity}") for row in history]
-            axes.plot(epochs, values, color=colour, label=split)
+            axes.plot(epochs, values, label=words, **line_style(place))
         axes.set(xlabel="epoch", ylabel=label)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    figure.suptitle(title)
+        axes.grid()
+    add_legend(figure, panels[0])
     return png(figure)
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as PNG, with the same bytes for the same figure."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()

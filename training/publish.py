@@ -123,11 +123,12 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
         HISTORY_FILE: history_csv(history),
         RECIPE_FILE: recipe.as_text().encode(),
     }
+    title, origin = _title(manifest), _origin(manifest)
     if history:
-        files["history.png"] = history_plot(history, _title(manifest), recipe.loss.score_name)
+        files["history.png"] = history_plot(history, title, origin, recipe.loss.score_name)
     if kernels:
         files["kernels.csv"] = kernels_csv(kernels)
-        files["kernels.png"] = kernels_plot(kernels, _title(manifest))
+        files["kernels.png"] = kernels_plot(kernels, title, origin)
     return Artifact.save(manifest, files)
 
 
@@ -230,5 +231,16 @@ def _sample(split: Split, seed: int) -> Split:
 
 
 def _title(manifest: Manifest) -> str:
-    mark = " · trained on generated pictures" if manifest.synthetic else ""
-    return manifest.name + mark
+    data = manifest.dataset
+    name = manifest.name + " (trained on generated pictures)" * manifest.synthetic
+    if data is None:
+        return name
+    return (
+        f"{name}: {data.name}, {data.train_samples:,} training and "
+        f"{data.validation_samples:,} validation pictures"
+    )
+
+
+def _origin(manifest: Manifest) -> str:
+    run = manifest.run
+    return f"{run.command}   |   seed {run.seed}, {run.hardware}" if run else ""

@@ -5,11 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from artifacts import Artifact
+from artifacts.figure_style import describe
 from artifacts.names import artifact_names
+from training.plots import png
 from training.recipe import Recipe, load_recipe, load_recipes
+from training.results_picture import Point, draw
 from training.study import compare
 
 STUDIES = Path("docs/studies")
+PICTURE = STUDIES / "reported-and-rebuilt.png"
+"""Picture on the page, relative to it."""
+COMMAND = "python -m training results"
 INTRODUCTION = """# Results
 
 This page lists every system of the source studies with the figure that was reported and the one
@@ -32,7 +38,7 @@ def results(folder: Path = STUDIES) -> str:
             verification.md that the command `study` writes.
     """
     recipes = load_recipes()
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, *_picture_line(points(folder))]
     for study in dict.fromkeys(recipe.study for recipe in recipes if recipe.study):
         own = [recipe for recipe in recipes if recipe.study == study]
         verification = folder / study / "verification.md"
@@ -43,9 +49,63 @@ def results(folder: Path = STUDIES) -> str:
             if missing:
                 parts.append("\n".join([*_table_head(), *map(_not_run, missing), ""]))
         else:
-            rows = _artifact_rows(own) | _comparison_rows(folder / study / "comparison.csv")
-            parts.append(_section(study, own, rows))
+            parts.append(_section(study, own, _rows(own, folder / study / "comparison.csv")))
     return "\n".join(parts)
+
+
+def write_results(out: Path) -> list[Path]:
+    """Write the page and its picture; the same figures give the same bytes.
+
+    Args:
+        out: File of the page. The picture is written to `PICTURE`, beside it.
+
+    Returns:
+        The paths of the files.
+    """
+    found = points()
+    out.write_text(results(), encoding="utf-8")
+    if not found:
+        return [out]
+    picture = out.parent / PICTURE
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(png(draw(found, COMMAND)))
+    return [out, picture]
+
+
+def points(folder: Path = STUDIES) -> list[Point]:
+    """Return the systems that have a reported and a rebuilt accuracy; see `results`."""
+    found = []
+    studied = [recipe for recipe in load_recipes() if recipe.study]
+    for study in dict.fromkeys(recipe.study for recipe in studied):
+        own = [recipe for recipe in studied if recipe.study == study and not recipe.loss.embeds]
+        rows = _rows(own, folder / str(study) / "comparison.csv")
+        for recipe in own:
+            row = rows.get(recipe.artifact_name)
+            if row and row["reported"] and row[row["reported_on"]]:
+                ours = float(row[row["reported_on"]])
+                counted = recipe.data.name, int(row["samples"])
+                found.append(Point(str(study), recipe.name, float(row["reported"]), ours, *counted))
+    return found
+
+
+def _picture_line(found: list[Point]) -> list[str]:
+    """Return the picture of the points with its description and caption, as Markdown."""
+    if not found:
+        return []
+    alternative = describe(draw(found, COMMAND))
+    return [
+        f"![{alternative}]({PICTURE.as_posix()})\n\n"
+        f"Each point is one of the {len(found)} systems with a reported and a rebuilt accuracy, "
+        "measured on the pictures that the tables name. Most were trained for fewer epochs than\n"
+        "in the study; the remarks in the tables say what differs. Systems that were not run, and "
+        "those for which no accuracy was reported, are in the tables only.\n"
+        f"`{COMMAND}` draws it.\n"
+    ]
+
+
+def _rows(recipes: list[Recipe], path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a study's systems: those of its comparison, else of artifacts."""
+    return _artifact_rows(recipes) | _comparison_rows(path)
 
 
 def _comparison_rows(path: Path) -> dict[str, dict[str, str]]:

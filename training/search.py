@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from artifacts import VitrineError
+from artifacts.figure_style import COLOURS
 from training.data import load_splits
-from training.history import DivergedError, png
+from training.history import DivergedError
 from training.loop import fit
 from training.multi_label import check_labels
+from training.plots import new_figure, png
 from training.recipe import Profile, Recipe, RecipeError, load_recipe
 from training.run import initial_network, make_accelerator
 from training.run_state import RUNS
@@ -109,23 +110,23 @@ def table(results: Sequence[TrialResult]) -> bytes:
     return text.getvalue().encode()
 
 
-def plot(results: Sequence[TrialResult], title: str) -> bytes:
+def plot(results: Sequence[TrialResult], title: str, origin: str) -> bytes:
     """Plot the error over the values of each setting, a point per trial; returns a PNG."""
     settings = list(results[0].settings)
-    figure = Figure(figsize=(2.6 * len(settings), 3.2), layout="constrained")
+    heading = f"{title}: {len(results)} trials; a line is their median"
+    figure = new_figure(heading, origin, width=max(5.0, 2.6 * len(settings)), height=3.4)
     panels = figure.subplots(1, len(settings), sharey=True, squeeze=False)[0]
     for axes, setting in zip(panels, settings, strict=True):
         values = sorted({row.settings[setting] for row in results})
         for place, value in enumerate(values):
             errors = [row.error for row in results if row.settings[setting] == value]
-            axes.plot([place] * len(errors), errors, "o", color="#0072B2", alpha=0.6)
+            axes.plot([place] * len(errors), errors, "o", color=COLOURS[0], alpha=0.6)
             middle = sorted(errors)[len(errors) // 2]
-            axes.plot([place - 0.25, place + 0.25], [middle] * 2, color="#D55E00")
+            axes.plot([place - 0.25, place + 0.25], [middle] * 2, color=COLOURS[1])
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axes.set(xlabel=setting, xlim=(-0.6, len(values) - 0.4))
-        axes.grid(axis="y", alpha=0.3)
-    panels[0].set_ylabel("validation error")
-    figure.suptitle(f"{title}: {len(results)} trials; the line is their median")
+        axes.grid(axis="y")
+    panels[0].set_ylabel("validation error (0 to 1)")
     return png(figure)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from artifacts import Artifact, Manifest
-from training.history import DivergedError, png, read_history
+from artifacts.figure_style import SOFT, add_legend, bar_style, line_style
+from training.history import DivergedError, read_history
+from training.plots import new_figure, png
 from training.recipe import Profile, Recipe, RecipeError, load_recipe, load_recipes
 
 
@@ -99,6 +99,15 @@ def origin(recipes: Sequence[Recipe]) -> list[str]:
     ]
 
 
+def origin_line(about: Sequence[str]) -> str:
+    """Return what is written below the figures of a study: its command, pictures and seed.
+
+    Args:
+        about: the command, followed by the lines of `origin`.
+    """
+    return " ".join(about[:3]).replace("`", "")
+
+
 def write_comparison(
     rows: Sequence[Row], title: str, about: Sequence[str], folder: Path
 ) -> list[Path]:
@@ -117,7 +126,7 @@ def write_comparison(
     content = {
         "comparison.md": markdown(rows, title, about).encode(),
         "comparison.csv": _csv(rows).encode(),
-        "comparison.png": _plot(rows, title),
+        "comparison.png": _plot(rows, title, origin_line(about)),
     }
     for name, data in content.items():
         (folder / name).write_bytes(data)
@@ -249,26 +258,29 @@ def _csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _plot(rows: Sequence[Row], title: str) -> bytes:
+def _plot(rows: Sequence[Row], title: str, line: str) -> bytes:
     """Plot rebuilt accuracies as bars and reported ones as dots, on the split that was reported."""
-    figure = Figure(figsize=(8, 0.8 + 0.36 * len(rows)), layout="constrained")
+    figure = new_figure(title, line, width=9, height=1.6 + 0.36 * len(rows))
     axes = figure.subplots()
     positions = range(len(rows))
     ours = [row.test if row.reported_on == "test" else row.validation for row in rows]
     there = [(place, value) for place, value in enumerate(ours) if value is not None]
-    axes.barh([p for p, _ in there], [v for _, v in there], color="#56B4E9", label="rebuilt")
+    axes.barh([p for p, _ in there], [v for _, v in there], label="rebuilt", **bar_style(0))
     for place in (place for place, value in enumerate(ours) if value is None):
-        axes.text(0.01, place, "not measured", va="center", color="#666666", style="italic")
+        axes.text(0.01, place, "not measured", va="center", color=SOFT, style="italic")
     reported = [
         (position, row.reported) for position, row in enumerate(rows) if row.reported is not None
     ]
     if reported:
-        axes.scatter(
-            [v for _, v in reported], [p for p, _ in reported], color="#D55E00", label="reported"
+        axes.plot(
+            [v for _, v in reported],
+            [p for p, _ in reported],
+            label="reported",
+            **line_style(1) | {"linestyle": "", "markersize": 8},
         )
     axes.set_yticks(positions, [row.system for row in rows])
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="accuracy (test where it was reported, else validation)")
-    axes.set_title(title)
-    figure.legend(loc="outside lower right", ncols=2, frameon=False)
+    axes.set(xlim=(0, 1), ylabel="system")
+    axes.set_xlabel("accuracy (0 to 1; of the test where it was reported, else of the validation)")
+    add_legend(figure, axes)
     return png(figure)

@@ -10,17 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import Accelerator
-from matplotlib.figure import Figure
 from rich.console import Console
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
+from artifacts.figure_style import add_legend, bar_style
 from training.data import Splits
 from training.frozen_prefix.cache import CachedSource, frozen_sources
 from training.frozen_prefix.cut import cut
-from training.history import png
+from training.history import SPLITS
 from training.inputs import Pictures
 from training.networks import Classifier
+from training.plots import new_figure, png
 from training.recipe import Recipe, RecipeError
 
 Features = npt.NDArray[np.float32]
@@ -176,18 +177,18 @@ def kernels_csv(kernels: Sequence[KernelResult]) -> bytes:
     return text.getvalue().encode()
 
 
-def kernels_plot(kernels: Sequence[KernelResult], title: str) -> bytes:
+def kernels_plot(kernels: Sequence[KernelResult], title: str, origin: str) -> bytes:
     """Plot the training and validation accuracy of each kernel; returns a PNG."""
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    figure = new_figure(title, origin, width=7, height=3.6)
     axes = figure.subplots()
-    for shift, split, colour in ((-0.2, "train", "#0072B2"), (0.2, "validation", "#D55E00")):
+    for number, (split, words) in enumerate(SPLITS.items()):
         values = [getattr(row, f"{split}_accuracy") for row in kernels]
-        places = [place + shift for place in range(len(kernels))]
-        bars = axes.bar(places, values, 0.4, color=colour, label=split)
+        places = [place + 0.4 * number - 0.2 for place in range(len(kernels))]
+        bars = axes.bar(places, values, 0.4, label=words, **bar_style(number))
         axes.bar_label(bars, fmt="%.3f")
     axes.set_xticks(range(len(kernels)), [row.kernel for row in kernels])
-    axes.set(ylabel="accuracy", ylim=(0, 1.1), title=title)
-    axes.legend(frameon=False)
+    axes.set(xlabel="kernel", ylabel="accuracy (0 to 1)", ylim=(0, 1.1))
+    add_legend(figure, axes)
     return png(figure)
 
 

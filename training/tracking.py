@@ -22,7 +22,7 @@ from artifacts import Artifact, Runtime, VitrineError
 from artifacts.distribution import install_command
 from training.data import Splits
 from training.evaluate import run_logits
-from training.history import png
+from training.plots import png
 from training.recipe import Recipe
 
 LOGS = Path("logs")

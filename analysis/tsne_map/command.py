@@ -203,7 +203,7 @@ def command(
     folder = options.folder("map", (model,))
     earlier_points = None if earlier is None else earlier.points
     pixels = (pictures.pixels(int(i)) for i in features.indices)
-    text = page(table, pixels, heading, earlier_points)
+    text = page(table, pixels, heading, footer, earlier_points)
     stored = {**settings, "model": info.name, "hash": info.hash}
     # these files are written before map.json, whose presence tells a report that all exist
     try:

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.answers import Floats
-from analysis.figures import STYLE_COUNT, new_figure, styles
+from analysis.figures import new_figure
 from analysis.output import data_url, render_page
+from artifacts.figure_style import STYLE_COUNT, add_legend, styles
 from artifacts.pictures import Picture
 
 MAX_LEGEND_CLASSES = 20
@@ -40,6 +41,7 @@ def draw(
     """
     figure = new_figure(heading, footer, width=10, height=8)
     axes = figure.add_subplot(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+    axes.set(xlabel="first t-SNE dimension (no unit)", ylabel="second t-SNE dimension (no unit)")
     if earlier is not None:
         x, y = earlier.T
         axes.scatter(
@@ -57,9 +59,9 @@ def draw(
     kind = "class" if by == "label" else "predicted class"
     if len(classes) > MAX_LEGEND_CLASSES:
         styled = min(len(classes), STYLE_COUNT)
-        axes.set_xlabel(f"{styled} of {len(classes)} classes have a colour; any other is grey")
+        axes.set_title(f"{styled} of {len(classes)} classes have a colour; any other is grey")
     elif classes != [""]:
-        figure.legend(title=kind, loc="outside right center", frameon=False, markerscale=1.5)
+        add_legend(figure, axes, title=kind)
         _name_groups(axes, names, points)
     return figure
 
@@ -68,6 +70,7 @@ def page(
     table: list[dict[str, Any]],
     pixels: Iterable[Picture],
     heading: str,
+    footer: str,
     earlier: Floats | None = None,
 ) -> str:
     """Return a self-contained page with the map, which shows the picture under the pointer.
@@ -77,6 +80,7 @@ def page(
         pixels: uint8 H x W x 3 of each row, read one at a time. With more than `MAX_THUMBNAILS`
             rows, no picture is read or shown.
         heading: title of the page.
+        footer: origin of the map.
         earlier: see `draw`.
     """
     by = _key(table)
@@ -103,7 +107,9 @@ def page(
         "thumbnail": THUMBNAIL,
     }
     sprite = _sprite(pixels, len(table), columns) if len(table) <= MAX_THUMBNAILS else ""
-    return render_page("tsne_map/map.html.j2", heading=heading, data=data, sprite=sprite)
+    return render_page(
+        "tsne_map/map.html.j2", heading=heading, footer=footer, data=data, sprite=sprite
+    )
 
 
 def _key(table: list[dict[str, Any]]) -> str:

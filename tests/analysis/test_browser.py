@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.analysis.conftest import Run
+from tests.browser import faults_of_figures, running_browser
 
 BROWSER = next(
     (
@@ -122,3 +123,20 @@ def test_the_map_shows_the_picture_under_the_pointer(look: Run, tmp_path: Path) 
     assert opened.said["picture"] == 'url("data:image/jpeg;base64'
     assert opened.said["place"] == "0px -96px"  # the eighth of seven in a row
     assert (opened.asked, opened.complaints) == ([], [])
+
+
+@pytest.mark.usefixtures("reported")
+def test_every_figure_says_what_it_shows_at_both_widths(tmp_path: Path) -> None:
+    faulty = tmp_path / "faulty.html"
+    faulty.write_text(
+        '<figure style="width: 3000px"><img src="http://example.test/a.png"></figure>'
+    )
+    with running_browser() as browser:
+        for address, least in (("pages/one.html", 9), ("reports/report/one/map/map.html", 0)):
+            number, faults = faults_of_figures(browser, Path(address).resolve().as_uri())
+            assert number >= least
+            assert faults == []
+        _, faults = faults_of_figures(browser, faulty.as_uri())
+    told = "\n".join(faults)
+    for part in ("sideways", "description", "command", "pictures", "title", "axes", "example.test"):
+        assert part in told

@@ -7,9 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from artifacts import Artifact, VitrineError
+from tests.figures import unlabelled
 from training.__main__ import main
+from training.plots import png
 from training.recipe import load_recipe, recipe_names
-from training.results import STUDIES, results
+from training.results import COMMAND, PICTURE, STUDIES, points, results
+from training.results_picture import draw, place_names
 
 
 def test_every_system_of_every_study_has_a_line() -> None:
@@ -71,6 +74,21 @@ def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = CliRunner().invoke(main, ["results", "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert out.read_text(encoding="utf-8") == results()
+    assert (tmp_path / PICTURE).read_bytes() == png(draw(points(), COMMAND))
+    assert f"]({PICTURE.as_posix()})" in results()
+
+
+def test_the_picture_has_a_point_for_each_system_with_both_figures() -> None:
+    compared = [line.split(" | ") for line in results().splitlines() if line.startswith("| ")]
+    rows = {cells[0].removeprefix("| "): cells for cells in compared if "(" in cells[2]}
+    both = {name for name, cells in rows.items() if cells[1] and not cells[1].isspace()}
+    found = points()
+    assert {point.system for point in found} == both - {n for n in both if n.startswith("faces")}
+    for point in found:
+        assert f"{point.reported:.4f}" == rows[point.system][1]
+        assert rows[point.system][2].startswith(f"{point.rebuilt:.4f} (")
+    assert unlabelled(draw(found, COMMAND)) == []
+    assert len({(x, y, side) for x, y, side in place_names(found)}) == len(found)
 
 
 def test_a_study_can_be_compared_without_training(tmp_path: Path) -> None:

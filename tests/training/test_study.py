@@ -83,8 +83,8 @@ def test_a_study_has_its_own_figures(
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(folder / "models"))
     wild = replace(good, name="mnist-relu-nll-on-logits-sgd")
     rows = compare([good, wild], {wild.name: diverged["wild"]})
-    write_study_figures("mnist", [good, wild], rows, tmp_path)
-    write_study_figures("blocks", [load_recipe("blocks-plain", "smoke")], [], tmp_path)
+    write_study_figures("mnist", [good, wild], rows, tmp_path, "a command")
+    write_study_figures("blocks", [load_recipe("blocks-plain", "smoke")], [], tmp_path, "")
     drawn = {path.name for path in tmp_path.iterdir()}
     augmented = {"augmented.png", "draws.png", "validation-classes.png"}
     assert drawn == augmented | {"test-error.png", "curves.png"}

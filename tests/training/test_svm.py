@@ -51,4 +51,4 @@ def test_the_whole_pipeline_is_one_graph_of_any_size(kernel: str) -> None:
 def test_kernels_are_written_side_by_side() -> None:
     kernels = [KernelResult("linear", 1.0, 0.5, 10, 0.1), KernelResult("rbf", 0.9, 0.6, 20, 0.2)]
     assert kernels_csv(kernels).decode().splitlines()[2] == "rbf,0.9,0.6,20,0.2"
-    assert kernels_plot(kernels, "a title").startswith(b"\x89PNG")
+    assert kernels_plot(kernels, "a title", "a command").startswith(b"\x89PNG")

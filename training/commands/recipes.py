@@ -186,7 +186,9 @@ def search_command(
     folder = out or SEARCHES / settings.artifact_name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trials.csv").write_bytes(table(tried))
-    (folder / "trials.png").write_bytes(plot(tried, settings.artifact_name))
+    data, command = settings.data.name, f"vitrine train search {recipe} --profile {profile}"
+    drawn = plot(tried, f"{settings.artifact_name}, {data}", f"{command} --trials {trials}")
+    (folder / "trials.png").write_bytes(drawn)
     best = ", ".join(f"{key} {value:g}" for key, value in tried[0].settings.items())
     click.echo(f"best of {len(tried)}: validation error {tried[0].error:.4f} with {best}")
     click.echo(folder)

@@ -39,7 +39,7 @@ REPORTS = Path("reports/studies")
 def study_command(study: str, profile: Profile, out: Path | None, training: bool) -> None:
     """Train the systems of STUDY (such as ladder) and compare them with its reported figures."""
     from training.figures import write_study_figures
-    from training.study import compare, origin, study_recipes, write_comparison
+    from training.study import compare, origin, origin_line, study_recipes, write_comparison
 
     recipes = study_recipes(study, profile)
     failed, diverged = train(recipes) if training else (_missing(recipes), {})
@@ -67,7 +67,7 @@ def study_command(study: str, profile: Profile, out: Path | None, training: bool
     else:
         rows = compare(made, diverged)
         write_comparison(rows, title, about, folder)
-    write_study_figures(study, recipes, rows, folder)
+    write_study_figures(study, recipes, rows, folder, origin_line(about))
     for path in sorted(folder.iterdir()):
         click.echo(path)
     if failed and training:
@@ -83,11 +83,11 @@ def study_command(study: str, profile: Profile, out: Path | None, training: bool
     help="File to write.",
 )
 def results_command(out: Path) -> None:
-    """Write one page with the comparisons of all studies."""
-    from training.results import results
+    """Write one page with the comparisons of all studies, and its picture."""
+    from training.results import write_results
 
-    out.write_text(results(), encoding="utf-8")
-    click.echo(out)
+    for path in write_results(out):
+        click.echo(path)
 
 
 def _missing(recipes: Sequence[Recipe]) -> dict[str, str]:

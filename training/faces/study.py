@@ -16,7 +16,7 @@ from training.faces.figures import det, distance_plots, nearest_pictures
 from training.faces.thresholds import detect_faces, embed, load_people
 from training.history import read_history
 from training.recipe import Recipe
-from training.study import profile_changes
+from training.study import origin_line, profile_changes
 
 FMRS = (1e-2, 1e-3)
 """False-match rates at which the false-non-match rate is reported."""
@@ -65,12 +65,14 @@ def write_face_study(
     _write_csv(results, folder / "verification.csv")
     if not main:
         return
+    line = origin_line(about)
     named = [(result.name, result.measured) for result in main]
-    (folder / "distances.png").write_bytes(distance_plots(named))
+    (folder / "distances.png").write_bytes(distance_plots(named, line))
     curves = [(result.name, result.measured.source, curve(result.measured)) for result in results]
-    (folder / "det.png").write_bytes(det(curves))
+    (folder / "det.png").write_bytes(det(curves, line))
     for result in main:
-        content = nearest_pictures(result.vectors, result.chips, result.people, result.name)
+        vectors, chips, people = result.vectors, result.chips, result.people
+        content = nearest_pictures(vectors, chips, people, result.name, line)
         (folder / f"neighbours-{result.name}.png").write_bytes(content)
 
 

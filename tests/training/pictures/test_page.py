@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from artifacts import VitrineError
-from tests.browser import running_browser
+from tests.browser import faults_of_figures, running_browser
 from tests.pictures import photograph
 from training.pictures.page import percent, write_page
 from training.pictures.results import Candidate, Results, Rows
@@ -176,3 +176,8 @@ def test_the_page_fits_the_screen(
         assert broken == 0
         size = tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert size[0] <= size[1]
+
+
+def test_every_figure_says_what_it_shows(tmp_path: Path, browser: Browser) -> None:
+    page = write_page(tmp_path / "r", results(tmp_path, 200, STRANGE))
+    assert faults_of_figures(browser, page.resolve().as_uri()) == (2, [])
