@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import timm
 import torch
+from torch import nn
 
 from training.networks import build, parameter_counts
 from training.networks.backbone import Backbone
@@ -28,7 +30,7 @@ from training.networks.weights import (
 from training.recipe import Recipe
 from training.settings import Network
 
-PRETRAINED = ("backbone", "embedder")
+PRETRAINED = ("backbone", "embedder", "truncated")
 """Networks of `training.networks` that start from a library's network."""
 
 
@@ -99,7 +101,7 @@ def take_weights(recipe: Recipe, file: Path) -> str:
     library, name, _ = origin
     state = read_state(file, recipe.network.options.get("sha256"))
     with torch.device("meta"):  # names and shapes only
-        model = _backbone(recipe.network).model
+        model = _library_model(recipe.network)
     check(model, in_names_of(model, library, name, state), str(file), accepted_names(library, name))
     target = place(library, name, file.suffix if file.suffix in SUFFIXES else SUFFIXES[-1])
     for suffix in SUFFIXES:
@@ -139,7 +141,7 @@ def _origin(network: Network) -> tuple[str, str, str] | None:
 def _needed(library: str, name: str, weights: str, recipes: list[Recipe]) -> Needed:
     network = recipes[0].network
     with torch.device("meta"):
-        parameters, _ = parameter_counts(_backbone(network).model)
+        parameters, _ = parameter_counts(_library_model(network))
     known = published(library, name)
     package = PACKAGES.get(name) if weights == "package" else None
     found: tuple[str, Path] | None
@@ -169,7 +171,10 @@ def _needed(library: str, name: str, weights: str, recipes: list[Recipe]) -> Nee
     )
 
 
-def _backbone(network: Network) -> Backbone:
-    """Build a network and return the part of it that a library made."""
+def _library_model(network: Network) -> nn.Module:
+    """Build the network of the library that a network starts from."""
+    if network.name == "truncated":  # which keeps some of its stages
+        model: nn.Module = timm.create_model(network.options["model"], num_classes=0)
+        return model
     built = build(network, classes=2)
-    return next(module for module in built.modules() if isinstance(module, Backbone))
+    return next(module for module in built.modules() if isinstance(module, Backbone)).model

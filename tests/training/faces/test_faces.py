@@ -120,7 +120,7 @@ def test_an_interrupted_search_continues(folder: Path) -> None:
     assert search("faces-lite0-contrastive", "smoke", 2, storage) == both, "nothing left to do"
     rows = list(csv.DictReader(table(both).decode().splitlines()))
     assert [int(row["trial"]) for row in rows] == [each.number for each in both]
-    assert plot(both, "title").startswith(b"\x89PNG")
+    assert plot(both, "title", "origin").startswith(b"\x89PNG")
 
 
 def test_a_search_says_what_it_needs(folder: Path) -> None:
