@@ -12,15 +12,13 @@ from starlette.requests import Request
 from serving.http.middleware import context_of
 from serving.http.wrong_bodies import FORM, check_body
 from serving.pictures.archives import NAMES
-from serving.pictures.limits import FORMATS, MAX_BODY_BYTES
+from serving.pictures.limits import FORMATS, MAX_BODY_BYTES, MAX_PICTURES
 from serving.problems import RequestError
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 PICTURE_FIELD = "image"
-MAX_PARTS = 1000
-"""Maximum number of parts of a form. Each takes time to parse, and a body has room for millions."""
 
 MAX_PARAMETERS = 64
 """Maximum number of semicolons in a header of a form; forms have one or two."""
@@ -249,10 +247,10 @@ class FormReader:
 
     def _begin(self) -> None:
         self.count += 1
-        if self.count > MAX_PARTS:
+        if self.count > MAX_PICTURES:
             raise RequestError(
                 "too-many-parts",
-                f"the form has more than {MAX_PARTS} parts; send fewer pictures in one request.",
+                f"the form has more than {MAX_PICTURES} parts; send fewer pictures in one request.",
             )
         self.disposition = b""
 

@@ -21,12 +21,11 @@ from pydantic import ValidationError
 from artifacts.graph import INPUT
 from artifacts.pictures import Picture
 from serving.open_inference.schemas import InferenceRequest, RequestInput, RequestOutput
+from serving.pictures.limits import MAX_PICTURES
 from serving.problems import RequestError
 
 MAX_JSON_BYTES = 8_000_000
 """Bytes of the JSON object: parsed, it takes up to 25 times as much memory."""
-MAX_PICTURES = 1000
-"""Pictures of one request, as many as a form may have parts."""
 LENGTH = struct.Struct("<I")
 """The length before each element of a binary BYTES tensor."""
 FORMS = (

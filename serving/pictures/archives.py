@@ -14,11 +14,9 @@ from pathlib import PurePosixPath
 from typing import IO, NamedTuple, Protocol
 
 from serving.pictures.cancellation import Cancelled, still_wanted
-from serving.pictures.limits import MAX_BODY_BYTES
+from serving.pictures.limits import MAX_BODY_BYTES, MAX_PICTURES
 from serving.problems import RequestError
 
-MAX_PICTURES = 1000
-"""Maximum number of pictures in one request."""
 MAX_ENTRIES = 10 * MAX_PICTURES
 """Maximum number of entries of an archive, with directories and files that are skipped."""
 MAX_DIRECTORY_BYTES = 16_000_000

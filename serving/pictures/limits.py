@@ -11,6 +11,9 @@ from serving.problems import RequestError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 ACCEPTED = "JPEG, PNG, WebP, BMP and GIF (its first frame) are accepted"
 MAX_BODY_BYTES = 20_000_000
+MAX_PICTURES = 1000
+"""Pictures of one request, and parts of its form: each takes time to parse, and a body has room for
+millions."""
 MAX_REQUEST_PIXELS = 64_000_000
 """All pictures of a request together: a few kB can encode a picture of many megabytes."""
 MAX_PICTURE_PIXELS = 50_000_000

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.pictures.archives import MAX_DIRECTORY_BYTES, MAX_ENTRIES, MAX_NAME, MAX_PICTURES
+from serving.pictures.archives import MAX_DIRECTORY_BYTES, MAX_ENTRIES, MAX_NAME
+from serving.pictures.limits import MAX_PICTURES
 from tests.archives import GZIP, TAR, ZIP, make_tar, make_zip
 from tests.hostile.case import ANSWERED, EITHER, REFUSED, Case
 from tests.pictures import bomb

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serving.http.patches import MAX_HEADER_BYTES
-from serving.pictures.archives import MAX_PICTURES
+from serving.pictures.limits import MAX_PICTURES
 from serving.schemas import NDJSON
 from tests.archives import ZIP, make_zip
 from tests.graphs import tiny_artifact

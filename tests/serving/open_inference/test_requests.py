@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.open_inference.requests import MAX_JSON_BYTES, MAX_PICTURES, read_request
+from serving.open_inference.requests import MAX_JSON_BYTES, read_request
+from serving.pictures.limits import MAX_PICTURES
 from serving.problems import RequestError
 from tests.pictures import encoded, photograph
 
