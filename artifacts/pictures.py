@@ -2,6 +2,10 @@
 
 All of them therefore see the same pixels of the same file. The limits on what a request may contain
 are in `serving.pictures`.
+
+Pillow reads headers and decodes every format. The pixels of an intact JPEG are decoded by
+simplejpeg instead, which gives the same pixels in a third to three quarters of the time: both use
+libjpeg-turbo, but Pillow feeds it in pieces and copies the pixels twice.
 """
 
 from io import BytesIO
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from artifacts.errors import DataError
@@ -75,20 +80,48 @@ def upright_rgb(image: Image.Image) -> Picture:
     Raises:
         Exception: of almost any type, if the picture is truncated or damaged.
     """
-    image.load()
-    return np.asarray(_rgb(_upright(image)))  # (H, W, 3)
+    pixels = _jpeg_pixels(image)
+    if pixels is None:
+        image.load()
+        return np.asarray(_rgb(_upright(image, image)))  # (H, W, 3)
+    if _orientation(image) is None:
+        return pixels
+    return np.asarray(_upright(image, Image.fromarray(pixels)))
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _jpeg_pixels(image: Image.Image) -> Picture | None:
+    """Decode an intact JPEG of grey or colour; None leaves the picture to Pillow.
+
+    Pillow also decides which damage is tolerated, so that a damaged JPEG is decoded twice.
+    """
+    if image.format != "JPEG" or image.mode not in {"RGB", "L"}:
+        return None
+    file = getattr(image, "fp", None)
+    if not isinstance(file, BytesIO):
+        return None
+    try:
+        pixels: Picture = simplejpeg.decode_jpeg(file.getbuffer(), "RGB")
+    except ValueError:
+        return None
+    return pixels
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """The EXIF orientation of an opened picture; None if it is upright."""
     try:
         orientation = image.getexif().get(ORIENTATION)
     except Exception:  # noqa: BLE001 - malformed EXIF, as some cameras write it, counts as none
-        return image
-    if not isinstance(orientation, int) or orientation not in UPRIGHT:
-        return image
-    info = image.info
-    turned = image.transpose(UPRIGHT[orientation])
-    turned.info = info  # keeps the transparency of palettes and colour keys
+        return None
+    return orientation if isinstance(orientation, int) and orientation in UPRIGHT else None
+
+
+def _upright(image: Image.Image, pixels: Image.Image) -> Image.Image:
+    """Turn the pixels of an opened picture upright."""
+    orientation = _orientation(image)
+    if orientation is None:
+        return pixels
+    turned = pixels.transpose(UPRIGHT[orientation])
+    turned.info = image.info  # keeps the transparency of palettes and colour keys
     return turned
 
 

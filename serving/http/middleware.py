@@ -112,7 +112,6 @@ class RequestContext:
         self._receive = receive
         self._send = send
         self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[Message] | None = None
         self._client_left = False
         self._status = 0
         self._body_complete = False
@@ -151,8 +150,6 @@ class RequestContext:
             self.middleware.in_flight -= 1
             metrics.in_flight.dec()
             self.place.release()
-            if self._watcher is not None:
-                self._watcher.cancel()
 
     async def _answer(self) -> None:
         try:
@@ -221,27 +218,23 @@ class RequestContext:
         await response(self.scope, self._receive, self.send)
 
     async def receive(self) -> Message:
-        """Pass a piece of the body on and count it against the budget.
-
-        From the end of the body on, watch for the client closing the connection.
-        """
-        if self._watcher is not None:
-            return await asyncio.shield(self._watcher)
+        """Pass a piece of the body on and count it against the budget."""
         message = await self._receive()
         if message["type"] == "http.request":
             self.place.take_bytes(len(message.get("body", b"")))
             if not message.get("more_body", False):
                 self._body_complete = True
                 self.deadline.body_came()
-                self._watcher = asyncio.create_task(self._watch())
         return message
 
-    async def _watch(self) -> Message:
-        message = await self._receive()
-        if not self._status and self._task is not None:
+    def client_left(self) -> None:
+        """Stop working on an answer that nobody waits for: the client closed the connection.
+
+        Until the body is complete, whoever reads it is told so instead.
+        """
+        if self._body_complete and not self._status and self._task is not None:
             self._client_left = True
             self._task.cancel()
-        return message
 
     async def send(self, message: Message) -> None:
         """Pass a piece of the answer on, with the headers that all answers carry."""

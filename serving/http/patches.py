@@ -128,7 +128,7 @@ def patch_arbiter() -> None:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a limit on the time and the size of a request's headers.
+    """uvicorn's HTTP protocol, with a limit on the time and the size of a request's headers.
 
     uvicorn waits for headers without end, and for endless headers: a few hundred connections that
     send one byte now and then would take all file descriptors of a worker, and one connection that
@@ -190,8 +190,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().send_400_response(TOO_LARGE if large else msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
+        """Stop the timer, and tell the request that is being answered.
+
+        By ASGI, an application learns it only from a task that waits for it throughout each
+        request, which takes as long as parsing the request.
+        """
         self._stop_timer()
+        if self.cycle is not None and not self.cycle.response_complete:
+            context: Any = self.cycle.scope.get("vitrine")  # see `serving.http.middleware`
+            if context is not None:
+                context.client_left()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:

@@ -177,6 +177,8 @@ class Scheduler:
             self._in_flight.leave()
         tracing.record("queue", job.queued, job.begun, queue="batch")
         tracing.record("inference", job.begun, perf_counter(), model=runtime.name)
+        if len(rows) == 1:
+            return {name: rows[0][name][None] for name in names}
         return {name: np.stack([row[name] for row in rows]) for name in names}
 
     def close(self) -> None:

@@ -1,16 +1,17 @@
 """Files of data sets are decoded to the pixels that the server sees."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from artifacts import DataError, InputPolicy
 from artifacts.datasets import load
 from artifacts.datasets.base import FileImages
-from artifacts.pictures import FORMATS, ORIENTATION, read_picture
+from artifacts.pictures import FORMATS, ORIENTATION, read_picture, upright_rgb
 from serving.pictures.decode import read_pictures
 from serving.pictures.limits import FORMATS as SERVED_FORMATS
 from serving.problems import RequestError
@@ -122,6 +123,56 @@ def test_the_shared_pixels_are_the_right_ones(tmp_path: Path) -> None:
     assert np.array_equal(read(encoded(PHOTOGRAPH, exif=rotated())), upright)
     first = encoded(PHOTOGRAPH, "WEBP", lossless=True, **FRAMES)
     assert np.array_equal(read(first), np.asarray(PHOTOGRAPH))
+
+
+def as_pillow_decodes(content: bytes) -> np.ndarray | None:
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except OSError:
+        return None
+
+
+def as_we_decode(content: bytes) -> np.ndarray | None:
+    try:
+        return upright_rgb(Image.open(BytesIO(content)))
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpegs_have_the_pixels_that_pillow_gives_them(
+    mode: str, subsampling: str, progressive: bool
+) -> None:
+    for orientation, size in enumerate([(1, 1), (8, 8), (17, 31), (33, 47), (64, 48)], 1):
+        picture = photograph(*size).convert(mode)
+        options = {"subsampling": subsampling} if mode == "RGB" else {}
+        for quality in (20, 95):
+            options |= {"exif": rotated(orientation), "quality": quality}
+            content = encoded(picture, "JPEG", progressive=progressive, **options)
+            expected = as_pillow_decodes(content)
+            assert expected is not None
+            assert np.array_equal(upright_rgb(Image.open(BytesIO(content))), expected)
+
+
+def test_damaged_jpegs_are_taken_or_refused_as_by_pillow() -> None:
+    content = encoded(photograph(33, 47), "JPEG")
+    random = np.random.default_rng(0)
+    damaged = [content[:end] for end in range(200, len(content), 97)]
+    damaged += [
+        content[:place] + random.bytes(1) + content[place + 1 :]
+        for place in random.integers(2, len(content), 200)
+    ]
+    taken = 0
+    for each in damaged:
+        expected, found = as_pillow_decodes(each), as_we_decode(each)
+        assert (expected is None) == (found is None)
+        if expected is not None and found is not None:
+            assert np.array_equal(found, expected)
+            taken += 1
+    assert 0 < taken < len(damaged)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1"])
