@@ -63,6 +63,7 @@ KINDS = {
     "feedback-unavailable": Kind(503, "The feedback's database does not answer"),
     "model-unavailable": Kind(503, "The model could not be loaded"),
     "reload-failed": Kind(503, "The artifacts could not be loaded"),
+    "no-disk-space": Kind(503, "The server's disk has no room for the request"),
     "overloaded": Kind(429, "The server is overloaded"),
     "request-too-slow": Kind(408, "The request did not arrive in time"),
     "answer-too-late": Kind(503, "The answer was not ready in time"),

@@ -1,5 +1,6 @@
 """Reads the pictures in a request's body, within a limit of memory."""
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -106,6 +107,25 @@ async def read_pair(request: Request) -> list[bytes]:
             )
         pair += contents
     return pair
+
+
+@contextmanager
+def on_disk() -> Iterator[None]:
+    """Refuse a request, part of which is kept in a temporary file, if the disk has no room for it.
+
+    Raises:
+        RequestError: the disk is full, or nothing may be written to it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            raise
+        raise RequestError(
+            "no-disk-space",
+            f"the disk of the server's temporary files takes no more ({error.strerror}); make "
+            "room on it or set TMPDIR to a folder on another, or send less at once.",
+        ) from None
 
 
 async def read_to_file(request: Request, file: BinaryIO, limit: int) -> None:

@@ -16,6 +16,7 @@ from serving.http.body import (
     FormReader,
     content_type,
     media_type,
+    on_disk,
     options_of,
     read_contents,
     reading_form,
@@ -110,10 +111,11 @@ class Spool:
 def spool_of(request: Request) -> Iterator[Spool]:
     """Yield an empty spool for the body of a request, and remove it in the end."""
     spool = Spool(request)
-    try:
-        yield spool
-    finally:
-        spool.file.close()
+    with on_disk():
+        try:
+            yield spool
+        finally:
+            spool.file.close()
 
 
 def holds_archive(request: Request) -> bool:

@@ -24,6 +24,7 @@ from tests.serving.faces.test_gallery import MODEL, enrol, face
 
 MEGABYTES = 64
 PICTURE = encoded(photograph(40, 30))
+TAR = "application/x-tar"
 CLIENTS = 6
 ENROLMENTS = 48
 
@@ -105,6 +106,11 @@ def test_a_full_disk_loses_nothing_and_kills_no_worker(
                         )
                         assert answer.status_code == 200, answer.text
                 assert http.get("/metrics").status_code == 200
+                for address in ("faces/import", "models/tiny/classify?errors=each"):
+                    large = http.post(
+                        f"/v1/{address}", content=bytes(21_000_000), headers={"Content-Type": TAR}
+                    )
+                    assert (large.status_code, large.json()["code"]) == (503, "no-disk-space")
                 reload = http.post("/v1/models:reload")
                 assert (reload.status_code, reload.json()["code"]) == (503, "reload-failed")
                 check_everybody(server.address, taken)

@@ -21,7 +21,7 @@ from serving.faces.schemas import (
     Search,
 )
 from serving.faces.writer import Removal
-from serving.http.body import read_to_file
+from serving.http.body import on_disk, read_to_file
 from serving.http.responses import bearer
 from serving.http.routes.face_parameters import (
     After,
@@ -123,7 +123,7 @@ def _add_gallery(router: APIRouter) -> None:
         """Add the pictures of an exported Parquet file; pictures already there stay unchanged."""
         actor = access_of(request).check(request, "write")
         served = await gallery_model(request)
-        with tempfile.TemporaryFile() as file:
+        with on_disk(), tempfile.TemporaryFile() as file:
             await read_to_file(request, file, MAX_IMPORT_BYTES)
             from serving.faces import parquet  # noqa: PLC0415 - as above
 
