@@ -224,8 +224,8 @@ def _train(
     source.announce(batches[first:])
     said = -math.inf
     for step, indices in enumerate(batches[first:], first):
-        done = (step + 1) / len(batches)
-        factor = rate_factor(settings, epoch + done, recipe.epochs)
+        middle = (step + 0.5) / len(batches)  # so that no step has a rate of 0
+        factor = rate_factor(settings, epoch + middle, recipe.epochs)
         set_rate(state.optimizer, settings.lr * factor)
         inputs, targets = source.training(indices, generator, epoch)
         running.update(*_gradients(network, inputs, targets, recipe, accelerator), targets)
@@ -236,7 +236,7 @@ def _train(
         if time.monotonic() - said > SAY_SECONDS:  # reading the loss makes a GPU wait
             said = time.monotonic()
             note = f"epoch {epoch + 1}/{recipe.epochs}, {running.note}"
-            report.update((epoch + done) / recipe.epochs, note)
+            report.update((epoch + (step + 1) / len(batches)) / recipe.epochs, note)
         if step + 1 < len(batches) and checkpoints.due:
             state.partway = Partway(
                 batches=step + 1,

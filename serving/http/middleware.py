@@ -171,7 +171,6 @@ class RequestContext:
                 raise
             self._task.uncancel()
         except RequestError as problem:
-            self._refused_for_load = problem.code == "answer-too-late"
             await self._refuse(problem)
         except ClientDisconnect:
             self._client_left = True
@@ -214,6 +213,7 @@ class RequestContext:
         await self._refuse(problem)
 
     async def _refuse(self, problem: RequestError) -> None:
+        self._refused_for_load = problem.code == "answer-too-late"
         response = problem_response(problem, self.scope["path"])
         await response(self.scope, self._receive, self.send)
 

@@ -59,3 +59,25 @@ def test_a_run_on_other_data_or_code_starts_anew(
     assert seconds(other) == changed
     monkeypatch.setattr(loop, "code_hash", lambda _: "changed")
     assert seconds(other) != changed
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_every_step_moves_the_weights(
+    schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the first step of a warm-up nor the last one of the schedule has a rate of 0."""
+    changes = {"epochs": 1, "optimizer.schedule": schedule, "optimizer.warmup": 0.2}
+    recipe = load_recipe("mnist-relu-cross-entropy-sgd", "smoke", changes=changes)
+    splits = load_splits(recipe.data, recipe.seed)
+    rates: list[float] = []
+    set_rate = loop.set_rate
+
+    def recorded(optimizer: torch.optim.Optimizer, rate: float) -> None:
+        rates.append(rate)
+        set_rate(optimizer, rate)
+
+    monkeypatch.setattr(loop, "set_rate", recorded)
+    fit(initial_network(recipe, splits), splits, recipe, tmp_path, Accelerator(cpu=True))
+    assert len(rates) > 5
+    assert min(rates) > 0
+    assert rates[-1] < rates[-2]

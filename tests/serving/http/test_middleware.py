@@ -384,7 +384,7 @@ async def _sleeps(_: Scope, receive: Receive, __: Send) -> None:
     await asyncio.sleep(60)
 
 
-def test_the_deadline_counts_from_the_end_of_the_body() -> None:
+def test_the_deadline_counts_from_the_end_of_the_body(caplog: pytest.LogCaptureFixture) -> None:
     middleware = Middleware(_sleeps, 50, Budget(pixels=1), log_all=False, deadline=0.05)
     middleware.closed = None
     sent: list[Message] = []
@@ -402,3 +402,4 @@ def test_the_deadline_counts_from_the_end_of_the_body() -> None:
     asyncio.run(middleware(scope, receive, send))
     assert sent[0]["status"] == 503
     assert b"answer-too-late" in sent[1]["body"]
+    assert not caplog.records, "what load has refused is counted, and not logged"
