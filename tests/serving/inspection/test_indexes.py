@@ -1,7 +1,10 @@
 """Neighbours in indexes of pictures, over HTTP and in process."""
 
 import asyncio
+import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -19,7 +22,7 @@ from serving.schemas import Neighbours
 from tests.commands import run_in_process
 from tests.graphs import face_artifact, tiny_artifact, with_atlas
 from tests.pictures import encoded, photograph
-from tests.server import Server, start_server
+from tests.server import WORKERS, Server, start_server
 from tests.serving.conftest import ATLAS_PICTURES
 from tests.serving.http.test_app import form, refused
 
@@ -203,3 +206,26 @@ def test_several_and_damaged_indexes(http: httpx.Client, root: Path, index: None
     detail = refused(http.post(PATH, params=params, content=picture(1)), "no-index")
     assert "cannot be read" in detail
     assert http.post(PATH, params={"index": "album"}, content=picture(1)).status_code == 200
+
+
+def test_an_index_that_is_cut_off_in_place_is_given_up_soon(server: Server, root: Path) -> None:
+    """Last, as it ends the workers that read the file: the kernel kills them (SIGBUS)."""
+    file = indexes_of("tiny", root / "models") / "album" / INDEX_FILE
+    content = file.read_bytes()
+    os.truncate(file, 0)
+    unaware = dict.fromkeys(child.pid for child in psutil.Process(server.process.pid).children())
+    params = {"index": "album"}
+    try:
+        until = time.monotonic() + 60
+        while any(map(psutil.pid_exists, unaware)):
+            assert time.monotonic() < until, "a worker still serves what is gone"
+            with suppress(httpx.TransportError):
+                httpx.post(f"{server.address}{PATH}", params=params, content=picture(1))
+        for _ in range(2 * WORKERS):
+            with suppress(httpx.TransportError):  # the new worker may not listen yet
+                answer = httpx.post(f"{server.address}{PATH}", params=params, content=picture(1))
+                assert "has changed" in refused(answer, "no-index")
+        classified = httpx.post(f"{server.address}/v1/models/tiny/classify", content=picture(1))
+        assert classified.status_code == 200
+    finally:
+        file.write_bytes(content)
