@@ -80,7 +80,9 @@ def upright_rgb(image: Image.Image) -> Picture:
     Raises:
         Exception: of almost any type, if the picture is truncated or damaged.
     """
-    pixels = _jpeg_pixels(image)
+    file, pixels = getattr(image, "fp", None), None
+    if image.format == "JPEG" and image.mode in {"RGB", "L"} and isinstance(file, BytesIO):
+        pixels = jpeg_pixels(file.getbuffer())
     if pixels is None:
         image.load()
         return np.asarray(_rgb(_upright(image, image)))  # (H, W, 3)
@@ -89,18 +91,14 @@ def upright_rgb(image: Image.Image) -> Picture:
     return np.asarray(_upright(image, Image.fromarray(pixels)))
 
 
-def _jpeg_pixels(image: Image.Image) -> Picture | None:
-    """Decode an intact JPEG of grey or colour; None leaves the picture to Pillow.
+def jpeg_pixels(content: bytes | memoryview) -> Picture | None:
+    """Decode an intact JPEG of grey or colour as it lies, to uint8 H x W x 3 RGB.
 
-    Pillow also decides which damage is tolerated, so that a damaged JPEG is decoded twice.
+    Returns:
+        None if there is anything odd about it. Pillow decides which damage is tolerated.
     """
-    if image.format != "JPEG" or image.mode not in {"RGB", "L"}:
-        return None
-    file = getattr(image, "fp", None)
-    if not isinstance(file, BytesIO):
-        return None
     try:
-        pixels: Picture = simplejpeg.decode_jpeg(file.getbuffer(), "RGB")
+        pixels: Picture = simplejpeg.decode_jpeg(content, "RGB")
     except ValueError:
         return None
     return pixels

@@ -28,7 +28,7 @@ from serving.observability.tracing import span
 from serving.pictures.archives import Member
 from serving.pictures.cancellation import still_wanted
 from serving.pictures.decode import decode
-from serving.pictures.header import open_picture, size_of
+from serving.pictures.header import PlainJpeg, open_encoded, size_of
 from serving.pictures.limits import check_scans, check_size
 from serving.problems import RequestError
 from serving.schemas import NDJSON, Entry, RefusedPicture
@@ -54,7 +54,7 @@ class Item:
     index: int
     name: str | None
     content: bytes = b""
-    image: Image.Image | None = None
+    image: Image.Image | PlainJpeg | None = None
     pixels: int = 0
     prepared: Prepared | None = None
     problem: RequestError | None = None
@@ -200,7 +200,7 @@ def _read(index: int, member: Member, policy: InputPolicy) -> Item:
     item = Item(index, member.name)
     try:
         content = member.read()
-        image = open_picture(content)
+        image = open_encoded(content)
         width, height = size_of(image)
         check_size(width, height, policy)
         check_scans(content, width * height)

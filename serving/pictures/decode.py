@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from artifacts import InputPolicy
-from artifacts.pictures import Picture, upright_rgb
+from artifacts.pictures import Picture, jpeg_pixels, upright_rgb
 from serving.observability.tracing import span
 from serving.pictures.cancellation import still_wanted
-from serving.pictures.header import Opened, open_pictures
+from serving.pictures.header import Opened, PlainJpeg, open_picture, open_pictures
 from serving.problems import RequestError
 
 
@@ -38,19 +39,24 @@ def decode_pictures(opened: Opened, start: int = 0, stop: int | None = None) -> 
         for index, image in enumerate(wanted, start):
             still_wanted()
             try:
-                pictures.append(decode(image) if isinstance(image, Image.Image) else image)
+                pictures.append(image if isinstance(image, np.ndarray) else decode(image))
             except RequestError as error:
                 raise error.at(index) from None
     still_wanted()
     return pictures
 
 
-def decode(image: Image.Image) -> Picture:
+def decode(image: Image.Image | PlainJpeg) -> Picture:
     """Decode an opened picture to uint8 H x W x 3 RGB, upright.
 
     Raises:
-        RequestError: the picture is truncated or damaged.
+        RequestError: the picture is truncated or damaged, or no picture at all.
     """
+    if isinstance(image, PlainJpeg):
+        pixels = jpeg_pixels(image.content)
+        if pixels is not None:
+            return pixels
+        image = open_picture(image.content)
     try:
         return upright_rgb(image)
     except Exception:  # noqa: BLE001 - Pillow's decoders raise almost anything for damaged data

@@ -73,6 +73,10 @@ KINDS: dict[str, Callable[[], tuple[str, bytes]]] = {
     "CMYK JPEG": lambda: (".jpg", encoded(PHOTOGRAPH.convert("CMYK"), "JPEG")),
     "rotated JPEG": lambda: (".jpg", encoded(PHOTOGRAPH, "JPEG", exif=rotated())),
     "mirrored JPEG": lambda: (".jpg", encoded(PHOTOGRAPH, "JPEG", exif=rotated(5))),
+    "JPEG turned by XMP": lambda: (
+        ".jpg",
+        encoded(PHOTOGRAPH, "JPEG", xmp=b'<x:xmpmeta tiff:Orientation="6"></x:xmpmeta>'),
+    ),
     "JPEG with bad EXIF": lambda: (
         ".jpg",
         encoded(PHOTOGRAPH, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
@@ -89,6 +93,16 @@ KINDS: dict[str, Callable[[], tuple[str, bytes]]] = {
 }
 
 
+TURNED = {
+    "rotated PNG",
+    "rotated clear palette",
+    "rotated JPEG",
+    "mirrored JPEG",
+    "JPEG turned by XMP",
+    "rotated WebP",
+}
+
+
 # Pillow warns of the malformed EXIF, which the server ignores
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,6 +115,7 @@ def test_folders_and_the_server_see_the_same_pixels(tmp_path: Path, kind: str) -
     expected = read_pictures([content], POLICY)[0]
     assert found.dtype == expected.dtype == np.uint8
     assert np.array_equal(found, expected)
+    assert (found.shape == (40, 24, 3)) == (kind in TURNED)
 
 
 def test_the_shared_pixels_are_the_right_ones(tmp_path: Path) -> None:
