@@ -6,8 +6,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,12 +22,12 @@ from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE
 from artifacts.reference import read_reference
 from tests.commands import Done, run_in_process
+from tests.programs import ROOT, Program
 from training.__main__ import main
 from training.drift_reference import add_reference, held_out
 from training.recipe import load_recipe
 
-ROOT = Path(__file__).parents[2]
-RUN = [sys.executable, "-m", "training", "run", "cifar10-gap", "--profile", "smoke"]
+RUN = ["run", "cifar10-gap", "--profile", "smoke"]
 NAME = "cifar10-gap-smoke"
 
 
@@ -43,16 +41,9 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+def start(folder: Path, module: str, *arguments: str, **more: str) -> Program:
+    """Start a program in `folder`; `more` adds to its environment."""
+    return Program(module, arguments, folder, environment(folder) | more)
 
 
 def within(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
@@ -66,8 +57,8 @@ def within(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    done = call(RUN, folder)
-    assert done.returncode == 0, done.stderr
+    done = start(folder, "training", *RUN).wait()
+    assert done.status == 0, done.err
     return folder
 
 
@@ -92,14 +83,7 @@ def test_smoke_learns_and_says_it_is_synthetic(uninterrupted: Path) -> None:
 
 
 def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        RUN,
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    process = start(tmp_path, "training", *RUN)
     checkpoint = tmp_path / "runs" / NAME / "checkpoint.pt"
     deadline = time.monotonic() + 200
     while not checkpoint.exists() and time.monotonic() < deadline:
@@ -108,9 +92,9 @@ def test_killed_and_resumed_gives_the_same_artifact(uninterrupted: Path, tmp_pat
     process.wait()
     assert checkpoint.exists()
     assert not (tmp_path / "models" / NAME).exists()
-    resumed = call(RUN, tmp_path)
-    assert "continuing after epoch" in resumed.stderr
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = start(tmp_path, "training", *RUN).wait()
+    assert "continuing after epoch" in resumed.err
+    assert resumed.status == 0, resumed.err
     ours = Artifact.open(NAME, tmp_path / "models")
     theirs = Artifact.open(NAME, uninterrupted / "models")
     assert ours.hash == theirs.hash
@@ -220,10 +204,10 @@ def losses(artifact: Artifact) -> list[tuple[str, str]]:
 
 
 def test_two_devices_train_one_model(tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = call([*launch, *RUN[1:]], tmp_path)
-    assert done.returncode == 0, done.stderr
+    launch = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += ["--dynamo_backend", "no", "-m", "training"]
+    done = start(tmp_path, "accelerate.commands.launch", *launch, *RUN).wait()
+    assert done.status == 0, done.err
     accuracy = Artifact.open(NAME, tmp_path / "models").manifest.metric("accuracy", "test")
     assert accuracy is not None
     assert accuracy > 0.9
@@ -234,7 +218,7 @@ def test_a_second_run_has_nothing_to_do(
 ) -> None:
     train = within(uninterrupted, monkeypatch)
     started = time.monotonic()
-    done = train(*RUN[3:])
+    done = train(*RUN)
     assert (done.status, "up to date" in done.out) == (0, True)
     assert time.monotonic() - started < 60
     listed = train("list", "--profile", "smoke", "--json")
@@ -246,12 +230,12 @@ def test_changed_settings_make_a_model_of_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = ["--set", "seed=1", "--set", "epochs=1", "--name", "mine"]
-    done = within(tmp_path, monkeypatch)(*RUN[3:], *changes)
+    done = within(tmp_path, monkeypatch)(*RUN, *changes)
     assert done.status == 0, done.err
     manifest = Artifact.open("mine-smoke", tmp_path / "models").manifest
     assert manifest.run is not None
     assert (manifest.run.seed, manifest.run.epochs) == (1, 1)
-    assert manifest.run.command == shlex.join(["python", *RUN[1:], *changes])
+    assert manifest.run.command == shlex.join(["python", "-m", "training", *RUN, *changes])
     assert not manifest.default
 
 

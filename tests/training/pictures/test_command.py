@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -22,12 +21,12 @@ from safetensors.torch import save_file
 from artifacts import Artifact, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.datasets import load
-from tests.commands import run_in_process
+from tests.commands import Done, run_in_process
+from tests.programs import ROOT, Program
 from tests.server import running_server
 from training.commands import group
 from training.data import as_array
 
-ROOT = Path(__file__).parents[3]
 MODEL = "test_efficientnet"
 EACH = 24
 NAME = "mine"
@@ -62,10 +61,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(pictures: Path, *more: str) -> list[str]:
     own = ["--name", NAME, "--model", MODEL, "--side", "32", "--budget", "2m"]
     own += ["--weights", str(pictures.parent / "weights.safetensors")]
-    return [sys.executable, "-m", "training.pictures.command", str(pictures), *own, *more]
+    return [str(pictures), *own, *more]
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str) -> Program:
     folder.mkdir(exist_ok=True)
     environment = {
         **os.environ,
@@ -74,20 +73,11 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",  # tests share the cores
     }
-    return subprocess.Popen(
-        words,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Program("training.pictures.command", words, folder, environment)
 
 
-def finish(folder: Path, *words: str) -> tuple[int, str, str]:
-    process = start(folder, *words)
-    out, err = process.communicate(timeout=280)
-    return process.returncode, out, err
+def finish(folder: Path, *words: str) -> Done:
+    return start(folder, *words).wait()
 
 
 def weights(folder: Path) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
@@ -168,10 +158,10 @@ def test_a_killed_run_continues_with_the_same_result(pictures: Path, tmp_path: P
     checkpoint = killed / "runs" / NAME / "all" / "checkpoint.pt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1]
+        assert process.running, process.err
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
     shutil.copytree(killed, whole)
     (whole / "runs" / NAME / "all" / "checkpoint.pt").unlink()
     for folder in (killed, whole):
@@ -189,11 +179,11 @@ def test_ctrl_c_says_how_to_continue(pictures: Path, tmp_path: Path) -> None:
     plan = tmp_path / "runs" / NAME / "plan.json"
     deadline = time.monotonic() + 120
     while not plan.exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()[1]
+        assert process.running, process.err
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    status, _, err = process.wait(timeout=60)
+    assert status == 130
     last = err.strip().splitlines()[-1]
     words = shlex.split(last.partition("continues: ")[2])
     assert words[:3] == ["vitrine", "train", str(pictures)]
@@ -227,7 +217,7 @@ def test_a_failure_after_training_loses_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VITRINE_ARTIFACTS", str(tmp_path / "models"))
-    words = command(pictures, "--budget", "2s")[3:]  # the head alone fits into it
+    words = command(pictures, "--budget", "2s")  # the head alone fits into it
     train = partial(run_in_process, group.main, "training")
 
     def fail(*_: object) -> None:
