@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+TESTS = Path(__file__).parent
+SHORT = ("analysis", "artifacts", "serving")
+"""Folders of files that take seconds each. They run last, and so even out what the processes of a
+run have to do; a file of trainings that is left for one of them would let the others wait."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `data(FOLDER)` where that folder of VITRINE_DATA is missing."""
+    """Order tests by `SHORT`, and skip those marked `data(FOLDER)` where VITRINE_DATA lacks it."""
+    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] in SHORT)
     for item in items:
         marker = item.get_closest_marker("data")
         if marker is None:

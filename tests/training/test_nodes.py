@@ -1,4 +1,4 @@
-"""One model trained on two hosts, which are two folders and two launchers on loopback."""
+"""One model trained by two processes: on one host, and on two, which are folders on loopback."""
 
 import os
 import signal
@@ -21,12 +21,19 @@ HOSTS = 2
 
 @pytest.fixture(scope="module")
 def one_host(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """The model of two processes on one host."""
+    """The model of two processes on one host, as accelerate starts them."""
     folder = tmp_path_factory.mktemp("one-host")
-    launch = ["--nproc-per-node", str(HOSTS), "--master-port", str(free_port()), "-m", "training"]
-    done = start(folder, "torch.distributed.run", *launch, *RUN).wait()
+    launch = ["--cpu", "--num_processes", str(HOSTS), "--main_process_port", str(free_port())]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = start(folder, "accelerate.commands.launch", *launch, "-m", "training", *RUN).wait()
     assert done.status == 0, done.err
     return Artifact.open(NAME, folder / "models")
+
+
+def test_two_devices_train_one_model(one_host: Artifact) -> None:
+    accuracy = one_host.manifest.metric("accuracy", "test")
+    assert accuracy is not None
+    assert accuracy > 0.9
 
 
 @contextmanager

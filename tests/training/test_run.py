@@ -1,4 +1,4 @@
-"""The real commands as processes: training, resuming after a kill, several devices, status."""
+"""The real commands as processes: training, resuming after a kill, status."""
 
 import csv
 import json
@@ -201,16 +201,6 @@ def in_single(graph: bytes) -> bytes:
 def losses(artifact: Artifact) -> list[tuple[str, str]]:
     rows = csv.DictReader((artifact.path / "history.csv").read_text().splitlines())
     return [(row["train_loss"], row["validation_loss"]) for row in rows]
-
-
-def test_two_devices_train_one_model(tmp_path: Path) -> None:
-    launch = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    launch += ["--dynamo_backend", "no", "-m", "training"]
-    done = start(tmp_path, "accelerate.commands.launch", *launch, *RUN).wait()
-    assert done.status == 0, done.err
-    accuracy = Artifact.open(NAME, tmp_path / "models").manifest.metric("accuracy", "test")
-    assert accuracy is not None
-    assert accuracy > 0.9
 
 
 def test_a_second_run_has_nothing_to_do(
