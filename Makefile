@@ -109,7 +109,8 @@ clean:  ## Remove the environments and caches
 # The stamp says that the environment holds what these two files ask for.
 $(DEV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install -c constraints.txt -e '.[$(EXTRAS)]'
+	# Python compiles what it imports, and most of these 20,000 files never are
+	$(DEV)/bin/pip install --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 $(SERVE)/.installed: pyproject.toml constraints.txt

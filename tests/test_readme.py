@@ -59,9 +59,10 @@ def blocks(kind: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    """The commands in the pages' `sh` blocks, continued lines joined."""
+    """The commands in the pages' `sh` blocks, each once, continued lines joined."""
     joined = (block.replace("\\\n", " ") for block in blocks("sh"))
-    return [line for block in joined for line in block.splitlines() if line]
+    lines = (line for block in joined for line in block.splitlines() if line)
+    return list(dict.fromkeys(lines))
 
 
 def test_every_exception_is_in_the_readme() -> None:
