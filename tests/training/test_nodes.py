@@ -23,9 +23,10 @@ HOSTS = 2
 def one_host(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The model of two processes on one host, as accelerate starts them."""
     folder = tmp_path_factory.mktemp("one-host")
-    launch = ["--cpu", "--num_processes", str(HOSTS), "--main_process_port", str(free_port())]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = start(folder, "accelerate.commands.launch", *launch, "-m", "training", *RUN).wait()
+    launch = ["--multi_gpu", "--num_processes", str(HOSTS)]  # there is no GPU, so on CPUs
+    launch += ["--main_process_port", str(free_port()), "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "training"]
+    done = start(folder, "accelerate.commands.launch", *launch, *RUN).wait()
     assert done.status == 0, done.err
     return Artifact.open(NAME, folder / "models")
 
