@@ -145,6 +145,20 @@ class Store:
         with self._translated_errors(), self._writes.begin() as connection:
             yield connection
 
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """Open a connection of its own on which each statement is a transaction.
+
+        What is set or locked on it ends with it.
+
+        Raises:
+            RequestError: the database does not answer.
+        """
+        engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        with self._translated_errors(), engine.connect() as connection:
+            connection.detach()
+            yield connection
+
     def erase_traces(self) -> bool:
         """Empty SQLite's write-ahead log, which still contains pages that have been overwritten.
 

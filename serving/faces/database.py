@@ -6,7 +6,7 @@ other, across all workers and servers, and are numbered in the order in which th
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,10 +14,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from artifacts import VitrineError
 from serving.database import Store
+from serving.faces import pgvector as pgvector_column
 from serving.faces.names import check_person
 from serving.faces.tables import (
     SCHEMA_VERSION,
     changes,
+    embeddings,
     gallery,
     metadata,
     people,
@@ -37,9 +39,15 @@ class Database(Store):
 
     Args:
         url: see `Store`.
+        pgvector: whether embeddings are also stored as pgvector searches them.
+
+    Raises:
+        VitrineError: see `Store`; or the database has no pgvector.
+        RequestError: the database does not answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, pgvector: bool = False) -> None:
+        self.pgvector = pgvector
         super().__init__(url, "gallery", "gallery-unavailable")
 
     @contextmanager
@@ -50,7 +58,7 @@ class Database(Store):
             RequestError: the database does not answer, or an earlier change took too long.
         """
         with self.write() as connection:
-            change = Change(connection)
+            change = Change(connection, pgvector=self.pgvector)
             yield change
             change.finish()
 
@@ -68,6 +76,8 @@ class Database(Store):
                 f"{SCHEMA_VERSION}. Export it with the Vitrine release that wrote it, and import "
                 "the file here."
             )
+        if self.pgvector:
+            pgvector_column.prepare(connection)
 
 
 class Change:
@@ -75,13 +85,15 @@ class Change:
 
     Attributes:
         connection: inside the transaction.
+        pgvector: see `Database`.
         at: when it began, UTC.
         head: number of the newest change.
         model: hash of the gallery's model; None if there is none yet.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, pgvector: bool = False) -> None:
         self.connection = connection
+        self.pgvector = pgvector
         self.at = datetime.now(UTC)
         lock = (
             update(gallery).values(head=gallery.c.head).returning(gallery.c.head, gallery.c.model)
@@ -99,9 +111,31 @@ class Change:
         about = {**blank, **about}
         return {"number": number, "at": self.at, "actor": actor, "action": action, **about}
 
+    def add_embeddings(self, rows: list[dict[str, Any]]) -> None:
+        """Insert at least one row of the table `embeddings`."""
+        if self.pgvector:
+            pgvector_column.insert(self.connection, rows)
+        else:
+            self.connection.execute(insert(embeddings), rows)
+
     def finish(self) -> None:
         """Store the newest number and the model."""
         self.connection.execute(update(gallery).values(head=self.head, model=self.model))
+
+
+def check_pgvector(url: str) -> None:
+    """Check that a database can search embeddings, and have it prepared for that.
+
+    A database that does not answer passes: a server starts all the same, and tries again.
+
+    Args:
+        url: as `VITRINE_DATABASE`.
+
+    Raises:
+        VitrineError: it cannot, and why.
+    """
+    with suppress(RequestError):
+        Database(url, pgvector=True).close()
 
 
 def unify_ids(change: Change) -> None:

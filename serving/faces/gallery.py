@@ -1,27 +1,30 @@
-"""The gallery as one worker sees it: the database, and an index that is kept up to date with it."""
+"""The gallery as one worker sees it: the database, and an index that is kept up to date with it.
+
+The index is one of FAISS in the worker's memory, or one of pgvector in the database.
+"""
 
 import logging
 import threading
+import time
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from serving.faces.database import Database
-from serving.faces.index import RECALL_QUERIES, GroundTruth, Index, Metric, distances, training_size
+from serving.faces.index import REBUILD_GROWTH, Index, Metric, distances
 from serving.faces.person_distance import person_distance
+from serving.faces.pgvector_index import PgvectorIndex
 from serving.faces.reader import GalleryReader
-from serving.faces.writer import GalleryWriter, model_mismatch
+from serving.faces.writer import GalleryWriter
 from serving.settings import Settings
 
-PAGE_SIZE = 10_000
-"""Number of embeddings that are read with one query."""
 MIN_CANDIDATES = 20
 """Minimum number of people whose distance by all their pictures is computed."""
 MAX_PICTURES = 100
 """Maximum number of pictures of a person that their distance is computed from, the newest."""
-REBUILD_GROWTH = 4
-"""An approximate index is rebuilt once the gallery has grown by this factor."""
+RETRY_SECONDS = 600
+"""Time before an approximate index that could not be built is tried again."""
 
 log = logging.getLogger("bentoml.vitrine")
 
@@ -41,22 +44,27 @@ class Gallery:
         url: URL or path of the database, as `Database` takes it; it is opened when first needed.
         threads: number of threads that FAISS may use.
         exact: number of embeddings up to which the search is exact.
+        pgvector: whether the database searches, instead of an index in this process.
     """
 
-    def __init__(self, url: str, threads: int = 1, exact: int = 100_000) -> None:
+    def __init__(
+        self, url: str, threads: int = 1, exact: int = 100_000, *, pgvector: bool = False
+    ) -> None:
         self.url = url
         self.threads = threads
         self.exact = exact
+        self.pgvector = pgvector
         self._opening = threading.Lock()
         self._database: Database | None = None
-        self._lock = threading.Lock()  # one search at a time; `threads` speed up each
-        self._index: Index | None = None
+        self._lock = threading.Lock()  # one update of the index at a time
+        self._index: Index | PgvectorIndex | None = None
         self._building = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings, threads: int = 1) -> "Gallery":
-        """The gallery that `VITRINE_DATABASE` and `VITRINE_EXACT_SEARCH` describe."""
-        return cls(settings.database, threads, settings.exact_search)
+        """The gallery that `VITRINE_DATABASE`, `…FACE_INDEX` and `…EXACT_SEARCH` describe."""
+        pgvector = settings.face_index == "pgvector"
+        return cls(settings.database, threads, settings.exact_search, pgvector=pgvector)
 
     @property
     def database(self) -> Database:
@@ -68,7 +76,7 @@ class Gallery:
         """
         with self._opening:
             if self._database is None:
-                self._database = Database(self.url)
+                self._database = Database(self.url, pgvector=self.pgvector)
             return self._database
 
     @property
@@ -103,8 +111,8 @@ class Gallery:
         while True:
             with self._lock:
                 index = self._current_index(model, metric)
-                found = index.search(embedding[None], wanted)[0]  # (wanted,)
-                size = len(index)
+            size = len(index)
+            found = index.search(embedding[None], wanted)[0]  # (wanted,)
             best = self._nearest_people(embedding, model, metric, found[found >= 0].tolist())
             if len(best) >= count or wanted >= size:
                 self._build_if_large()
@@ -146,14 +154,18 @@ class Gallery:
     def load(self, model: str, metric: Metric) -> None:
         """Bring the index up to date; a large gallery gets an approximate index.
 
-        Does nothing unless the gallery holds embeddings of this model.
+        That of FAISS is built before this returns; that of pgvector takes long, and is built in
+        another thread, while searches are exact. Does nothing unless the gallery holds embeddings
+        of this model.
         """
         if self.reader.model() != model:
             return
         with self._lock:
-            if self._index is None and self.reader.state()[3] > self.exact:
+            empty = self._index is None and not self.pgvector
+            if empty and self.reader.state()[3] > self.exact:
                 self._index = self._build(model, metric)
             self._current_index(model, metric)
+        self._build_if_large()
 
     def search_kind(self) -> tuple[Literal["exact", "approximate"], float | None]:
         """Return the kind of search, and the measured recall@1 of an approximate index."""
@@ -176,44 +188,24 @@ class Gallery:
             best.setdefault(picture.person, neighbour)
         return list(best.values())
 
-    def _current_index(self, model: str, metric: Metric) -> Index:
+    def _current_index(self, model: str, metric: Metric) -> Index | PgvectorIndex:
         """Return the index, after applying every change that was committed before the call."""
         index = self._index
         if index is None or index.model != model:
-            index = Index(model, metric, self.threads)
-        self._apply_changes(index)  # if this raises, the old index stays in place
+            index = (
+                PgvectorIndex(self.reader, model, metric, self.exact)
+                if self.pgvector
+                else Index(self.reader, model, metric, self.threads)
+            )
+        index.update()  # if this raises, the old index stays in place
         self._index = index
         return index
 
-    def _apply_changes(self, index: Index, truth: GroundTruth | None = None) -> None:
-        """Apply to an index the changes since it was last updated.
-
-        Args:
-            index: the index to update.
-            truth: if given, it is shown every embedding that is added.
-        """
-        while True:
-            page = self.reader.page(index.last_change, PAGE_SIZE)
-            if page.model not in {None, index.model}:
-                raise model_mismatch(page.model, index.model)
-            index.remove(page.removed)
-            index.add(page.numbers, page.vectors)
-            index.last_change = page.upto
-            if truth is not None:
-                truth.update(page.numbers, page.vectors)
-            if page.upto == page.head:
-                return
-
-    def _build(self, model: str, metric: Metric) -> Index:
+    def _build(self, model: str, metric: Metric) -> Index | PgvectorIndex:
         """Build an approximate index of the whole gallery, and measure its recall."""
-        size = self.reader.state()[3]
-        _, training = self.reader.sample(training_size(size), seed=0)
-        index = Index(model, metric, self.threads, training, size)
-        truth = GroundTruth(*self.reader.sample(RECALL_QUERIES, seed=1), metric)
-        self._apply_changes(index, truth)
-        index.tune(truth)
-        log.info("approximate search of %d faces: recall@1 %.3f", len(index), index.recall)
-        return index
+        if self.pgvector:
+            return PgvectorIndex.build(self.reader, model, metric, self.exact)
+        return Index.build(self.reader, model, metric, self.threads)
 
     def _build_if_large(self) -> None:
         """Build an approximate index in another thread, if one is due; searches continue."""
@@ -231,8 +223,11 @@ class Gallery:
                         self._index = built
             except Exception:
                 log.exception(
-                    "an approximate index could not be built; the present index stays in use"
+                    "an approximate index could not be built; the present index stays in use, and "
+                    "it is tried again in %d seconds",
+                    RETRY_SECONDS,
                 )
+                time.sleep(RETRY_SECONDS)
             finally:
                 self._building.release()
 

@@ -4,13 +4,16 @@ Both metrics are searched by squared Euclidean distance. Between unit vectors it
 distance, so for cosine it is enough to normalise the vectors.
 """
 
+import logging
+import threading
 from typing import Any, Literal
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from serving.faces.reader import Numbers, Vectors
+from serving.faces.reader import GalleryReader, Numbers, Vectors
+from serving.faces.writer import model_mismatch
 
 Metric = Literal["euclidean", "cosine"]
 
@@ -23,12 +26,19 @@ KMEANS_ITERATIONS = 6
 """Iterations of k-means. More of them change recall by less than searching more cells does."""
 RECALL_QUERIES = 256
 """Number of embeddings of the gallery with which recall is measured."""
+PAGE_SIZE = 10_000
+"""Number of embeddings that are read with one query."""
+REBUILD_GROWTH = 4
+"""An approximate index is built or measured anew once the gallery has grown by this factor."""
+
+log = logging.getLogger("bentoml.vitrine")
 
 
 class Index:
-    """Finds the numbers of the pictures whose embeddings are nearest. It is not thread-safe.
+    """Finds the numbers of the pictures whose embeddings are nearest, one search at a time.
 
     Args:
+        reader: of the gallery.
         model: hash of the model whose embeddings it holds.
         metric: metric of that model.
         threads: number of threads that FAISS may use.
@@ -39,12 +49,14 @@ class Index:
 
     def __init__(
         self,
+        reader: GalleryReader,
         model: str,
         metric: Metric,
         threads: int,
         training: Vectors | None = None,
         size: int = 0,
     ) -> None:
+        self.reader = reader
         self.model = model
         self.metric: Metric = metric
         self.threads = threads
@@ -52,13 +64,48 @@ class Index:
         self.built_for = size
         self.recall: float | None = None
         self.last_change = 0  # number of the last change that was applied
+        self._lock = threading.RLock()  # FAISS may not be searched while it is changed
         self._faiss: Any = None
         if training is not None:
             self._limit_threads()
             self._faiss = _inverted_lists(prepared(training, metric), size)
 
+    @classmethod
+    def build(cls, reader: GalleryReader, model: str, metric: Metric, threads: int) -> "Index":
+        """Build an approximate index of the whole gallery, and measure its recall."""
+        size = reader.state()[3]
+        _, training = reader.sample(training_size(size), seed=0)
+        index = cls(reader, model, metric, threads, training, size)
+        truth = GroundTruth(*reader.sample(RECALL_QUERIES, seed=1), metric)
+        index.update(truth)
+        index.tune(truth)
+        log.info("approximate search of %d faces: recall@1 %.3f", len(index), index.recall)
+        return index
+
     def __len__(self) -> int:
         return 0 if self._faiss is None else int(self._faiss.ntotal)
+
+    def update(self, truth: "GroundTruth | None" = None) -> None:
+        """Apply every change of the gallery that was committed before the call.
+
+        Args:
+            truth: if given, it is shown every embedding that is added.
+
+        Raises:
+            RequestError: the gallery holds embeddings of another model.
+        """
+        while True:
+            page = self.reader.page(self.last_change, PAGE_SIZE)
+            if page.model not in {None, self.model}:
+                raise model_mismatch(page.model, self.model)
+            with self._lock:
+                self.remove(page.removed)
+                self.add(page.numbers, page.vectors)
+                self.last_change = page.upto
+            if truth is not None:
+                truth.update(page.numbers, page.vectors)
+            if page.upto == page.head:
+                return
 
     def add(self, numbers: Numbers, vectors: Vectors) -> None:
         """Add embeddings (N x D) under the numbers of their pictures (N), all new to the index."""
@@ -81,19 +128,18 @@ class Index:
         Returns:
             int64 Q x min(count, size of the index); -1 if an approximate search found fewer.
         """
-        if not len(self):
-            return np.empty((len(query), 0), np.int64)
-        self._limit_threads()
-        _, numbers = self._faiss.search(prepared(query, self.metric), min(count, len(self)))
+        with self._lock:
+            if not len(self):
+                return np.empty((len(query), 0), np.int64)
+            self._limit_threads()
+            _, numbers = self._faiss.search(prepared(query, self.metric), min(count, len(self)))
         found: Numbers = numbers
         return found
 
     def tune(self, truth: "GroundTruth") -> None:
         """Search more cells until `MIN_RECALL` is reached, and store the measured recall."""
         while True:
-            found = self.search(truth.vectors, 2)  # (Q, 2)
-            others = np.where(found[:, 0] == truth.numbers, found[:, -1], found[:, 0])
-            self.recall = float((others == truth.nearest).mean())
+            self.recall = truth.recall(self.search(truth.vectors, 2))
             if self.recall >= MIN_RECALL or self._faiss.nprobe >= self._faiss.nlist:
                 return
             self._faiss.nprobe = min(2 * self._faiss.nprobe, self._faiss.nlist)
@@ -133,6 +179,11 @@ class GroundTruth:
             better = (found != self.numbers) & (distance < self._best)
             self._best = np.where(better, distance, self._best)
             self.nearest = np.where(better, found, self.nearest)
+
+    def recall(self, found: Numbers) -> float:
+        """Return the recall@1 of a search for two pictures (Q x 2), which may find the query."""
+        others = np.where(found[:, 0] == self.numbers, found[:, -1], found[:, 0])
+        return float((others == self.nearest).mean())
 
 
 def prepared(vectors: Vectors, metric: Metric) -> Vectors:

@@ -125,4 +125,4 @@ def _insert(change: Change, values: list[dict[str, Any]]) -> None:
     )
     values = [value for value in values if value["picture"] in there]
     if values:
-        change.connection.execute(insert(embeddings), values)
+        change.add_embeddings(values)

@@ -262,7 +262,9 @@ def add_pictures(
             change.log_row(number, actor, action, person=person, picture=picture.id)
         )
     for table, values in rows.items():
-        if values:
+        if values and table is embeddings:
+            change.add_embeddings(values)
+        elif values:
             change.connection.execute(insert(table), values)
 
 
