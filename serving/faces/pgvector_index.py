@@ -32,6 +32,8 @@ BUILD_LOCK = 0x56495452494E47
 """Key of the PostgreSQL advisory lock that is held while the approximate index is built."""
 BUILD_WAIT_SECONDS = 5
 """Time between two looks at whether another worker is still building it."""
+LOGGED_ROWS = 100_000
+"""Number of embeddings after each of which filling the column is logged."""
 OPERATORS = {"euclidean": "<->", "cosine": "<=>"}
 CLASSES = {"euclidean": "halfvec_l2_ops", "cosine": "halfvec_cosine_ops"}
 STATE = text(
@@ -145,8 +147,8 @@ class PgvectorIndex:
             if not after:
                 return
             filled += pgvector.FILL_ROWS
-            if added > pgvector.FILL_ROWS:
-                log.info("faces made ready for pgvector: %d of %d", min(filled, added), added)
+            if filled % LOGGED_ROWS == 0:
+                log.info("faces made ready for pgvector: %d of at most %d", filled, added)
 
     def _nearest(self, connection: Connection, vector: Vectors, count: int) -> list[int]:
         kind = f"halfvec({len(vector)})" if self.approximate else "vector"
