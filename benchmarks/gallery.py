@@ -176,9 +176,6 @@ def measure(url: str, index: str, kind: str, size: int, dimension: int, threads:
     while gallery.search_kind()[0] != kind:  # pgvector's index is built in another thread
         time.sleep(0.1)
     ready = time.perf_counter() - begun
-    if index == "pgvector" and kind == "exact":  # moving has written every row anew
-        with gallery.database.session() as connection:
-            connection.execute(text("VACUUM (FULL, ANALYZE) embeddings"))
     random = np.random.default_rng(3)
     queries = pictures_of(random.choice(people_of(size), QUERIES), dimension, random)
     searched: Any = gallery._index  # noqa: SLF001 - measures the search without the database

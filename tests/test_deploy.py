@@ -193,6 +193,7 @@ def test_no_probe_gives_up_before_a_server_can_be_ready() -> None:
     [
         ("compose-spec", "deploy/compose.yaml"),
         ("compose-spec", "deploy/compose.gpu.yaml"),
+        ("compose-spec", "deploy/compose.pgvector.yaml"),
         ("citation-file-format", "CITATION.cff"),
     ],
 )

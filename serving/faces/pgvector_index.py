@@ -10,7 +10,7 @@ import logging
 import time
 
 import numpy as np
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from serving.faces import pgvector
 from serving.faces.index import (
@@ -45,6 +45,17 @@ STATE = text(
     " FROM gallery"
 )
 """The gallery after a change, in one snapshot."""
+APPROXIMATE = text(
+    "SELECT set_config('hnsw.ef_search', :candidates, true),"
+    " set_config('hnsw.iterative_scan', 'relaxed_order', true),"
+    " set_config('enable_sort', 'off', true)"
+)
+"""Sets up a transaction: it goes on where the candidates are too few, and does not sort the rows of
+a small table instead of searching the index."""
+DIMENSION = text(
+    "SELECT vector_dims(searched) FROM embeddings"
+    " WHERE model = :model AND searched IS NOT NULL LIMIT 1"
+)
 OLD_INDEXES = text(
     "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = oid"
     " WHERE indrelid = to_regclass('embeddings') AND starts_with(relname, 'searched_')"
@@ -130,11 +141,15 @@ class PgvectorIndex:
         found = np.full((len(query), min(count, len(self))), -1, np.int64)
         if not found.size:
             return found
+        approximate = self.approximate  # another thread may find that the index is there now
         with self.reader.database.read() as connection:
-            if self.approximate:
-                self._set_candidates(connection, max(self._candidates, count))
+            if approximate:
+                candidates = min(max(self._candidates, count), MAX_SEARCH_CANDIDATES)
+                connection.execute(APPROXIMATE, {"candidates": str(candidates)})
+            statement = self._nearest(query.shape[1], approximate)
             for row, vector in zip(found, query, strict=True):
-                numbers = self._nearest(connection, vector, len(row))
+                given = {"query": str(vector.tolist()), "count": len(row)}
+                numbers = connection.scalars(statement, given).all()
                 row[: len(numbers)] = numbers
         return found
 
@@ -150,33 +165,20 @@ class PgvectorIndex:
             if filled % LOGGED_ROWS == 0:
                 log.info("faces made ready for pgvector: %d of at most %d", filled, added)
 
-    def _nearest(self, connection: Connection, vector: Vectors, count: int) -> list[int]:
-        kind = f"halfvec({len(vector)})" if self.approximate else "vector"
-        column = f"CAST(searched AS {kind})" if self.approximate else "searched"
+    def _nearest(self, dimension: int, approximate: bool) -> TextClause:
+        """Return the query for the nearest pictures; only in float16 is it one for the index."""
+        kind = f"halfvec({dimension})" if approximate else "vector"
+        column = f"CAST(searched AS {kind})" if approximate else "searched"
         # The model is a literal, because the approximate index is one of this model's rows.
-        statement = text(
+        return text(
             f"SELECT picture FROM embeddings WHERE model = '{self.model}'"  # noqa: S608 - a hash
             f" ORDER BY {column} {OPERATORS[self.metric]} CAST(:query AS {kind}) LIMIT :count"
         )
-        given = {"query": str(vector.tolist()), "count": count}
-        return list(connection.scalars(statement, given))
-
-    def _set_candidates(self, connection: Connection, candidates: int) -> None:
-        """Set up a transaction so that it searches the approximate index."""
-        given = {
-            "hnsw.ef_search": str(min(candidates, MAX_SEARCH_CANDIDATES)),
-            "hnsw.iterative_scan": "relaxed_order",  # goes on if these are too few
-            "enable_sort": "off",  # for a small table, the planner would sort all rows instead
-        }
-        for name, value in given.items():
-            connection.execute(
-                text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
-            )
 
     def _build(self, connection: Connection) -> None:
         """Build the approximate index if it is missing, and store how it is to be searched."""
         if not self.built_for:
-            dimension = self.reader.sample(1, seed=0)[1].shape[1]
+            dimension = connection.scalar(DIMENSION, {"model": self.model})
             memory = connection.scalar(text("SHOW maintenance_work_mem"))
             message = "PostgreSQL builds an index of %d faces, with maintenance_work_mem = %s"
             log.info(message, len(self), memory)

@@ -52,6 +52,12 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert line.endswith("Or set VITRINE_DEVICE=cpu.")
 
 
+def test_a_search_of_faces_that_the_database_cannot_do_is_refused(tmp_path: Path) -> None:
+    tiny_artifact(tmp_path / "models")
+    line = refusal(tmp_path / "models", VITRINE_FACE_INDEX="pgvector")
+    assert line.startswith("error: VITRINE_FACE_INDEX=pgvector needs VITRINE_DATABASE=postgresql:")
+
+
 def test_models_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     tiny_artifact(tmp_path / "models")
     line = refusal(tmp_path / "models", VITRINE_MODELS="tiny,huge")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.client import Client
-from tests.databases import new_database
+from tests.databases import has_pgvector, new_database
 from tests.pictures import photograph
 from tests.server import WORKERS, Server, start_server
 from tests.serving.faces.conftest import LONG
@@ -27,11 +27,13 @@ def servers(
         url = str(tmp_path / "gallery.sqlite3")
     else:
         url = new_database(request.getfixturevalue("postgresql"), f"g_{uuid.uuid4().hex}")
+    other = "pgvector" if request.param.startswith("two") and has_pgvector(url) else "faiss"
     with ExitStack() as stack:
         started = []
         for number in range(2 if request.param.startswith("two") else 1):
             log = tmp_path / f"log-{number}"
-            server = start_server(face_models, log, VITRINE_DATABASE=url)
+            index = other if number else "faiss"  # where there is pgvector, both on one database
+            server = start_server(face_models, log, VITRINE_DATABASE=url, VITRINE_FACE_INDEX=index)
             stack.callback(server.stop)
             started.append(server)
         yield started
