@@ -15,6 +15,8 @@ from serving.client.face_calls import Page
 from serving.faces.schemas import (
     ChangeInfo,
     ChosenFace,
+    EachEmbedded,
+    EachIdentified,
     Embedded,
     EnrolledPictures,
     GalleryInfo,
@@ -32,6 +34,7 @@ from serving.schemas import (
     Classification,
     Drift,
     EachClassification,
+    EachNeighbours,
     Explanation,
     Inspection,
     ModelInfo,
@@ -151,6 +154,23 @@ class AsyncClient:
             )
         )
 
+    async def classify_each_by_route(
+        self,
+        route: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        model: str | None = None,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> EachClassification:
+        """The same, with an entry for each picture that is refused."""
+        return join_each(
+            await self._ask_each(
+                lambda part: calls.classify_each_by_route(route, part, top, model, keep, coverage),
+                pictures,
+            )
+        )
+
     async def features(self, name: str, pictures: Sequence[Source]) -> Rows:
         """The input of the network's head for each picture: float32 N x D."""
         rows = await self._ask_each(lambda part: calls.features(name, part), pictures)
@@ -185,6 +205,16 @@ class AsyncClient:
         """
         return join(
             await self._ask_each(lambda part: calls.neighbours(name, part, top, index), pictures)
+        )
+
+    async def neighbours_each(
+        self, name: str, pictures: Sequence[Source], top: int = 8, index: str | None = None
+    ) -> EachNeighbours:
+        """The same, with an entry for each picture that is refused."""
+        return join_each(
+            await self._ask_each(
+                lambda part: calls.neighbours_each(name, part, top, index), pictures
+            )
         )
 
     async def atlas(self, name: str) -> Atlas:
@@ -246,6 +276,20 @@ class AsyncClient:
             face_calls.embed(pictures, aligned=aligned, several=several, model=model)
         )
 
+    async def embed_each(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "main",
+        model: str | None = None,
+    ) -> EachEmbedded:
+        """The same, with an entry for each picture that is refused, as one without a face is."""
+        options = {"aligned": aligned, "several": several, "model": model}
+        return join_each(
+            await self._ask_each(lambda part: face_calls.embed_each(part, **options), pictures)
+        )
+
     async def identify(
         self,
         pictures: Sequence[Source],
@@ -258,6 +302,21 @@ class AsyncClient:
         """The `top` enrolled people who are nearest to the face on each picture."""
         return await self._ask(
             face_calls.identify(pictures, aligned=aligned, several=several, fmr=fmr, top=top)
+        )
+
+    async def identify_each(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "main",
+        fmr: float | None = None,
+        top: int = 5,
+    ) -> EachIdentified:
+        """The same, with an entry for each picture that is refused."""
+        options = {"aligned": aligned, "several": several, "fmr": fmr, "top": top}
+        return join_each(
+            await self._ask_each(lambda part: face_calls.identify_each(part, **options), pictures)
         )
 
     async def enrol(

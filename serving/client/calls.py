@@ -28,6 +28,7 @@ from serving.schemas import (
     ClassifiedPicture,
     Drift,
     EachClassification,
+    EachNeighbours,
     Explanation,
     Inspection,
     ModelInfo,
@@ -118,9 +119,7 @@ def classify_each(
     coverage: float | None = None,
 ) -> Call[EachClassification]:
     """The `top` most probable classes of each picture, or why it is refused."""
-    parameters = query(top=top, keep=keep, coverage=coverage, errors="each")
-    files = [("image", (None, encode(picture))) for picture in pictures]
-    options = {"files": files, "params": parameters}
+    options = each_of(pictures, top=top, keep=keep, coverage=coverage)
     return Call("POST", f"{_model_path(name)}/classify", json_of(EachClassification), options)
 
 
@@ -150,13 +149,25 @@ def classify_by_route(
     Raises:
         RequestError: no classifier can have a route of this name.
     """
-    try:
-        check_route(route, "classification")
-    except ValueError as error:
-        raise RequestError("bad-parameter", f"route = {route!r}: {error}.") from None
-    path = f"/v1/{quote(route, safe='')}/classify"
     options = _pictures(pictures, top=top, model=model, keep=keep, coverage=coverage)
-    return Call("POST", path, json_of(Classification), options)
+    return Call("POST", _route_path(route), json_of(Classification), options)
+
+
+def classify_each_by_route(
+    route: str,
+    pictures: Sequence[Source],
+    top: int,
+    model: str | None,
+    keep: float | None = None,
+    coverage: float | None = None,
+) -> Call[EachClassification]:
+    """The same, or why a picture is refused.
+
+    Raises:
+        RequestError: no classifier can have a route of this name.
+    """
+    options = each_of(pictures, top=top, model=model, keep=keep, coverage=coverage)
+    return Call("POST", _route_path(route), json_of(EachClassification), options)
 
 
 def features(name: str, pictures: Sequence[Source]) -> Call[Rows]:
@@ -196,6 +207,14 @@ def neighbours(
     return Call("POST", path, json_of(Neighbours), _pictures(pictures, top=top, index=index))
 
 
+def neighbours_each(
+    name: str, pictures: Sequence[Source], top: int, index: str | None
+) -> Call[EachNeighbours]:
+    """The `top` nearest pictures to each picture, or why it is refused."""
+    path = f"{_model_path(name)}/neighbours"
+    return Call("POST", path, json_of(EachNeighbours), each_of(pictures, top=top, index=index))
+
+
 def atlas(name: str) -> Call[Atlas]:
     """The pictures of a model's atlas."""
     return Call("GET", f"{_model_path(name)}/atlas", json_of(Atlas))
@@ -215,6 +234,12 @@ def drift(name: str) -> Call[Drift]:
 def picture_fields(pictures: Sequence[Source]) -> FormFields:
     """The form fields that pictures are sent in."""
     return [("image", ("picture", encode(picture))) for picture in pictures]
+
+
+def each_of(pictures: Sequence[Source], **parameters: Any) -> dict[str, Any]:
+    """The options of a request in which each picture is answered or refused on its own."""
+    files = [("image", (None, encode(picture))) for picture in pictures]  # none has a name
+    return {"files": files, "params": query(**parameters, errors="each")}
 
 
 def query(**parameters: Any) -> dict[str, Any]:
@@ -282,6 +307,14 @@ def _unexpected(response: httpx.Response, expected: str) -> ServerError:
 
 def _model_path(name: str) -> str:
     return f"{MODELS}/{quote(name, safe='')}"
+
+
+def _route_path(route: str) -> str:
+    try:
+        check_route(route, "classification")
+    except ValueError as error:
+        raise RequestError("bad-parameter", f"route = {route!r}: {error}.") from None
+    return f"/v1/{quote(route, safe='')}/classify"
 
 
 def _pictures(pictures: Sequence[Source], **parameters: Any) -> dict[str, Any]:

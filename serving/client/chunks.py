@@ -11,13 +11,14 @@ from PIL import Image
 
 from artifacts import VitrineError
 from artifacts.pictures import Picture
+from serving.faces.schemas import EachEmbedded, EachIdentified
 from serving.pictures.header import open_picture, size_of
 from serving.pictures.limits import MAX_BODY_BYTES, MAX_REQUEST_PIXELS
 from serving.problems import RequestError
 from serving.schemas import (
     Classification,
-    ClassifiedPicture,
     EachClassification,
+    EachNeighbours,
     Inspection,
     Layer,
     Neighbours,
@@ -27,6 +28,7 @@ from serving.schemas import (
 
 Answer = TypeVar("Answer")
 ByPicture = TypeVar("ByPicture", Classification, Neighbours)
+Each = TypeVar("Each", EachClassification, EachNeighbours, EachEmbedded, EachIdentified)
 
 Source = bytes | Picture
 """A picture: the bytes of an encoded file, or uint8 H x W x 3 RGB."""
@@ -100,7 +102,7 @@ def join(answers: Sequence[ByPicture]) -> ByPicture:
     return answers[0].model_copy(update={"pictures": pictures})
 
 
-def join_each(answers: Sequence[EachClassification]) -> EachClassification:
+def join_each(answers: Sequence[Each]) -> Each:
     """Join such answers about chunks of pictures, whose indices then count through all of them.
 
     Raises:
@@ -108,20 +110,14 @@ def join_each(answers: Sequence[EachClassification]) -> EachClassification:
     """
     check_same_model([answer.model for answer in answers])
     entries = enumerate(picture for answer in answers for picture in answer.pictures)
-    pictures = tuple(numbered(entry, index) for index, entry in entries)
-    first = next((answer for answer in answers if answer.verdicts is not None), answers[0])
+    pictures = tuple(entry.at(index, entry.name) for index, entry in entries)
+    first = next((answer for answer in answers if _answered(answer)), answers[0])
     return first.model_copy(update={"pictures": pictures})
 
 
-def numbered(
-    entry: ClassifiedPicture | RefusedPicture, index: int
-) -> ClassifiedPicture | RefusedPicture:
-    """Return the entry with another index."""
-    if isinstance(entry, ClassifiedPicture):
-        return entry.model_copy(update={"index": index})
-    detail = f"picture {index}: {entry.problem.reason}"
-    problem = entry.problem.model_copy(update={"picture": index, "detail": detail})
-    return entry.model_copy(update={"index": index, "problem": problem})
+def _answered(answer: Each) -> bool:
+    """Whether a picture was answered, so that the answer has all that holds for all pictures."""
+    return any(not isinstance(entry, RefusedPicture) for entry in answer.pictures)
 
 
 def check_same_model(stamps: Sequence[Stamp]) -> None:

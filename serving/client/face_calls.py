@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from serving.client.calls import Call, json_of, picture_fields, query
+from serving.client.calls import Call, each_of, json_of, picture_fields, query
 from serving.client.chunks import Source, encode
 from serving.faces.names import check_person
 from serving.faces.schemas import (
     ChangeInfo,
     ChangeList,
+    EachEmbedded,
+    EachIdentified,
     Embedded,
     EnrolledPictures,
     GalleryInfo,
@@ -52,10 +54,20 @@ def embed(pictures: Sequence[Source], **options: Any) -> Call[Embedded]:
     return Call("POST", f"{FACES}/embed", json_of(Embedded), content)
 
 
+def embed_each(pictures: Sequence[Source], **options: Any) -> Call[EachEmbedded]:
+    """The same, or why a picture is refused."""
+    return Call("POST", f"{FACES}/embed", json_of(EachEmbedded), each_of(pictures, **options))
+
+
 def identify(pictures: Sequence[Source], **options: Any) -> Call[Identified]:
     """Find the enrolled people who are nearest to the face on each picture."""
     content = {"files": picture_fields(pictures), "params": query(**options)}
     return Call("POST", f"{FACES}/identify", json_of(Identified), content)
+
+
+def identify_each(pictures: Sequence[Source], **options: Any) -> Call[EachIdentified]:
+    """The same, or why a picture is refused."""
+    return Call("POST", f"{FACES}/identify", json_of(EachIdentified), each_of(pictures, **options))
 
 
 def enrol(

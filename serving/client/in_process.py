@@ -1,8 +1,8 @@
 """The predictor that opens artifacts in this process, without a server."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from serving.inference.models import Models
 from serving.inference.served_model import ServedModel
 from serving.inspection import explanations, looks
 from serving.inspection.indexes import Indexes
-from serving.inspection.neighbours import nearest, searched
+from serving.inspection.neighbours import name_of, nearest, searched
 from serving.inspection.recent_answers import no_answers
 from serving.pictures.decode import read_pictures
 from serving.problems import RequestError
@@ -23,12 +23,17 @@ from serving.schemas import (
     ClassifiedPicture,
     Drift,
     EachClassification,
+    EachNeighbours,
+    Entry,
     Explanation,
     Inspection,
     ModelInfo,
+    Neighbourhood,
     Neighbours,
     RefusedPicture,
 )
+
+Answered = TypeVar("Answered", bound=Entry)
 
 
 class LocalPredictor:
@@ -82,15 +87,15 @@ class LocalPredictor:
         model = self._model(name)
 
         def ask(chunk: list[Source]) -> EachClassification:
-            decoded, refused = _decode_each(model, chunk)
             about: dict[str, Any] = {"model": model.stamp, "provider": model.runtime.provider}
-            answered: Iterator[ClassifiedPicture] = iter(())
-            if decoded:
-                answer = results.classify(model, decoded, top, keep, coverage)
-                about |= {"task": answer.task, "verdicts": answer.verdicts}
-                answered = iter(answer.pictures)
-            entries = tuple(refused.get(i) or next(answered) for i in range(len(chunk)))
-            return EachClassification(**about, pictures=entries)
+
+            def answer(decoded: list[Picture]) -> Sequence[ClassifiedPicture]:
+                given = results.classify(model, decoded, top, keep, coverage)
+                about.update(task=given.task, verdicts=given.verdicts)
+                return given.pictures
+
+            pictures = _answer_each(model, chunk, answer)
+            return EachClassification(**about, pictures=pictures)
 
         return join_each([ask(chunk) for _, chunk in chunks(pictures)])
 
@@ -135,16 +140,38 @@ class LocalPredictor:
 
         return join(ask_each(ask, pictures))
 
+    def neighbours_each(
+        self, name: str, pictures: Sequence[Source], top: int = 8, index: str | None = None
+    ) -> EachNeighbours:
+        """See `Client.neighbours_each`."""
+        model = self._model(name)
+        where = searched(model, Indexes.load({model.name: model}, self.root), index)
+
+        def answer(decoded: list[Picture]) -> Sequence[Neighbourhood]:
+            return nearest(model, where, results.features(model, decoded), top).pictures
+
+        def ask(chunk: list[Source]) -> EachNeighbours:
+            return EachNeighbours(
+                model=model.stamp,
+                provider=model.runtime.provider,
+                index=name_of(where),
+                pictures=_answer_each(model, chunk, answer),
+            )
+
+        return join_each([ask(chunk) for _, chunk in chunks(pictures)])
+
     def _model(self, name: str) -> ServedModel:
         if name not in self._opened:
             self._opened[name] = ServedModel(Artifact.open(name, self.root), self.threads)
         return self._opened[name]
 
 
-def _decode_each(
-    model: ServedModel, pictures: list[Source]
-) -> tuple[list[Picture], dict[int, RefusedPicture]]:
-    """Return the pictures that can be decoded, and the problems of the others by index."""
+def _answer_each(
+    model: ServedModel,
+    pictures: list[Source],
+    answer: Callable[[list[Picture]], Sequence[Answered]],
+) -> tuple[Answered | RefusedPicture, ...]:
+    """Answer the pictures that can be decoded; the others get the problem in their place."""
     decoded: list[Picture] = []
     refused = {}
     for index, picture in enumerate(pictures):
@@ -152,7 +179,8 @@ def _decode_each(
             decoded += read_pictures([picture], model.manifest.input)
         except RequestError as error:
             refused[index] = RefusedPicture.of(error.content())
-    return decoded, refused
+    answered = iter(answer(decoded) if decoded else ())
+    return tuple(refused.get(i) or next(answered) for i in range(len(pictures)))
 
 
 def _features(model: ServedModel, pictures: list[Source]) -> Rows:

@@ -15,6 +15,8 @@ from serving.client.face_calls import Page
 from serving.faces.schemas import (
     ChangeInfo,
     ChosenFace,
+    EachEmbedded,
+    EachIdentified,
     Embedded,
     EnrolledPictures,
     GalleryInfo,
@@ -32,6 +34,7 @@ from serving.schemas import (
     Classification,
     Drift,
     EachClassification,
+    EachNeighbours,
     Explanation,
     Inspection,
     ModelInfo,
@@ -47,7 +50,8 @@ class Client:
 
     Pictures are encoded files or uint8 H x W x 3 RGB arrays; those of one call may differ in size.
     While the server answers that it is busy, requests are repeated when it says. The methods about
-    models split long sequences of pictures into several requests; those about faces send one.
+    models and those that end in `_each` split long sequences of pictures into several requests; the
+    others about faces send one.
     Every method raises a `VitrineError` with a message of one line if there is no answer; it is a
     `RequestError` if the server refuses the request.
 
@@ -164,6 +168,23 @@ class Client:
             )
         )
 
+    def classify_each_by_route(
+        self,
+        route: str,
+        pictures: Sequence[Source],
+        top: int = 5,
+        model: str | None = None,
+        keep: float | None = None,
+        coverage: float | None = None,
+    ) -> EachClassification:
+        """The same, with an entry for each picture that is refused."""
+        return join_each(
+            self._ask_each(
+                lambda part: calls.classify_each_by_route(route, part, top, model, keep, coverage),
+                pictures,
+            )
+        )
+
     def features(self, name: str, pictures: Sequence[Source]) -> Rows:
         """The input of the network's head for each picture: float32 N x D."""
         rows = self._ask_each(lambda part: calls.features(name, part), pictures)
@@ -197,6 +218,14 @@ class Client:
         Without `index`, it is the atlas, or the only index of a model without atlas.
         """
         return join(self._ask_each(lambda part: calls.neighbours(name, part, top, index), pictures))
+
+    def neighbours_each(
+        self, name: str, pictures: Sequence[Source], top: int = 8, index: str | None = None
+    ) -> EachNeighbours:
+        """The same, with an entry for each picture that is refused."""
+        return join_each(
+            self._ask_each(lambda part: calls.neighbours_each(name, part, top, index), pictures)
+        )
 
     def atlas(self, name: str) -> Atlas:
         """The pictures of the model's atlas: classes, and positions on a map."""
@@ -262,6 +291,20 @@ class Client:
         """The embedding of the face on each picture."""
         return self._ask(face_calls.embed(pictures, aligned=aligned, several=several, model=model))
 
+    def embed_each(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "main",
+        model: str | None = None,
+    ) -> EachEmbedded:
+        """The same, with an entry for each picture that is refused, as one without a face is."""
+        options = {"aligned": aligned, "several": several, "model": model}
+        return join_each(
+            self._ask_each(lambda part: face_calls.embed_each(part, **options), pictures)
+        )
+
     def identify(
         self,
         pictures: Sequence[Source],
@@ -274,6 +317,21 @@ class Client:
         """The `top` enrolled people who are nearest to the face on each picture."""
         return self._ask(
             face_calls.identify(pictures, aligned=aligned, several=several, fmr=fmr, top=top)
+        )
+
+    def identify_each(
+        self,
+        pictures: Sequence[Source],
+        *,
+        aligned: bool = False,
+        several: Several = "main",
+        fmr: float | None = None,
+        top: int = 5,
+    ) -> EachIdentified:
+        """The same, with an entry for each picture that is refused."""
+        options = {"aligned": aligned, "several": several, "fmr": fmr, "top": top}
+        return join_each(
+            self._ask_each(lambda part: face_calls.identify_each(part, **options), pictures)
         )
 
     def enrol(

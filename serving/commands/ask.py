@@ -19,7 +19,8 @@ from serving.commands.batch import BATCH, Ask, ask_all, find_files, listed_files
 from serving.commands.class_rows import ClassRows
 from serving.commands.shards import Shard, shard_option
 from serving.commands.table import Row, Table
-from serving.schemas import ModelInfo
+from serving.faces.schemas import IdentifiedPicture
+from serving.schemas import ModelInfo, Neighbour, RefusedPicture
 from serving.settings import read_settings
 
 STDIN = Path("-")
@@ -135,21 +136,27 @@ def neighbours(
     columns = ["path", *found, "index", "model", "hash", "problem"]
 
     def ask(contents: Sequence[bytes]) -> list[Row]:
-        answer = predictor.neighbours(info.name, contents, top, index)
-        rows = []
-        for picture in answer.pictures:
-            row: Row = {"index": answer.index or "", "hash": answer.model.hash}
-            row["model"] = answer.model.name
-            for each in picture.nearest:
-                row[f"neighbour_{each.rank}"] = each.number if each.path is None else each.path
-                row[f"label_{each.rank}"] = each.label
-                row[f"similarity_{each.rank}"] = _rounded(each.similarity)
-                row[f"distance_{each.rank}"] = _rounded(each.distance)
-            rows.append(row)
-        return rows
+        answer = predictor.neighbours_each(info.name, contents, top, index)
+        about = {"index": answer.index or "", "model": answer.model.name, "hash": answer.model.hash}
+        return [
+            {"problem": picture.problem.reason}
+            if isinstance(picture, RefusedPicture)
+            else about | _columns(picture.nearest)
+            for picture in answer.pictures
+        ]
 
     table = Table(columns, out, sys.stdout, info.hash)
     _ask_all(paths, table, ask, shard=shard, server=url is not None)
+
+
+def _columns(nearest: Sequence[Neighbour]) -> Row:
+    row: Row = {}
+    for each in nearest:
+        row[f"neighbour_{each.rank}"] = each.number if each.path is None else each.path
+        row[f"label_{each.rank}"] = each.label
+        row[f"similarity_{each.rank}"] = _rounded(each.similarity)
+        row[f"distance_{each.rank}"] = _rounded(each.distance)
+    return row
 
 
 def _rounded(number: float | None) -> float | str:
@@ -180,18 +187,24 @@ def identify(
     with Client(url, key) as client:
 
         def ask(contents: Sequence[bytes]) -> list[Row]:
-            answer = client.identify(contents, aligned=aligned, fmr=fmr, top=top)
-            rows = []
-            for picture in answer.pictures:
-                row: Row = {"result": picture.result, "reason": picture.reason or ""}
-                if picture.people:
-                    nearest, *others = picture.people
-                    row |= nearest.model_dump(include={"person", "distance", "within"})
-                    row["others"] = "; ".join(f"{c.person} {c.distance:.4f}" for c in others)
-                rows.append(row)
-            return rows
+            answer = client.identify_each(contents, aligned=aligned, fmr=fmr, top=top)
+            return [
+                {"problem": picture.problem.reason}
+                if isinstance(picture, RefusedPicture)
+                else _person(picture.faces[0])
+                for picture in answer.pictures
+            ]
 
-        _ask_all(paths, Table(columns, out, sys.stdout), ask, batch=1, shard=shard)
+        _ask_all(paths, Table(columns, out, sys.stdout), ask, shard=shard, server=True)
+
+
+def _person(face: IdentifiedPicture) -> Row:
+    row: Row = {"result": face.result, "reason": face.reason or ""}
+    if face.people:
+        nearest, *others = face.people
+        row |= nearest.model_dump(include={"person", "distance", "within"})
+        row["others"] = "; ".join(f"{c.person} {c.distance:.4f}" for c in others)
+    return row
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from serving.faces.gallery import Gallery
 from serving.faces.index import distances, is_comparable
 from serving.faces.schemas import (
     Candidate,
+    EmbeddedPicture,
     FaceBox,
     FaceQuality,
     FoundFace,
@@ -163,6 +165,24 @@ def vectors_of(faces: Sequence[EmbeddedFace]) -> list[npt.NDArray[np.float32]]:
             raise problem.at(face.found.picture)
         vectors.append(face.vector)
     return vectors
+
+
+def by_picture(faces: Sequence[EmbeddedFace]) -> list[list[EmbeddedFace]]:
+    """Divide the faces of several pictures, which are in order, into those of each picture."""
+    return [list(found) for _, found in groupby(faces, lambda face: face.found.picture)]
+
+
+def embedded(faces: Sequence[EmbeddedFace]) -> EmbeddedPicture | RequestError:
+    """Return the embeddings of the faces of one picture, or why it has none."""
+    fine = embeddable(faces)
+    try:
+        vectors = vectors_of(fine)
+    except RequestError as problem:
+        return problem
+    return EmbeddedPicture(
+        faces=tuple(face.found for face in fine),
+        embeddings=[vector.tolist() for vector in vectors],
+    )
 
 
 def check_comparable(model: ServedModel, faces: Sequence[EmbeddedFace]) -> None:

@@ -1,12 +1,12 @@
 """The answers about faces, as pydantic models."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
 from artifacts.verification.decision import Threshold
-from serving.schemas import Answer, Share, Size, Stamp
+from serving.schemas import Answer, Entry, RefusedPicture, Share, Size, Stamp
 
 Metric = Literal["euclidean", "cosine"]
 ChosenFace = Literal["main", "largest", "error"]
@@ -95,6 +95,27 @@ class Embedded(Answer):
     embeddings: list[list[float]]
 
 
+class EmbeddedPicture(Entry):
+    """The face of one picture, or all that can be embedded with several=all, the main one first."""
+
+    faces: tuple[FoundFace, ...]
+    embeddings: list[list[float]] = Field(description="D floats for each face")
+
+    def at(self, index: int, name: str | None) -> Self:
+        """See `Entry.at`."""
+        faces = tuple(face.model_copy(update={"picture": index}) for face in self.faces)
+        return super().at(index, name).model_copy(update={"faces": faces})
+
+
+class EachEmbedded(Answer):
+    """Answer to `embed` with `errors=each`: an entry for each picture, in the order sent."""
+
+    model: Stamp
+    provider: str
+    metric: Metric
+    pictures: tuple[EmbeddedPicture | RefusedPicture, ...]
+
+
 class Candidate(Answer):
     """An enrolled person, with the picture of theirs that is nearest."""
 
@@ -131,11 +152,22 @@ class Search(Answer):
     )
 
 
-class Identified(Answer):
-    """Answer to `identify`: one entry for each picture, in the order sent.
+class IdentifiedFaces(Entry):
+    """Who is on one picture: one face, or all of them with several=all, the main one first."""
 
-    With several=all, there is an entry for each face, the main one of each picture first.
-    """
+    faces: tuple[IdentifiedPicture, ...]
+
+    def at(self, index: int, name: str | None) -> Self:
+        """See `Entry.at`."""
+        faces = tuple(
+            each.model_copy(update={"face": each.face.model_copy(update={"picture": index})})
+            for each in self.faces
+        )
+        return super().at(index, name).model_copy(update={"faces": faces})
+
+
+class _Searched(Answer):
+    """What holds for all pictures of an answer."""
 
     model: Stamp
     provider: str
@@ -146,7 +178,21 @@ class Identified(Answer):
         "model was not calibrated"
     )
     search: Search
+
+
+class Identified(_Searched):
+    """Answer to `identify`: one entry for each picture, in the order sent.
+
+    With several=all, there is an entry for each face, the main one of each picture first.
+    """
+
     pictures: tuple[IdentifiedPicture, ...]
+
+
+class EachIdentified(_Searched):
+    """Answer to `identify` with `errors=each`: an entry for each picture, in the order sent."""
+
+    pictures: tuple[IdentifiedFaces | RefusedPicture, ...]
 
 
 class EnrolledPictures(Answer):

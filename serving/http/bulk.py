@@ -5,9 +5,10 @@ The next window begins when the answers of the one before have been taken from h
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
 
 from PIL import Image
 from pydantic import BaseModel
@@ -15,10 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from artifacts import InputPolicy
-from artifacts.preprocessing import Prepared
-from artifacts.runtime import Outputs
+from artifacts.pictures import Picture
 from serving.feedback.answer_ids import picture_digest
-from serving.http.intake import Answerer, run_in
+from serving.http.intake import run_in
 from serving.http.middleware import context_of
 from serving.http.responses import json_response, stamp_headers
 from serving.http.upload import holds_archive, read_members, spool_of
@@ -33,6 +33,8 @@ from serving.pictures.limits import check_scans, check_size
 from serving.problems import RequestError
 from serving.schemas import NDJSON, Entry, RefusedPicture
 
+Thing = TypeVar("Thing")
+"""What is made of each picture before those of a window are answered together."""
 Errors = Literal["request", "each"]
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {NDJSON: {}}}}
 """What the OpenAPI document says about answers in lines."""
@@ -48,7 +50,7 @@ ROOM_SECONDS = 0.01
 
 
 @dataclass
-class Item:
+class Item(Generic[Thing]):
     """One picture on its way."""
 
     index: int
@@ -56,9 +58,19 @@ class Item:
     content: bytes = b""
     image: Image.Image | PlainJpeg | None = None
     pixels: int = 0
-    prepared: Prepared | None = None
+    prepared: Thing | None = None
     problem: RequestError | None = None
     """Why it is not answered."""
+    entry: Entry = field(default_factory=Entry)
+    """Its answer, or the problem."""
+
+    def take(self, answer: Entry | RequestError) -> None:
+        """Take the answer, or the reason why it is refused."""
+        if isinstance(answer, RequestError):
+            self.problem = answer.at(self.index, self.name)
+            self.entry = RefusedPicture.of(self.problem.content())
+        else:
+            self.entry = answer.at(self.index, self.name)
 
 
 class Bulk:
@@ -66,12 +78,12 @@ class Bulk:
 
     Args:
         request: the request.
-        answer: has models answer.
+        pool: threads that decode pictures.
         errors: `each` answers the other pictures if one is refused.
     """
 
-    def __init__(self, request: Request, answer: Answerer, errors: Errors) -> None:
-        self._request, self._answer = request, answer
+    def __init__(self, request: Request, pool: Executor, errors: Errors) -> None:
+        self._request, self._pool = request, pool
         self.lines = NDJSON in request.headers.get("accept", "")
         """Whether each answer is sent when it is ready, as a line of its own."""
         self.each = self.lines or errors == "each"
@@ -82,8 +94,8 @@ class Bulk:
     async def respond(
         self,
         model: ServedModel,
-        wanted: Sequence[str],
-        answers: Callable[[Sequence[Prepared], Outputs], Sequence[Entry]],
+        prepare: Callable[[Picture], Thing],
+        answers: Callable[[Sequence[Thing]], Awaitable[Sequence[Entry | RequestError]]],
         whole: Callable[[Any], BaseModel],
         *,
         digests: bool = False,
@@ -92,8 +104,8 @@ class Bulk:
 
         Args:
             model: the model that answers.
-            wanted: names of outputs.
-            answers: makes the entries of pictures from the outputs for them.
+            prepare: makes of each picture what `answers` takes, in a thread of the pool.
+            answers: makes an entry of each picture that was prepared, or says why it is refused.
             whole: makes the answer that holds the tuple of all entries.
             digests: whether to leave the digests of the pictures that `answers` is given in the
                 request's context.
@@ -101,7 +113,7 @@ class Bulk:
         Raises:
             RequestError: a picture is refused, unless `each`, or the request is.
         """
-        batches = self._batches(model, wanted, answers, digests=digests)
+        batches = self._batches(model, prepare, answers, digests=digests)
         if not self.lines:
             return json_response(
                 whole(tuple([entry async for batch in batches for entry in batch]))
@@ -113,26 +125,30 @@ class Bulk:
     async def _batches(
         self,
         model: ServedModel,
-        wanted: Sequence[str],
-        answers: Callable[[Sequence[Prepared], Outputs], Sequence[Entry]],
+        prepare: Callable[[Picture], Thing],
+        answers: Callable[[Sequence[Thing]], Awaitable[Sequence[Entry | RequestError]]],
         *,
         digests: bool,
     ) -> AsyncIterator[list[Entry]]:
         """Yield the entries of one window after the other."""
-        pool = self._answer.pool
+        windows: Iterator[list[Item[Thing]]]
         with spool_of(self._request) as spool:
-            windows = _windows(await read_members(self._request, spool, pool), model.manifest.input)
-            while window := await run_in(pool, lambda: next(windows, None)):
+            members = await read_members(self._request, spool, self._pool)
+            windows = _windows(members, model.manifest.input)
+            while window := await run_in(self._pool, lambda: next(windows, None)):
                 metrics.pictures.labels(model.name).inc(len(window))
                 self._check(window)
-                good = await self._decoded(window, model, digests=digests)
-                prepared = [item.prepared for item in good if item.prepared is not None]
-                given: Sequence[Entry] = ()
-                if prepared:
-                    outputs = await self._answer.run(self._request, model, prepared, wanted)
-                    given = answers(prepared, outputs)
+                await self._decode(window, prepare)
+                good = [(item, item.prepared) for item in window if item.prepared is not None]
+                if digests:
+                    self._context.digests = [picture_digest(item.content) for item, _ in good]
+                if good:
+                    given = await answers([prepared for _, prepared in good])
+                    for (item, _), answer in zip(good, given, strict=True):
+                        item.take(answer)
+                    self._check(window)
                 self._context.place.give_pixels()
-                yield _entries(window, iter(given))
+                yield [item.entry for item in window]
                 self._context.deadline.extend()
 
     async def _sent(
@@ -147,42 +163,26 @@ class Bulk:
         except Exception as error:  # noqa: BLE001 - it is logged, and the client is told
             yield _lines([RefusedPicture.of(self._context.failure(error).content())])
 
-    async def _decoded(
-        self, window: list[Item], model: ServedModel, *, digests: bool
-    ) -> list[Item]:
-        """Take room for the pixels of a window and decode it; returns what has no problem."""
+    async def _decode(self, window: list[Item[Thing]], prepare: Callable[[Picture], Thing]) -> None:
+        """Take room for the pixels of a window, and decode and prepare it."""
         place = self._context.place
         pixels = [item.pixels for item in window if item.problem is None]
         while window[0].index and not place.has_room(pixels):  # noqa: ASYNC110 - others' work ends it
             await asyncio.sleep(ROOM_SECONDS)
         place.take_pixels(pixels)
-        await run_in(self._answer.pool, lambda: _prepare(window, model))
+        await run_in(self._pool, lambda: _prepare(window, prepare))
         self._check(window)
-        good = [item for item in window if item.problem is None]
-        if digests:
-            self._context.digests = [picture_digest(item.content) for item in good]
-        return good
 
-    def _check(self, window: Sequence[Item]) -> None:
+    def _check(self, window: Sequence[Item[Thing]]) -> None:
         """Refuse the request for the first problem, unless each picture has an entry of its own."""
         problem = next((item.problem for item in window if item.problem is not None), None)
         if problem is not None and not self.each:
             raise problem
 
 
-def _entries(window: Sequence[Item], answers: Iterator[Entry]) -> list[Entry]:
-    """Return the entries of a window, given the answers for its pictures without a problem."""
-    return [
-        RefusedPicture.of(item.problem.content())
-        if item.problem is not None
-        else next(answers).model_copy(update={"index": item.index, "name": item.name})
-        for item in window
-    ]
-
-
-def _windows(members: Sequence[Member], policy: InputPolicy) -> Iterator[list[Item]]:
+def _windows(members: Sequence[Member], policy: InputPolicy) -> Iterator[list[Item[Any]]]:
     """Read the pictures and their headers, and yield them in windows; at least one each."""
-    window: list[Item] = []
+    window: list[Item[Any]] = []
     size = pixels = 0
     for index, member in enumerate(members):
         still_wanted()
@@ -196,8 +196,8 @@ def _windows(members: Sequence[Member], policy: InputPolicy) -> Iterator[list[It
     yield window
 
 
-def _read(index: int, member: Member, policy: InputPolicy) -> Item:
-    item = Item(index, member.name)
+def _read(index: int, member: Member, policy: InputPolicy) -> Item[Any]:
+    item = Item[Any](index, member.name)
     try:
         content = member.read()
         image = open_encoded(content)
@@ -205,23 +205,23 @@ def _read(index: int, member: Member, policy: InputPolicy) -> Item:
         check_size(width, height, policy)
         check_scans(content, width * height)
     except RequestError as error:
-        item.problem = error.at(index, member.name)
+        item.take(error)
     else:
         item.content, item.image, item.pixels = content, image, width * height
     return item
 
 
-def _prepare(window: Sequence[Item], model: ServedModel) -> None:
-    """Decode the pictures of a window as the model sees them, for as long as somebody waits."""
+def _prepare(window: Sequence[Item[Thing]], prepare: Callable[[Picture], Thing]) -> None:
+    """Decode and prepare the pictures of a window, for as long as somebody waits."""
     with span("decode", pictures=len(window)):
         for item in window:
             still_wanted()
             if item.image is None:
                 continue
             try:
-                item.prepared = model.runtime.prepare_and_tell(decode(item.image))
+                item.prepared = prepare(decode(item.image))
             except RequestError as error:
-                item.problem = error.at(item.index, item.name)
+                item.take(error)
             item.image = None
 
 

@@ -89,20 +89,21 @@ async def classified(
             given = feedback.with_ids(given, model, context_of(request).digests)
         return given
 
-    bulk = Bulk(request, answer, errors)
+    bulk = Bulk(request, answer.pool, errors)
     if not bulk.asked:
         return json_response(make(*await answer.outputs(request, model, wanted, digests=digests)))
     about: dict[str, Any] = {"model": model.stamp, "provider": model.runtime.provider}
 
-    def pictures(prepared: Sequence[Prepared], outputs: Outputs) -> Sequence[ClassifiedPicture]:
-        given = make(prepared, outputs)
+    async def pictures(prepared: Sequence[Prepared]) -> Sequence[ClassifiedPicture]:
+        given = make(prepared, await answer.run(request, model, prepared, wanted))
         about.update(task=given.task, feedback=given.feedback, verdicts=given.verdicts)
         return given.pictures
 
     def whole(entries: Any) -> EachClassification:
         return EachClassification.model_construct(pictures=entries, **about)
 
-    return await bulk.respond(model, wanted, pictures, whole, digests=digests)
+    prepare = model.runtime.prepare_and_tell
+    return await bulk.respond(model, prepare, pictures, whole, digests=digests)
 
 
 def count_verdicts(model: ServedModel, given: Classification) -> None:

@@ -109,14 +109,21 @@ def nearest(
     Raises:
         RequestError: more than `MAX_TOP` pictures of an index are wanted.
     """
-    of_index = None if isinstance(where, Atlas) else where.manifest.name
     if isinstance(where, Atlas):
         found = _in_atlas(where, vectors, top)
     else:
         found = _in_index(where, vectors, top)
     return schemas.Neighbours(
-        model=model.stamp, provider=model.runtime.provider, index=of_index, pictures=tuple(found)
+        model=model.stamp,
+        provider=model.runtime.provider,
+        index=name_of(where),
+        pictures=tuple(found),
     )
+
+
+def name_of(where: "StoredIndex | Atlas") -> str | None:
+    """Return the name of an index; None for an atlas."""
+    return None if isinstance(where, Atlas) else where.manifest.name
 
 
 def _in_atlas(

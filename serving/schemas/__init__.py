@@ -1,17 +1,26 @@
 """The answers of the server, as clients parse them: one schema for each kind, by topic."""
 
-from serving.schemas.base import NDJSON, NPY, PNG, Answer, ProblemDocument, Share, Size, Stamp
+from serving.schemas.base import (
+    NDJSON,
+    NPY,
+    PNG,
+    Answer,
+    Entry,
+    ProblemDocument,
+    RefusedPicture,
+    Share,
+    Size,
+    Stamp,
+)
 from serving.schemas.classification import (
     Classification,
     ClassifiedPicture,
     ClassSet,
     EachClassification,
     EachFeatures,
-    Entry,
     Features,
     PictureFeatures,
     Prediction,
-    RefusedPicture,
     Verdict,
     Verdicts,
     Worth,
@@ -33,7 +42,7 @@ from serving.schemas.models import (
     SelectedModels,
     UnavailableModel,
 )
-from serving.schemas.neighbours import Neighbour, Neighbourhood, Neighbours
+from serving.schemas.neighbours import EachNeighbours, Neighbour, Neighbourhood, Neighbours
 
 __all__ = [
     "NDJSON",
@@ -49,6 +58,7 @@ __all__ = [
     "Drift",
     "EachClassification",
     "EachFeatures",
+    "EachNeighbours",
     "Entry",
     "Explanation",
     "Features",

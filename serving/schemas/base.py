@@ -1,6 +1,6 @@
 """What the schemas of answers have in common."""
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,3 +59,46 @@ class ProblemDocument(Answer):
     def reason(self) -> str:
         """The detail without the index of the picture."""
         return self.detail.removeprefix(f"picture {self.picture}: ")
+
+
+class Entry(Answer):
+    """One picture of a request that is answered picture by picture (`errors=each`)."""
+
+    index: int | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only with `errors=each` or as a line: index of the picture in the request, "
+        "from 0",
+    )
+    name: str | None = Field(
+        default=None,
+        exclude_if=lambda v: v is None,
+        description="only with `errors=each` or as a line, and if the request names its pictures: "
+        "that of the file, or the path in an archive",
+    )
+
+    def at(self, index: int, name: str | None) -> Self:
+        """Return the same entry for the picture with that index (from 0) and that name."""
+        return self.model_copy(update={"index": index, "name": name})
+
+
+class RefusedPicture(Entry):
+    """A picture that is not answered, among others that may be."""
+
+    problem: ProblemDocument
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Self:
+        """Return the entry of the picture that a refusal with this content names.
+
+        Without a picture, it is the last line of an answer that could not be completed.
+        """
+        problem = ProblemDocument.model_validate(content)
+        return cls(index=problem.picture, name=problem.name, problem=problem)
+
+    def at(self, index: int, name: str | None) -> Self:
+        """See `Entry.at`."""
+        detail = f"picture {index}: {self.problem.reason}"
+        problem = {"picture": index, "name": name, "detail": detail}
+        at = super().at(index, name)
+        return at.model_copy(update={"problem": self.problem.model_copy(update=problem)})

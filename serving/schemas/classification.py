@@ -1,10 +1,10 @@
 """Answers of classifiers, and the features of pictures."""
 
-from typing import Any, Literal, Self
+from typing import Literal
 
 from pydantic import Field
 
-from serving.schemas.base import Answer, ProblemDocument, Share, Size, Stamp
+from serving.schemas.base import Answer, Entry, RefusedPicture, Share, Size, Stamp
 
 
 class Prediction(Answer):
@@ -87,38 +87,6 @@ class ClassSet(Answer):
         description="most probable class first; empty if no class is probable enough, as happens "
         "where the coverage is below the accuracy of the model"
     )
-
-
-class Entry(Answer):
-    """One picture of a request that is answered picture by picture (`errors=each`)."""
-
-    index: int | None = Field(
-        default=None,
-        exclude_if=lambda v: v is None,
-        description="only with `errors=each` or as a line: index of the picture in the request, "
-        "from 0",
-    )
-    name: str | None = Field(
-        default=None,
-        exclude_if=lambda v: v is None,
-        description="only with `errors=each` or as a line, and if the request names its pictures: "
-        "that of the file, or the path in an archive",
-    )
-
-
-class RefusedPicture(Entry):
-    """A picture that is not answered, among others that may be."""
-
-    problem: ProblemDocument
-
-    @classmethod
-    def of(cls, content: dict[str, Any]) -> Self:
-        """Return the entry of the picture that a refusal with this content names.
-
-        Without a picture, it is the last line of an answer that could not be completed.
-        """
-        problem = ProblemDocument.model_validate(content)
-        return cls(index=problem.picture, name=problem.name, problem=problem)
 
 
 class ClassifiedPicture(Entry):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from serving.schemas.base import Answer, Stamp
+from serving.schemas.base import Answer, Entry, RefusedPicture, Stamp
 from serving.schemas.inspection import Point
 
 
@@ -25,7 +25,7 @@ class Neighbour(Answer):
     )
 
 
-class Neighbourhood(Answer):
+class Neighbourhood(Entry):
     """The neighbours of one picture."""
 
     place: Point | None = Field(
@@ -36,12 +36,23 @@ class Neighbourhood(Answer):
     nearest: tuple[Neighbour, ...] = Field(description="nearest first")
 
 
-class Neighbours(Answer):
-    """Answer to `neighbours`: one entry for each picture, in the order sent."""
+class _Searched(Answer):
+    """What holds for all pictures of an answer."""
 
     model: Stamp
     provider: str
     index: str | None = Field(
         default=None, description="the index that was searched; null for the atlas"
     )
+
+
+class Neighbours(_Searched):
+    """Answer to `neighbours`: one entry for each picture, in the order sent."""
+
     pictures: tuple[Neighbourhood, ...]
+
+
+class EachNeighbours(_Searched):
+    """Answer to `neighbours` with `errors=each`: an entry for each picture, in the order sent."""
+
+    pictures: tuple[Neighbourhood | RefusedPicture, ...]

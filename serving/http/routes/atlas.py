@@ -1,19 +1,29 @@
 """Routes that answer from the atlas or an index of a model: its pictures, and neighbours."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from artifacts.atlas import SHEET_FILE
-from serving.http.body import PICTURE_FIELD, picture_body
+from artifacts.preprocessing import Prepared
+from serving.http.bulk import LINES, Bulk
 from serving.http.intake import Answerer, indexes_of, models_of, open_model, run_in
 from serving.http.responses import json_response
-from serving.http.routes.classify import MAX_INT32
+from serving.http.routes.classify import MAX_INT32, PICTURES, EachOrRequest
 from serving.inference import results
-from serving.inspection.neighbours import atlas_of, describe_atlas, nearest, searched
-from serving.schemas import Atlas, Neighbours
+from serving.inspection.neighbours import (
+    atlas_of,
+    describe_atlas,
+    name_of,
+    nearest,
+    searched,
+)
+from serving.schemas import Atlas, EachNeighbours, Neighbourhood, Neighbours
 
 Top = Annotated[
     int,
@@ -58,16 +68,44 @@ def atlas_routes(pool: Executor, answer: Answerer) -> APIRouter:
         return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
 
     @router.post(
-        "/neighbours", response_model=Neighbours, openapi_extra=picture_body((PICTURE_FIELD,))
+        "/neighbours",
+        response_model=Neighbours | EachNeighbours,
+        responses=LINES,
+        openapi_extra=PICTURES,
     )
     async def neighbours(
-        request: Request, name: str, top: Top = 8, index: IndexName = None
+        request: Request,
+        name: str,
+        top: Top = 8,
+        index: IndexName = None,
+        errors: EachOrRequest = "request",
     ) -> Response:
         """Find the pictures of the atlas or of an index that are nearest to each picture."""
         model = models_of(request).get(name)
         where = searched(model, indexes_of(request), index)  # refuses before pictures are read
         await open_model(model)
-        _, rows = await answer(request, model, results.features_output(model))
-        return json_response(await run_in(pool, lambda: nearest(model, where, rows, top)))
+        output = results.features_output(model)
+
+        async def found(rows: npt.NDArray[np.float32]) -> Neighbours:
+            return await run_in(pool, lambda: nearest(model, where, rows, top))
+
+        bulk = Bulk(request, pool, errors)
+        if not bulk.asked:
+            _, rows = await answer(request, model, output)
+            return json_response(await found(rows))
+
+        async def entries(prepared: Sequence[Prepared]) -> Sequence[Neighbourhood]:
+            outputs = await answer.run(request, model, prepared, (output,))
+            return (await found(outputs[output])).pictures
+
+        def whole(pictures: Any) -> EachNeighbours:
+            return EachNeighbours(
+                model=model.stamp,
+                provider=model.runtime.provider,
+                index=name_of(where),
+                pictures=pictures,
+            )
+
+        return await bulk.respond(model, model.runtime.prepare_and_tell, entries, whole)
 
     return router

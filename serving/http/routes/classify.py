@@ -1,6 +1,7 @@
 """Routes that answer from one output of a model: its classes or its features."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import Response
@@ -9,6 +10,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from artifacts.manifest import FACES, RESERVED_ROUTES
+from artifacts.preprocessing import Prepared
 from serving.http.body import PICTURE_FIELD, picture_body
 from serving.http.bulk import LINES, Bulk, Errors
 from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
@@ -114,18 +116,19 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
         await open_model(model)
         output = results.features_output(model)
         provider = model.runtime.provider
-        bulk = Bulk(request, answer, errors)
+        bulk = Bulk(request, answer.pool, errors)
         if bulk.asked:
-            return await bulk.respond(
-                model,
-                (output,),
-                lambda _, outputs: [
-                    PictureFeatures(features=row) for row in outputs[output].tolist()
-                ],
-                lambda entries: EachFeatures.model_construct(
-                    model=model.stamp, provider=provider, pictures=entries
-                ),
-            )
+
+            async def entries(prepared: Sequence[Prepared]) -> Sequence[PictureFeatures]:
+                rows = (await answer.run(request, model, prepared, (output,)))[output]
+                return [PictureFeatures(features=row) for row in rows.tolist()]
+
+            def whole(pictures: Any) -> EachFeatures:
+                return EachFeatures.model_construct(
+                    model=model.stamp, provider=provider, pictures=pictures
+                )
+
+            return await bulk.respond(model, model.runtime.prepare_and_tell, entries, whole)
         _, rows = await answer(request, model, output)
         if NPY in request.headers.get("accept", ""):
             return npy_response(model, provider, rows)

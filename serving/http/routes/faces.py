@@ -2,21 +2,34 @@
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from artifacts.pictures import Picture
 from serving.faces import operations
 from serving.faces.operations import EmbeddedFace
-from serving.faces.schemas import Embedded, EnrolledPictures, Identified, Several, Verified
+from serving.faces.schemas import (
+    EachEmbedded,
+    EachIdentified,
+    Embedded,
+    EnrolledPictures,
+    Identified,
+    IdentifiedFaces,
+    Several,
+    Verified,
+)
 from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
 from serving.http.body import picture_body, read_contents, read_pair
+from serving.http.bulk import LINES, Bulk
 from serving.http.intake import admit, models_of, open_model, run_in
 from serving.http.responses import bearer, json_response
+from serving.http.routes.classify import PICTURES, EachOrRequest
 from serving.http.routes.face_parameters import (
     Aligned,
     Fmr,
@@ -33,8 +46,10 @@ from serving.http.routes.gallery import GALLERY, add_gallery_routes
 from serving.inference.served_model import ServedModel
 from serving.pictures.decode import decode_pictures
 from serving.problems import RequestError
+from serving.schemas import Entry
 
 FACES: dict[str, Any] = {"tags": ["faces"], "dependencies": [Depends(bearer)]}
+EACH: dict[str, Any] = FACES | {"responses": LINES, "openapi_extra": PICTURES}
 
 
 def face_routes(pool: Executor) -> APIRouter:
@@ -44,7 +59,9 @@ def face_routes(pool: Executor) -> APIRouter:
         pool: threads that decode pictures and run models.
     """
     router = APIRouter(prefix="/v1/faces")
-    _add_comparisons(router, pool)
+    _add_verify(router, pool)
+    _add_embed(router, pool)
+    _add_identify(router, pool)
     _add_enrolment(router, pool)
     add_gallery_routes(router)
     return router
@@ -67,7 +84,29 @@ async def _embed(
     return await run_in(pool, work)
 
 
-def _add_comparisons(router: APIRouter, pool: Executor) -> None:
+async def _embed_each(
+    bulk: Bulk,
+    pool: Executor,
+    model: ServedModel,
+    aligned: bool,
+    several: Several,
+    answer: Callable[[list[EmbeddedFace]], Awaitable[Entry | RequestError]],
+    whole: Callable[[Any], BaseModel],
+) -> Response:
+    """Respond with an entry for each picture, which `answer` makes of its faces."""
+    await open_model(model)
+
+    async def entries(pictures: Sequence[Picture]) -> Sequence[Entry | RequestError]:
+        def work() -> list[EmbeddedFace]:
+            return operations.embed(model, pictures, aligned=aligned, several=several)
+
+        faces = await run_in(pool, work)
+        return [await answer(found) for found in operations.by_picture(faces)]
+
+    return await bulk.respond(model, lambda picture: picture, entries, whole)
+
+
+def _add_verify(router: APIRouter, pool: Executor) -> None:
     @router.post(
         "/verify",
         response_model=Verified,
@@ -93,13 +132,16 @@ def _add_comparisons(router: APIRouter, pool: Executor) -> None:
         first, second = ([face for face in faces if face.found.picture == i] for i in (0, 1))
         return json_response(operations.verify(served, first, second, threshold))
 
-    @router.post("/embed", response_model=Embedded, openapi_extra=picture_body(("image",)), **FACES)
+
+def _add_embed(router: APIRouter, pool: Executor) -> None:
+    @router.post("/embed", response_model=Embedded | EachEmbedded, **EACH)
     async def embed(
         request: Request,
         *,
         aligned: Aligned = False,
         several: SeveralFaces = "main",
         model: ModelName = None,
+        errors: EachOrRequest = "request",
     ) -> Response:
         """Return the embedding of the face in each picture, or with several=all of every face.
 
@@ -107,6 +149,22 @@ def _add_comparisons(router: APIRouter, pool: Executor) -> None:
         """
         access_of(request).check(request, "read", "embed")
         served = operations.face_model(models_of(request), model)
+        metric = operations.verification(served).metric
+
+        async def entry(found: list[EmbeddedFace]) -> Entry | RequestError:
+            return operations.embedded(found)
+
+        def whole(pictures: Any) -> EachEmbedded:
+            return EachEmbedded.model_construct(
+                model=served.stamp,
+                provider=served.runtime.provider,
+                metric=metric,
+                pictures=pictures,
+            )
+
+        bulk = Bulk(request, pool, errors)
+        if bulk.asked:
+            return await _embed_each(bulk, pool, served, aligned, several, entry, whole)
         faces = operations.embeddable(
             await _embed(request, pool, served, await read_contents(request), aligned, several)
         )
@@ -114,15 +172,15 @@ def _add_comparisons(router: APIRouter, pool: Executor) -> None:
             Embedded(
                 model=served.stamp,
                 provider=served.runtime.provider,
-                metric=operations.verification(served).metric,
+                metric=metric,
                 faces=tuple(face.found for face in faces),
                 embeddings=[vector.tolist() for vector in operations.vectors_of(faces)],
             )
         )
 
-    @router.post(
-        "/identify", response_model=Identified, openapi_extra=picture_body(("image",)), **FACES
-    )
+
+def _add_identify(router: APIRouter, pool: Executor) -> None:
+    @router.post("/identify", response_model=Identified | EachIdentified, **EACH)
     async def identify(
         request: Request,
         *,
@@ -130,16 +188,33 @@ def _add_comparisons(router: APIRouter, pool: Executor) -> None:
         several: SeveralFaces = "main",
         fmr: Fmr = None,
         top: Annotated[int, Query(ge=1, le=1000, description="number of people to return")] = 5,
+        errors: EachOrRequest = "request",
     ) -> Response:
         """Return the enrolled people nearest to the face in each picture, or to every face."""
         access_of(request).check(request, "read", "identify")
         served = await gallery_model(request)
         threshold = operations.threshold_of(served, fmr)
-        faces = await _embed(request, pool, served, await read_contents(request), aligned, several)
         gallery = gallery_of(request)
-        return json_response(
-            await run_in_threadpool(operations.identify, served, gallery, faces, threshold, top)
-        )
+
+        async def identified(faces: Sequence[EmbeddedFace]) -> Identified:
+            return await run_in_threadpool(
+                operations.identify, served, gallery, faces, threshold, top
+            )
+
+        bulk = Bulk(request, pool, errors)
+        if not bulk.asked:
+            contents = await read_contents(request)
+            faces = await _embed(request, pool, served, contents, aligned, several)
+            return json_response(await identified(faces))
+
+        async def entry(found: list[EmbeddedFace]) -> Entry:
+            return IdentifiedFaces(faces=(await identified(found)).pictures)
+
+        def whole(pictures: Any) -> EachIdentified:
+            nobody = operations.identify(served, gallery, (), threshold, top)
+            return EachIdentified.model_construct(**dict(nobody) | {"pictures": pictures})
+
+        return await _embed_each(bulk, pool, served, aligned, several, entry, whole)
 
 
 def _add_enrolment(router: APIRouter, pool: Executor) -> None:

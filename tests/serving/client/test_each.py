@@ -51,6 +51,33 @@ def test_each_picture_is_answered_or_refused(
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
+def test_by_route_it_is_the_same(kind: str, url: str) -> None:
+    with opened(kind, url) as client:
+        named = client.classify_each("tiny", MIXED, top=2)
+        assert client.classify_each_by_route("cifar10", MIXED, top=2) == named
+        other = client.classify_each_by_route("cifar10", MIXED, top=1, model="other", keep=None)
+        with pytest.raises(RequestError, match="route = 'faces'"):
+            client.classify_each_by_route("faces", MIXED)
+    assert (other.model.name, codes(other.pictures)) == ("other", CODES)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_neighbours_of_each_picture(
+    kind: str, url: str, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_PICTURES", 3)
+    ours = LocalPredictor(models).neighbours_each("other", MIXED, top=2)
+    with opened(kind, url) as client:
+        theirs = client.neighbours_each("other", MIXED, top=2)
+    assert ours.model == theirs.model
+    assert codes(ours.pictures) == codes(theirs.pictures) == CODES
+    assert [entry.index for entry in theirs.pictures] == [*range(len(MIXED))]
+    for here, there in zip(ours.pictures, theirs.pictures, strict=True):
+        if not isinstance(here, RefusedPicture):
+            assert [n.number for n in here.nearest] == [n.number for n in there.nearest]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_the_pictures_of_an_archive_are_streamed(
     kind: str, name: str, url: str, tmp_path: Path

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.client import chunks
 from serving.problems import RequestError
 from tests.graphs import face_artifact
 from tests.pictures import encoded, photograph
@@ -65,6 +66,29 @@ def test_people_are_enrolled_identified_and_removed(client: Any) -> None:
     assert [p.person for p in client.people()] == ["Ada"]
     with pytest.raises(RequestError, match="1 to 200 characters"):
         client.person("a/b")
+
+
+def test_each_picture_is_answered_or_refused(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_PICTURES", 2)
+    pictures = [portrait(1), b"junk", b"junk", b"junk", np.asarray(photograph(48, 48, 2))]
+    client.enrol("Ada", [portrait(1)], aligned=True)
+    embedded = client.embed_each(pictures, aligned=True)
+    rows = client.embed([pictures[0], pictures[4]], aligned=True)
+    assert embedded.metric == rows.metric
+    assert [e.embeddings[0] for e in (embedded.pictures[0], embedded.pictures[4])] == [
+        pytest.approx(row, abs=1e-5) for row in rows.embeddings
+    ]
+    found = client.identify_each(pictures, aligned=True, top=1)
+    assert found.threshold is not None
+    assert [p.faces[0].result for p in (found.pictures[0], found.pictures[4])] == [
+        "known", "unknown",
+    ]  # fmt: skip
+    for answer in (embedded, found):
+        assert [entry.index for entry in answer.pictures] == [0, 1, 2, 3, 4]
+        refused = answer.pictures[1:4]
+        assert [entry.problem.picture for entry in refused] == [1, 2, 3]
+        assert {entry.problem.code for entry in refused} == {"unsupported-format"}
+    assert embedded.pictures[4].faces[0].picture == found.pictures[4].faces[0].face.picture == 4
 
 
 def test_an_enrolment_is_repeated_by_its_key(client: Any, request: pytest.FixtureRequest) -> None:

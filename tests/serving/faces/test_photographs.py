@@ -8,13 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from artifacts import Artifact, artifacts_root
 from examples import from_compreface
 from serving.client import Client
+from serving.faces.schemas import EmbeddedPicture
 from serving.problems import RequestError
+from serving.schemas import RefusedPicture
 from tests.pictures import encoded, photograph, portrait_photograph
 from tests.server import running_server
 from tests.serving.http.test_app import form, refused
@@ -177,6 +180,30 @@ def test_all_faces_of_a_picture_are_not_one_person(address: str) -> None:
             "/v1/faces/people/p/pictures?several=all", files=form(encoded(hopper()), press())
         )
     assert "several" in refused(response, "bad-parameter")
+
+
+def test_a_picture_without_a_face_leaves_the_others_alone(faces: Client) -> None:
+    crowd = together(300, 200)
+    pictures = [encoded(hopper()), *REFUSED.values(), crowd, b"junk"]
+    answer = faces.embed_each(pictures, several="all")
+    assert [getattr(e, "problem", None) and e.problem.code for e in answer.pictures] == [
+        None, *REFUSED, None, "unsupported-format",
+    ]  # fmt: skip
+    assert [e.index for e in answer.pictures] == list(range(len(pictures)))
+    alone = faces.embed([encoded(hopper()), crowd], several="all")
+    first, both = answer.pictures[0], answer.pictures[5]
+    assert isinstance(first, EmbeddedPicture)
+    assert isinstance(both, EmbeddedPicture)
+    assert [face.picture for face in both.faces] == [5, 5]
+    rows = np.array([*first.embeddings, *both.embeddings])
+    assert rows == pytest.approx(np.array(alone.embeddings), abs=1e-5)
+    faces.enrol("Hopper", [encoded(hopper())])
+    found = faces.identify_each(pictures, several="all").pictures
+    results = [
+        "refused" if isinstance(e, RefusedPicture) else [face.result for face in e.faces]
+        for e in found
+    ]
+    assert results == [["known"], *[["cannot_say"]] * 4, ["known", "known"], "refused"]
 
 
 def test_a_photograph_is_enrolled_and_identified(faces: Client) -> None:

@@ -1,7 +1,9 @@
 """Faces over HTTP: the server as it is run, without keys."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -10,7 +12,11 @@ import pytest
 
 from serving.client import Client
 from serving.faces.names import MAX_CHARACTERS
+from serving.faces.schemas import EachIdentified
+from serving.http.bulk import WINDOW_PICTURES
 from serving.problems import RequestError
+from serving.schemas import NDJSON
+from tests.archives import TAR, make_tar
 from tests.graphs import THRESHOLDS, face_artifact
 from tests.pictures import encoded, photograph
 from tests.server import running_server
@@ -123,6 +129,45 @@ def test_enrolled_people_are_identified(faces: Client) -> None:
     gallery = faces.gallery()
     assert (gallery.people, gallery.pictures) == (6, 12)
     assert gallery.model == answer.model.hash
+
+
+def test_a_bad_picture_leaves_the_faces_of_others_alone(faces: Client, http: httpx.Client) -> None:
+    """Over more than one window, in a form, an archive and lines."""
+    for seed in range(3):
+        faces.enrol(f"p{seed}", [portrait(seed)], aligned=True)
+    files = {f"{i}.png": portrait(i) for i in range(WINDOW_PICTURES + 2)} | {"5.png": b"junk"}
+    count = len(files)
+    good = [content for content in files.values() if content != b"junk"]
+    each = ALIGNED | {"errors": "each"}
+    sent = [("image", item) for item in files.items()]
+    answer = http.post("/v1/faces/identify", params=each, files=sent).json()
+    EachIdentified.model_validate(answer)
+    entries = answer["pictures"]
+    assert [(e["index"], e["name"]) for e in entries] == list(enumerate(files))
+    assert [i for i, e in enumerate(entries) if "problem" in e] == [5]
+    assert entries[5]["problem"]["code"] == "unsupported-format"
+    assert entries[5]["problem"]["picture"] == 5
+    found = [face for e in entries if "faces" in e for face in e["faces"]]
+    assert [face["face"]["picture"] for face in found] == [i for i in range(count) if i != 5]
+    alone = faces.identify(good, aligned=True).model_dump(mode="json")
+    assert [without_number(face) for face in found] == [
+        without_number(face) for face in alone["pictures"]
+    ]
+    assert {k: v for k, v in answer.items() if k != "pictures"} == {
+        k: v for k, v in alone.items() if k != "pictures"
+    }
+    headers = {"Content-Type": TAR, "Accept": NDJSON}
+    lines = http.post(
+        "/v1/faces/identify", params=ALIGNED, content=make_tar(files), headers=headers
+    )
+    assert [json.loads(line) for line in lines.text.splitlines()] == entries
+    del headers["Accept"]
+    problem = http.post("/v1/faces/embed", params=ALIGNED, content=make_tar(files), headers=headers)
+    assert (problem.status_code, problem.json()["picture"]) == (415, 5)
+
+
+def without_number(found: dict[str, Any]) -> dict[str, Any]:
+    return found | {"face": {k: v for k, v in found["face"].items() if k != "picture"}}
 
 
 def test_an_empty_gallery_knows_nobody(faces: Client) -> None:

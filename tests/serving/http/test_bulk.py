@@ -11,13 +11,14 @@ from serving.http.bulk import WINDOW_BYTES, WINDOW_PICTURES, WINDOW_PIXELS, _win
 from serving.pictures.archives import Member
 from serving.pictures.limits import MAX_BODY_BYTES
 from serving.problems import KINDS
-from serving.schemas import NDJSON, EachClassification, EachFeatures
+from serving.schemas import NDJSON, EachClassification, EachFeatures, EachNeighbours
 from tests.archives import GZIP, TAR, ZIP, make_tar, make_zip
 from tests.pictures import bomb, encoded, photograph
 
 CLASSIFY = "/v1/models/tiny/classify"
 ROUTE = "/v1/cifar10/classify"
 FEATURES = "/v1/models/tiny/features"
+NEIGHBOURS = "/v1/models/other/neighbours"
 EACH = {"errors": "each"}
 GOOD = encoded(photograph(48, 40, seed=1))
 SMALL = encoded(photograph(4, 4))
@@ -99,6 +100,30 @@ def test_features_of_each_picture(http: httpx.Client) -> None:
     EachFeatures.model_validate(answer)
     found = lines(http.post(FEATURES, files=form(FILES), headers={"Accept": NDJSON}))
     assert found == answer["pictures"]
+
+
+def test_neighbours_of_each_picture(http: httpx.Client) -> None:
+    answer = http.post(NEIGHBOURS, params=EACH | {"top": 3}, files=form(FILES)).json()
+    assert codes(answer["pictures"]) == CODES
+    alone = http.post(NEIGHBOURS, params={"top": 3}, content=GOOD).json()
+    given = answer["pictures"][0]
+    assert [n["number"] for n in given["nearest"]] == [
+        n["number"] for n in alone["pictures"][0]["nearest"]
+    ]
+    assert (given["index"], given["name"], given["place"]) == (
+        0, "a.png", pytest.approx(alone["pictures"][0]["place"]),
+    )  # fmt: skip
+    assert alone["pictures"][0].keys() == {"place", "nearest"}
+    assert {k: v for k, v in answer.items() if k != "pictures"} == {
+        k: v for k, v in alone.items() if k != "pictures"
+    }
+    EachNeighbours.model_validate(answer)
+    body, headers = make_tar(FILES), {"Content-Type": TAR, "Accept": NDJSON}
+    found = lines(http.post(NEIGHBOURS, params={"top": 3}, content=body, headers=headers))
+    assert found == answer["pictures"]
+    only = http.post(NEIGHBOURS, params=EACH, content=SMALL).json()
+    assert codes(only["pictures"]) == ["picture-too-small"]
+    assert only["model"] == alone["model"]
 
 
 @pytest.mark.parametrize(
