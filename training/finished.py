@@ -20,11 +20,10 @@ from training.export import NotFiniteError
 from training.history import Epoch
 from training.networks import Classifier, build
 from training.recipe import Recipe
+from training.run_state import FINISHED
 from training.status import code_hash
 from training.svm import KernelResult, SvmHead
 
-FINISHED = "trained.pt"
-"""File of a finished run, in its folder."""
 RETRY = "The training is kept: `vitrine train publish {name}` repeats only this step."
 _ADAPTER = TypeAdapter(Recipe)
 

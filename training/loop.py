@@ -35,12 +35,10 @@ from training.optim import make_optimizer, rate_factor, set_rate
 from training.processes import check_alike, first_file
 from training.recipe import Recipe
 from training.recipe_settings import AUTO
-from training.run_state import RunProgress, RunState
+from training.run_state import CHECKPOINT, RunProgress, RunState
 from training.running import Running, binary_cross_entropy
 from training.status import code_hash
 
-CHECKPOINT = "checkpoint.pt"
-"""File of the checkpoint in the folder of a run."""
 SAY_SECONDS = 1.0
 """Minimum time between two updates of the progress."""
 

@@ -8,13 +8,12 @@ from artifacts import Artifact, VitrineError, artifact_names
 from artifacts.distribution import artifacts_root, check_writable
 from artifacts.manifest import NAME_PATTERN
 from training.data import load_splits
-from training.finished import FINISHED, Kept
-from training.loop import CHECKPOINT
+from training.finished import Kept
 from training.pictures.plan import PLAN_FILE
 from training.pictures.steps import publish_kept
 from training.recipe_file import nearest
 from training.run import exclusive, saying_how_to_continue, write_artifact
-from training.run_state import RUNS
+from training.run_state import CHECKPOINT, FINISHED, RUNS
 
 
 def publish_run(name: str) -> Artifact | None:

@@ -25,16 +25,16 @@ from training.continued import copy_network
 from training.data import Splits, load_or_download, load_splits, load_test
 from training.device import say_device
 from training.faces.teacher import with_teacher
-from training.finished import FINISHED, RETRY, Finished, saying_how_to_publish
+from training.finished import RETRY, Finished, saying_how_to_publish
 from training.half_precision import SUFFIX
 from training.inputs import normalise
-from training.loop import CHECKPOINT, fit
+from training.loop import fit
 from training.multi_label import check_labels
 from training.networks import Classifier, build
 from training.overrides import parent_recipe
 from training.publish import publish
 from training.recipe import Recipe, RecipeError
-from training.run_state import RUNS
+from training.run_state import CHECKPOINT, FINISHED, RUNS
 from training.status import status
 from training.svm import KernelResult, fit_svm
 from training.tracking import LOGS, finish_tracking, start_tracking

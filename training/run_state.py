@@ -14,8 +14,8 @@ from training.history import Epoch
 RUNS = Path("runs")
 """Folder of the runs, each in a folder of its own until its artifact replaces it."""
 
-STATE_FILE = "state.json"
-"""File in the folder of a run."""
+STATE_FILE, CHECKPOINT, FINISHED = "state.json", "checkpoint.pt", "trained.pt"
+"""Files in the folder of a run: how far it is, what it can continue from, and what it made."""
 WRITE_SECONDS = 2.0
 """Minimum time between two updates within an epoch."""
 SILENT_SECONDS = 3600.0
@@ -100,10 +100,20 @@ class RunProgress(Progress):
         fresh.replace(self._path)
 
 
+def states(base: Path) -> dict[Path, RunState]:
+    """Return the states of all runs below a folder, whether they go on or not, by their folders."""
+    found = ((path.parent, RunState.read(path.parent)) for path in base.rglob(STATE_FILE))
+    return {folder: state for folder, state in found if state is not None}
+
+
+def latest(found: dict[Path, RunState]) -> dict[Path, RunState]:
+    """Keep the latest run of each process."""
+    ordered = sorted(found, key=lambda folder: found[folder].updated)
+    kept = {(found[folder].host, found[folder].pid): folder for folder in ordered}
+    return {folder: found[folder] for folder in kept.values()}
+
+
 def running(base: Path) -> list[RunState]:
     """Return the states of all runs below a folder that go on; of a process, its latest run."""
-    found = [state for path in base.rglob(STATE_FILE) if (state := RunState.read(path.parent))]
-    latest = {
-        (state.host, state.pid): state for state in sorted(found, key=lambda each: each.updated)
-    }
-    return sorted((each for each in latest.values() if each.alive), key=lambda each: each.name)
+    alive = (state for state in latest(states(base)).values() if state.alive)
+    return sorted(alive, key=lambda state: state.name)

@@ -18,11 +18,12 @@ from training import loop
 from training.checkpoint import Checkpoints, State
 from training.data import load_splits
 from training.history import Epoch
-from training.loop import CHECKPOINT, fit
+from training.loop import fit
 from training.networks import Classifier
 from training.optim import make_optimizer
 from training.recipe import Recipe, load_recipe
 from training.run import initial_network
+from training.run_state import CHECKPOINT
 
 # dropout, batch-norm, momentum and the augmentations all depend on what earlier batches drew
 GAP: Mapping[str, Any] = {

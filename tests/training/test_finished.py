@@ -26,10 +26,11 @@ from tests.commands import Done, run_in_process
 from training import export as exporting
 from training.__main__ import main
 from training.data import Splits, load_splits
-from training.finished import FINISHED, Finished, Kept, PublishError
+from training.finished import Finished, Kept, PublishError
 from training.history import Epoch
 from training.networks import build
 from training.recipe import PROFILES, Recipe, load_recipe, load_recipes
+from training.run_state import FINISHED
 from training.settings import Svm
 from training.svm import KernelResult, SvmHead
 

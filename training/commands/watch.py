@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from artifacts import VitrineError
 from artifacts.progress import duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from training.run_state import RunState
 
 SECONDS = 1.0
@@ -23,19 +26,29 @@ SECONDS = 1.0
 BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE = 48
 """Maximum width of a curve, in characters."""
+PORT = 3001
+"""Of the page, unless another is named; next to that of `vitrine serve`."""
 
 
 @click.command("watch")
 @click.argument("run", required=False)
-def watch_command(run: str | None) -> None:
+@click.option("--page", is_flag=True, help="Show them on a page for browsers of this machine.")
+@click.option("--port", type=click.IntRange(0, 65535), help=f"Of the page; {PORT} by default.")
+def watch_command(run: str | None, page: bool, port: int | None) -> None:
     """Show RUN, or all runs of this folder, while they train: epochs, curves and the time left.
 
     RUN is the name of the model that is trained. The command only reads, and ends when the run
-    ends. Where the output is no terminal, it prints a line for each epoch.
+    ends. Where the output is no terminal, it prints a line for each epoch. With --page, it serves a
+    page that also shows runs that have stopped, until it is interrupted.
     """
     from training.run_state import RUNS, running
 
     base = RUNS / run if run else RUNS
+    if page:
+        _serve(base, PORT if port is None else port)
+        return
+    if port is not None:
+        raise click.UsageError("--port is that of the page; add --page.")
     states = running(base)
     if not states:
         raise VitrineError(
@@ -56,6 +69,16 @@ def watch_command(run: str | None) -> None:
             time.sleep(SECONDS)
             states = running(base)
     console.print("No run is training any more.")
+
+
+def _serve(base: "Path", port: int) -> None:
+    """Serve the page about the runs below a folder until the user interrupts."""
+    from training.watching.server import PageServer
+
+    with PageServer(base, port) as server:
+        click.echo(f"The runs of {base.absolute()} are shown at {server.address} (Ctrl-C ends)")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def curve(values: Sequence[float]) -> str:

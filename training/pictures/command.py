@@ -120,7 +120,8 @@ def pictures_command(
         with _exclusive(options.folder):
             run(options)
     except (KeyboardInterrupt, SystemExit) as end:  # Ctrl-C, or a signal to terminate
-        from training.finished import FINISHED, RETRY
+        from training.finished import RETRY
+        from training.run_state import FINISHED
 
         how = f"The same command continues: {options.command}"
         if (options.folder / FINISHED).exists():

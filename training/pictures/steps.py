@@ -13,7 +13,7 @@ from rich.console import Console
 from artifacts import DataError, artifact_names
 from artifacts.progress import Progress
 from training.data import Splits, load_splits, load_test
-from training.finished import FINISHED, Finished, Kept, saying_how_to_publish
+from training.finished import Finished, Kept, saying_how_to_publish
 from training.networks import build
 from training.pictures.candidates import PARTS, Task, candidate, required_size
 from training.pictures.collection import read_collection
@@ -27,6 +27,7 @@ from training.pictures.page import PAGE_FILE, interval, write_page
 from training.pictures.plan import Clock, Figures, Plan, choose_size, default_budget, load_plan
 from training.pictures.selection import Selection
 from training.publish import publish
+from training.run_state import FINISHED
 from training.settings import Network, Size
 
 REPORT = "report"

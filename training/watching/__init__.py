@@ -1,0 +1,1 @@
+"""The page of `vitrine train watch --page`: runs as they train, in a browser."""
