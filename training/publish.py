@@ -9,6 +9,7 @@ import torch
 from artifacts import Artifact, ArtifactError, Manifest, Runtime
 from artifacts.agreement import compare_providers, measuring_runtime
 from artifacts.artifact import FLOAT16_FILE, MODEL_FILE
+from artifacts.atlas import ATLAS_FILE, SHEET_FILE
 from artifacts.manifest import DatasetRecord, Parameters, RecipeRecord, RunRecord
 from artifacts.progress import Progress
 from artifacts.proof import prove
@@ -135,6 +136,8 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
 def halve_artifact(artifact: Artifact) -> Artifact:
     """Store an artifact's weights in half precision and measure its metrics again.
 
+    What was made of the former graph is removed: the graph in float16, and the atlas.
+
     Raises:
         ArtifactError: The artifact was not made by a recipe, is quantized to integers, is in half
             precision already, or its answers would change.
@@ -162,8 +165,8 @@ def halve_artifact(artifact: Artifact) -> Artifact:
         Progress(artifact.name).log,
     )
     runtime, providers = measuring_runtime(graph, manifest.input, compared)
-    # the graph in float16 was made from the one that is replaced
-    files.pop(FLOAT16_FILE, None)
+    for of_former in (FLOAT16_FILE, ATLAS_FILE, SHEET_FILE):
+        files.pop(of_former, None)
     measured = measure(recipe, splits, runtime) | {"providers": providers, "float16": None}
     changed = manifest.model_copy(update=measured)
     reference = reference_of(changed, splits, runtime)

@@ -27,6 +27,8 @@ from training.recipe import Recipe
 
 LOGS = Path("logs")
 """Folder of what trackers write."""
+MLFLOW_DATABASE = f"sqlite:///{LOGS}/mlflow.sqlite3"
+"""Where MLflow writes unless the environment names another place."""
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """The package that each tracker needs."""
 PICTURES = 1000
@@ -52,14 +54,20 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def start_tracking(accelerator: Accelerator, recipe: Recipe) -> None:
-    """Begin a run in each tracker that the accelerator was made with, if any."""
+    """Begin a run in each tracker that the accelerator was made with, if any.
+
+    Raises:
+        VitrineError: A tracker refuses, such as one whose server does not answer.
+    """
     if not accelerator.log_with:
         return
     LOGS.mkdir(exist_ok=True)  # MLflow does not make the folder of its database
     name = recipe.artifact_name
     settings = {key: value for key, value in _flat(asdict(recipe)).items() if value is not None}
     plain = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{LOGS}/mlflow.sqlite3")
+    mlflow = {"run_name": name}
+    if os.environ.setdefault("MLFLOW_TRACKING_URI", MLFLOW_DATABASE) == MLFLOW_DATABASE:
+        mlflow["logging_dir"] = str(LOGS.absolute() / "mlflow")  # pictures; else in ./mlruns
     options = {
         "wandb": {
             "id": name,
@@ -68,9 +76,15 @@ def start_tracking(accelerator: Accelerator, recipe: Recipe) -> None:
             "dir": str(LOGS),
             "mode": os.environ.get("WANDB_MODE", "offline"),
         },
-        "mlflow": {"run_name": name},
+        "mlflow": mlflow,
     }
-    accelerator.init_trackers("vitrine", config=plain, init_kwargs=options)
+    try:
+        accelerator.init_trackers("vitrine", config=plain, init_kwargs=options)
+    except Exception as error:  # each tracker has errors of its own
+        raise VitrineError(
+            f"{name}: a tracker could not begin ({error}); change what it asks for, or leave out "
+            "its --log-with."
+        ) from error
 
 
 def finish_tracking(accelerator: Accelerator, artifact: Artifact, splits: Splits) -> None:

@@ -15,11 +15,12 @@ from PIL import Image
 
 from artifacts import Artifact
 from artifacts.artifact import FLOAT16_FILE, MODEL_FILE
+from artifacts.atlas import ATLAS_FILE, SHEET_FILE
 from artifacts.providers import Float16Record, ProviderRecord
 from tests.commands import Done, run_in_process
+from tests.graphs import with_atlas
 from training.__main__ import main
 from training.commands import group
-from training.publish import halve_artifact
 from training.recipe import RECIPE_FILE
 from training.recipe_template import choose_sizes, data_name, model_name
 
@@ -176,7 +177,7 @@ def test_an_artifact_whose_recipe_is_not_at_hand_says_so(train: Train, tmp_path:
         assert "does not come with the project and is not stored as recipe.yaml" in refused.err
 
 
-def test_halving_the_weights_removes_the_graph_in_float16(
+def test_halving_the_weights_removes_what_was_of_the_former_graph(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (ROOT / "training" / "recipes" / "mnist.yaml").read_text()
@@ -194,6 +195,7 @@ def test_halving_the_weights_removes_the_graph_in_float16(
     manifest = artifact.manifest.model_copy(update={"float16": record})
     graph = artifact.read(MODEL_FILE)
     artifact = artifact.rewrite(manifest, artifact.contents() | {FLOAT16_FILE: graph})
+    with_atlas(artifact, [np.zeros((28, 28, 3), np.uint8)] * 2)
 
     def halved(graph: bytes, *_: object) -> bytes:
         model = onnx.load_from_string(graph)
@@ -201,10 +203,14 @@ def test_halving_the_weights_removes_the_graph_in_float16(
         return model.SerializeToString()
 
     monkeypatch.setattr("training.publish.halve_if_accurate", halved)
-    done = halve_artifact(artifact)
+    halving = train("halve", artifact.name)
+    assert halving.status == 0, halving
+    assert f"removed; make one again: vitrine analyse atlas --model {artifact.name} " in halving.out
+    done = Artifact.open(artifact.name, tmp_path / "models")
     assert done.read(MODEL_FILE) == halved(graph)
     assert done.manifest.float16 is None
-    assert not (done.path / FLOAT16_FILE).exists()
+    for name in (FLOAT16_FILE, ATLAS_FILE, SHEET_FILE):
+        assert not (done.path / name).exists()
 
 
 @pytest.mark.parametrize(

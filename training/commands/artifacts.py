@@ -3,6 +3,7 @@
 import click
 
 from artifacts import Artifact
+from artifacts.atlas import ATLAS_FILE
 from artifacts.commands import json_option, print_json
 from artifacts.datasets.registry import HELP
 from artifacts.known.text import known_text, sets_text
@@ -74,7 +75,8 @@ def known_command(
 def halve_command(name: str) -> None:
     """Store the weights of artifact NAME in half precision and measure it again.
 
-    The artifact is left unchanged if an answer would change by more than 0.001.
+    The artifact is left unchanged if an answer would change by more than 0.001. Its atlas is of the
+    former graph and is removed.
     """
     from training.publish import halve_artifact
 
@@ -83,6 +85,11 @@ def halve_command(name: str) -> None:
     done = halve_artifact(before)
     smaller = done.model_path.stat().st_size
     click.echo(f"{done.path}: {size:,} -> {smaller:,} bytes; {headline(done.manifest)}")
+    if ATLAS_FILE in before.manifest.files:
+        click.echo(
+            "Its atlas was of the former graph and is removed; make one again: vitrine analyse "
+            f"atlas --model {name} --dataset NAME:SPLIT"
+        )
 
 
 @click.command("remeasure")
