@@ -28,7 +28,7 @@ setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, a
 
 test: $(DEV)/.installed $(SERVE)/.installed  ## Run all tests
 	# two processes, a core each; they take files in the order of tests/conftest.py
-	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-workers: $(DEV)/.installed  ## Run all tests that ask a server, with four workers
 	VITRINE_TEST_WORKERS=4 OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest tests/serving tests/hostile
