@@ -79,8 +79,9 @@ def _origin(manifest: Manifest) -> list[str]:
         trained = f", of which {weights.trainable:,} were trained" if run else ""
         lines.append(f"- Weights: {weights.total:,}{trained}.")
     if manifest.teacher:
+        learned = "embeddings" if manifest.task == "embedding" else "answers"
         lines.append(
-            f"- Learned the embeddings of `{manifest.teacher.name}`: {manifest.teacher.title}."
+            f"- Learned the {learned} of `{manifest.teacher.name}`: {manifest.teacher.title}."
         )
     if manifest.recipe and manifest.recipe.study:
         lines.append(f"- Rebuilds a system of the study `{manifest.recipe.study}`.")

@@ -77,7 +77,7 @@ class DatasetRecord(Strict):
 
 
 class TeacherRecord(Strict):
-    """The artifact whose embeddings a model learned."""
+    """The artifact whose embeddings or probabilities a model learned."""
 
     name: str
     title: str

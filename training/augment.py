@@ -43,6 +43,18 @@ def augment(
     Returns:
         uint8 or float32 N x H' x W' x 3 in 0..255.
     """
+    images = change(images, indices, recipe, generator, epoch)
+    return resize(images, recipe, generator, epoch, scenery)
+
+
+def change(
+    images: Tensor, indices: Tensor, recipe: Recipe, generator: torch.Generator, epoch: int
+) -> Tensor:
+    """Do what `augment` does before it rescales a batch.
+
+    Returns:
+        uint8 or float32 N x H x W x 3 in 0..255.
+    """
     settings = recipe.augment
     images = flip(images, flip_mask(indices, recipe, generator, epoch))
     if settings.translate:
@@ -57,6 +69,22 @@ def augment(
         images = stroke(images, settings.stroke, generator)
     if settings.cutout:
         images = cutout(images, settings.cutout, generator)
+    return images
+
+
+def resize(
+    images: Tensor,
+    recipe: Recipe,
+    generator: torch.Generator,
+    epoch: int,
+    scenery: Scenery | None = None,
+) -> Tensor:
+    """Rescale a changed batch for the network, as the last part of `augment`.
+
+    Returns:
+        uint8 or float32 N x H' x W' x 3 in 0..255.
+    """
+    settings = recipe.augment
     policy, size = recipe.policy, (images.shape[2], images.shape[1])
     if settings.early_side and epoch < settings.early * recipe.epochs:
         policy = InputPolicy(native_side=(settings.early_side, settings.early_side))

@@ -2,7 +2,8 @@
 
 The graph holds convolutions into which the batch normalisation behind them is folded. A network
 that trains on needs the normalisation back: its statistics are measured on pictures, and its scale
-and shift are set so that the network answers as the graph does.
+and shift are set so that the network answers as the graph does. A normalisation that does not
+follow a convolution is in the graph as it was trained.
 """
 
 from collections.abc import Callable
@@ -57,6 +58,12 @@ def copy_network(network: Classifier, artifact: Artifact, images: Tensor) -> Non
             fill(f"{node.name}.bias", node.input[2])
             nn.init.ones_(norms[node.name].weight)
             left.discard(f"{node.name}.weight")
+        elif node.op_type == "BatchNormalization" and node.name in norms:
+            scale, shift, mean, variance = node.input[1:5]
+            fill(f"{node.name}.weight", scale)
+            fill(f"{node.name}.bias", shift)
+            statistics = (torch.tensor(stored[each]) for each in (mean, variance))
+            _set_statistics(norms.pop(node.name), *statistics)
     for name in sorted(left):
         fill(name, f"{PREFIX}{name}")
     _normalise_again(network, norms, images)

@@ -33,6 +33,8 @@ class Split:
     """int64 N; float32 N x D if they are embeddings of a teacher."""
     originals: Sequence[Pixels] | Pixels
     """The same pictures in the sizes of the data set, as a user would send them."""
+    taught: Tensor | None = None
+    """float32 K x N x C: what a teacher that classifies answers to K views of the pictures."""
 
     def __len__(self) -> int:
         """Number of pictures."""

@@ -38,6 +38,7 @@ from training.recipe_settings import AUTO
 from training.run_state import CHECKPOINT, RunProgress, RunState
 from training.running import Running, binary_cross_entropy
 from training.status import code_hash
+from training.views import Lessons
 
 SAY_SECONDS = 1.0
 """Minimum time between two updates of the progress."""
@@ -127,9 +128,9 @@ class Feed:
 
 
 def _feed(state: State, splits: Splits, recipe: Recipe, accelerator: Accelerator) -> Feed:
-    train, validation = (
-        Pictures(split, recipe, accelerator.device) for split in (splits.train, splits.validation)
-    )
+    kind = Pictures if splits.train.taught is None else Lessons
+    train = kind(splits.train, recipe, accelerator.device)
+    validation = Pictures(splits.validation, recipe, accelerator.device)
     if recipe.loss.embeds:
         return Feed(state.model, state.result.trunk, train, validation)
     if recipe.cache == "none":

@@ -20,8 +20,9 @@ def objective(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
         outputs: Logits, float N x C, or N x K x C of K heads, whose losses are added; cosines
             N x C for arcface; embeddings N x D for contrastive and triplet.
         labels: int64 N; for cross-entropy also target probabilities N x C; for bce N x C of 0 and
-            1; for distillation embeddings of the teacher N x D. Pairs and triplets that are drawn
-            come as all first pictures, then all second ones (then all third ones).
+            1; for distillation embeddings of the teacher N x D, or its logits N x C. Pairs and
+            triplets that are drawn come as all first pictures, then all second ones (then all third
+            ones).
         settings: Which loss; see `Loss.name`.
 
     Returns:
@@ -31,13 +32,9 @@ def objective(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
         return _embedding_loss(outputs, labels, settings)
     if outputs.ndim == 3:  # noqa: PLR2004
         return torch.stack([objective(head, labels, settings) for head in outputs.unbind(1)]).sum()
-    if settings.name == "bce":
-        return F.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype))
-    if settings.name in ("nll", "nll-on-logits"):
-        return F.nll_loss(outputs.log_softmax(1) if settings.name == "nll" else outputs, labels)
-    if settings.name == "doubled-softmax":
-        return F.cross_entropy(outputs.softmax(1), labels)
-    return F.cross_entropy(outputs, labels, label_smoothing=settings.label_smoothing)
+    if settings.name == "distillation":
+        return imitation(outputs, labels, settings.temperature)
+    return _loss_of_labels(outputs, labels, settings)
 
 
 def arcface(cosines: Tensor, labels: Tensor, margin: float, scale: float) -> Tensor:
@@ -71,6 +68,33 @@ def distillation(embeddings: Tensor, taught: Tensor) -> Tensor:
             f"{taught.shape[1]}; set network.options.width to {taught.shape[1]}."
         )
     return (embeddings - taught).square().sum(1).mean()
+
+
+def imitation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Return how far probabilities are from those of a teacher (Hinton et al. 2015).
+
+    Args:
+        logits: float N x C.
+        taught: Logits of the teacher, float N x C.
+        temperature: What both are divided by.
+
+    Returns:
+        The mean Kullback-Leibler divergence from the teacher in nats, times the square of the
+        temperature, so that the size of the gradient hardly depends on it.
+    """
+    own, target = ((each / temperature).log_softmax(1) for each in (logits, taught))
+    divergence = F.kl_div(own, target, reduction="batchmean", log_target=True)
+    return temperature**2 * divergence
+
+
+def _loss_of_labels(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:
+    if settings.name == "bce":
+        return F.binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype))
+    if settings.name in ("nll", "nll-on-logits"):
+        return F.nll_loss(outputs.log_softmax(1) if settings.name == "nll" else outputs, labels)
+    if settings.name == "doubled-softmax":
+        return F.cross_entropy(outputs.softmax(1), labels)
+    return F.cross_entropy(outputs, labels, label_smoothing=settings.label_smoothing)
 
 
 def _embedding_loss(outputs: Tensor, labels: Tensor, settings: Loss) -> Tensor:

@@ -20,7 +20,6 @@ from training.drift_reference import check_training_data, held_out_name, recipe_
 from training.evaluate import Resized, fit_temperature, run_logits, score
 from training.export import Served, export
 from training.faces.evaluate import measure_embedding
-from training.faces.teacher import teacher_record
 from training.finished import Finished
 from training.half_precision import TOLERANCE, halve_if_accurate
 from training.history import HISTORY_FILE, history_csv, history_plot
@@ -31,6 +30,7 @@ from training.networks import parameter_counts
 from training.recipe import RECIPE_FILE, Recipe
 from training.status import code_hash
 from training.svm import kernels_csv, kernels_plot
+from training.teacher import teacher_record
 
 TRAIN_SAMPLES = 10_000
 """Maximum number of training pictures to measure, which is enough to detect over-fitting."""

@@ -137,15 +137,23 @@ class Recipe(StrictSettings):
             )
 
     def _check_teacher(self) -> None:
+        default = Loss()
+        for name in ("teacher", "morphs", "views"):
+            changed = getattr(self.loss, name) != getattr(default, name)
+            if changed and self.loss.name != "distillation":
+                raise SettingError(f"loss.{name}", "only the loss distillation takes it; remove it")
+        for name in ("mixed", "temperature"):
+            if getattr(self.loss, name) != getattr(default, name) and not self.loss.views:
+                raise SettingError(f"loss.{name}", "it needs loss.views, the views to learn from")
         if self.loss.name != "distillation":
-            if self.loss.teacher or self.loss.morphs:
-                setting = "loss.teacher" if self.loss.teacher else "loss.morphs"
-                raise SettingError(setting, "only the loss distillation takes it; remove it")
             return
         if not self.loss.teacher:
             raise SettingError(
                 "loss.teacher", "the loss distillation needs the name of an artifact, faces-dlib"
             )
+        if self.loss.views and (self.loss.morphs or self.cache != "none" or self.svm):
+            setting = "loss.morphs" if self.loss.morphs else "cache" if self.svm is None else "svm"
+            raise SettingError(setting, "learning from loss.views does not allow it; remove it")
         if self.loss.per_class > 1:
             raise SettingError("loss.per_class", "the loss distillation needs loss.per_class: 1")
 

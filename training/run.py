@@ -38,6 +38,7 @@ from training.run_state import CHECKPOINT, FINISHED, RUNS
 from training.status import status
 from training.svm import KernelResult, fit_svm
 from training.tracking import LOGS, finish_tracking, start_tracking
+from training.views import with_views
 
 INITIAL_PICTURES = 5000
 """Maximum number of training pictures from which the first weights of a network are computed."""
@@ -85,7 +86,7 @@ def run(recipe: Recipe, trackers: Sequence[str] = ()) -> Artifact | None:
             (folder / FINISHED).unlink(missing_ok=True)  # it may be of other settings
         start_tracking(accelerator, recipe)
         if recipe.svm is None:
-            lessons = with_teacher(splits, recipe)
+            lessons = (with_views if recipe.loss.views else with_teacher)(splits, recipe)
             trained, history = fit(network, lessons, recipe, folder, accelerator)
             kernels: list[KernelResult] = []
         else:

@@ -15,7 +15,8 @@ class Running:
     """The mean loss of the batches, and their accuracy.
 
     The accuracy is the mean over pictures; over batches for pairs and triplets; mean average
-    precision for the loss bce; and for distillation the mean cosine to the teacher's embeddings.
+    precision for the loss bce; and for distillation the mean cosine to the teacher's embeddings, or
+    the share of the pictures that get the same top class from a teacher that classifies.
 
     Args:
         labels: Of all pictures, int64 N, or N x C for bce, or float N x D for distillation.
@@ -40,7 +41,8 @@ class Running:
         Args:
             loss: Its mean loss, a scalar.
             outputs: What the network answered, N x C, N x K x C or N x D; see `objective`.
-            labels: int64 N, N x C for bce or float N x D for distillation, on the same device.
+            labels: int64 N, N x C for bce or, for distillation, what the teacher answers, float
+                N x D or N x C; on the same device.
         """
         self.loss.update(loss)
         self.add_accuracy(outputs, labels)
@@ -53,7 +55,7 @@ class Running:
             scores = outputs.mean(1) if outputs.ndim == 3 else outputs  # noqa: PLR2004
             # in single precision, the sigmoids of two large logits may be equal
             self.accuracy.update(scores.double().sigmoid(), labels)
-        elif self.settings.name == "distillation":
+        elif self.settings.name == "distillation" and self.settings.embeds:
             self.accuracy.update(F.cosine_similarity(outputs.float(), labels))
         else:
             self.accuracy.update(correct(outputs, labels))
@@ -84,9 +86,15 @@ class Running:
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return float N: 1 where the top class is right, else 0; K heads (N x K x C) are averaged."""
+    """Return float N: 1 where the top class is right, else 0.
+
+    Args:
+        logits: N x C, or N x K x C of K heads, which are averaged.
+        labels: int64 N, or logits of a teacher N x C, whose top class counts as right.
+    """
     scores = logits.mean(1) if logits.ndim == 3 else logits  # noqa: PLR2004
-    return (scores.argmax(1) == labels).float()
+    truth = labels if labels.ndim == 1 else labels.argmax(1)
+    return (scores.argmax(1) == truth).float()
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -150,8 +150,10 @@ class Loss(StrictSettings):
     Losses of embeddings: contrastive and triplet (`training.faces.pair_losses`); arcface:
     cross-entropy of scaled cosines with an angular margin (Deng et al. 2019, arXiv 1801.07698);
     distillation: the squared distance to the embedding that `teacher` gives the picture, so that
-    distances become those of the teacher (Hinton et al. 2015, arXiv 1503.02531, and for embeddings
-    Romero et al. 2015, arXiv 1412.6550). See `training.faces.teacher`."""
+    distances become those of the teacher (Romero et al. 2015, arXiv 1412.6550); see
+    `training.faces.teacher`. With `views` it is a loss of logits, and what is learned are the
+    probabilities that a classifier gives (Hinton et al. 2015, arXiv 1503.02531); see
+    `training.views`."""
     label_smoothing: float = 0.0
     """Fraction of the target spread evenly over all classes; cross-entropy only."""
     margin: float = 1.0
@@ -167,17 +169,25 @@ class Loss(StrictSettings):
     per_class: int = 1
     """Pictures of one class that enter a batch together; 1: drawn independently of their class."""
     teacher: str = ""
-    """Name of the artifact whose embeddings are learned; distillation only. An artifact of the same
+    """Name of the artifact whose answers are learned; distillation only. An artifact of the same
     name with another graph does not put the trained one out of date."""
     morphs: Annotated[int, Field(ge=0)] = 0
     """Mixtures with pictures of other people that are added for each picture, and that the teacher
-    sees as well; distillation only. They are faces of nobody, and more than a data set has (after
-    Zhang et al. 2018, arXiv 1710.09412)."""
+    sees as well; distillation of embeddings only. They are faces of nobody, and more than a data
+    set has (after Zhang et al. 2018, arXiv 1710.09412)."""
+    views: Annotated[int, Field(ge=0)] = 0
+    """Number of augmented views of every picture that a teacher classifies; the epochs use them in
+    turn. 0: the teacher embeds. Distillation only."""
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the pictures of a view (0..1) that are mixed with another one; needs `views`."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """What the logits of teacher and student are divided by before their probabilities are
+    compared; needs `views`."""
 
     @property
     def embeds(self) -> bool:
         """Whether this is a loss of embeddings rather than of logits."""
-        return self.name in EMBEDDING_LOSSES
+        return self.name in EMBEDDING_LOSSES and not self.views
 
     @property
     def task(self) -> Task:

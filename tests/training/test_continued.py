@@ -1,11 +1,14 @@
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from artifacts import Artifact, InputPolicy, Manifest
+from tests.graphs import tiny_artifact
 from training.continued import copy_network
 from training.export import Served, export
 from training.half_precision import halve
@@ -73,6 +76,22 @@ def test_its_normalisation_is_that_of_its_pictures(artifact: Artifact) -> None:
         answers = copy.eval()(pictures(16))
         trained = copy.train()(pictures(16))
     np.testing.assert_allclose(trained, answers, rtol=0.02, atol=0.02 * answers.abs().max())
+
+
+def test_a_normalisation_behind_a_pooling_is_copied(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    settings = Network("fast", {"widths": [8, 16, 16]})
+    model = build(settings, 5).train()
+    with torch.no_grad():
+        for _ in range(4):
+            model(pictures(8))
+    graph = export(Served(model.eval(), MEAN, STD), InputPolicy())
+    artifact = tiny_artifact(tmp_path, classes=tuple("abcde"), graph=onnx.load_from_string(graph))
+    copy = build(settings, 5)
+    copy_network(copy, artifact, pictures(16))
+    with torch.inference_mode():
+        expected, found = model(pictures(4)), copy.eval()(pictures(4))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_another_network_is_refused(artifact: Artifact) -> None:

@@ -87,6 +87,20 @@ def test_binary_cross_entropy_is_the_mean_over_pictures_and_classes() -> None:
     assert objective(heads, labels, Loss("bce")).item() == pytest.approx(2 * loss, abs=1e-6)
 
 
+def test_imitation_is_the_divergence_from_the_teacher() -> None:
+    taught = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    found = torch.tensor([[0.0, 0.0], [0.0, 4.0]], requires_grad=True)
+    settings = Loss("distillation", teacher="cifar10-lite0", views=1, temperature=2.0)
+    loss = objective(found, taught, settings)
+    halves = [(each / 2).softmax(1) for each in (taught, found.detach())]
+    expected = 4 * (halves[0] * (halves[0] / halves[1]).log()).sum(1).mean()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    loss.backward()
+    assert found.grad is not None
+    assert torch.allclose(found.grad, 2 * (halves[1] - halves[0]) / 2, atol=1e-6)
+    assert objective(taught, taught, settings).item() == pytest.approx(0, abs=1e-7)
+
+
 def test_distillation_is_the_squared_distance_to_the_teacher() -> None:
     taught = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
     found = torch.tensor([[1.0, 0.0], [3.0, 0.0]])

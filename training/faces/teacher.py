@@ -5,22 +5,21 @@ mean of both is learned, so that a picture and its mirror image have one embeddi
 all pictures is subtracted, which changes no distance.
 """
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from artifacts import Artifact, Runtime
-from artifacts.artifact import MODEL_FILE
 from artifacts.faces.embedding import embed_chips
-from artifacts.manifest import TeacherRecord
 from artifacts.progress import track
-from training.data import CACHE, Pixels, Split, Splits
+from training.data import Pixels, Split, Splits
 from training.faces.sampling import with_partners
-from training.recipe import Recipe, RecipeError
+from training.recipe import Recipe
+from training.teacher import kept_answers, open_teacher
 
 CHUNK = 256
 """Number of pictures that the teacher gets at a time."""
@@ -44,24 +43,11 @@ def with_teacher(splits: Splits, recipe: Recipe) -> Splits:
     """
     if not recipe.loss.teacher:
         return splits
-    train, teacher = splits.train, _teacher(recipe)
+    train, teacher = splits.train, open_teacher(recipe)
     images = [train.images, *morphs(train, recipe.loss.morphs, recipe.seed)]
     taught = torch.cat([_embeddings(teacher, part.numpy()) for part in images])
     taught -= taught[: len(train)].mean(0)
     return replace(splits, train=Split(torch.cat(images), taught, train.originals))
-
-
-def teacher_record(recipe: Recipe) -> TeacherRecord | None:
-    """Return what the manifest says about the recipe's teacher, if it has one.
-
-    Raises:
-        ArtifactError: The teacher is missing.
-        RecipeError: The teacher does not embed.
-    """
-    if not recipe.loss.teacher:
-        return None
-    manifest = _teacher(recipe).manifest
-    return TeacherRecord(name=manifest.name, title=manifest.title, graph=manifest.files[MODEL_FILE])
 
 
 def morphs(train: Split, count: int, seed: int) -> list[Tensor]:
@@ -95,30 +81,12 @@ def morphs(train: Split, count: int, seed: int) -> list[Tensor]:
     return mixed
 
 
-def _teacher(recipe: Recipe) -> Artifact:
-    artifact = Artifact.open(recipe.loss.teacher)
-    if artifact.manifest.task != "embedding":
-        raise RecipeError(
-            f"loss.teacher: {recipe.loss.teacher} is a classifier; name an artifact that embeds "
-            "faces, such as faces-dlib."
-        )
-    return artifact
-
-
 def _embeddings(artifact: Artifact, images: Pixels) -> Tensor:
-    """Return an artifact's embeddings of pictures, float32 N x D, which are kept in `CACHE`."""
-    content = hashlib.sha256(np.ascontiguousarray(images).data)
-    content.update(artifact.manifest.files[MODEL_FILE].encode())
-    path = CACHE / f"teacher-{content.hexdigest()[:16]}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # one process computes, the others wait
-        if not path.exists():
-            runtime = Runtime.open(artifact)
-            parts = [
-                embed_chips(runtime, images[start : start + CHUNK], mirrored=True)
-                for start in track(range(0, len(images), CHUNK), f"asking {artifact.name}")
-            ]
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, np.concatenate(parts))
-            partial.rename(path)
-    return torch.from_numpy(np.load(path))
+    """Return an artifact's embeddings of pictures, float32 N x D."""
+
+    def ask() -> Iterator[npt.NDArray[np.float32]]:
+        runtime = Runtime.open(artifact)
+        for start in track(range(0, len(images), CHUNK), f"asking {artifact.name}"):
+            yield embed_chips(runtime, images[start : start + CHUNK], mirrored=True)
+
+    return kept_answers(artifact, images, ask)
