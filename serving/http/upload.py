@@ -13,14 +13,12 @@ from starlette.requests import Request
 
 from serving.http.body import (
     PICTURE_FIELD,
-    FormReader,
     content_type,
     media_type,
     on_disk,
-    options_of,
     read_contents,
-    reading_form,
 )
+from serving.http.forms import FormReader, options_of, reading_form
 from serving.http.middleware import context_of
 from serving.http.wrong_bodies import FORM, check_body
 from serving.pictures.archives import (

@@ -11,7 +11,8 @@ from serving.feedback.answer_ids import MAX_CLASSES
 from serving.feedback.feedback import Feedback
 from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary, Verdict
 from serving.feedback.submission import Submission
-from serving.http.body import PICTURE_FIELD, content_type, form_parts, read_body
+from serving.http.body import PICTURE_FIELD, content_type, read_body
+from serving.http.forms import form_parts
 from serving.http.intake import feedback_of
 from serving.http.responses import bearer, json_response
 from serving.http.routes.face_parameters import access_of

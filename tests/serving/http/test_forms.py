@@ -4,7 +4,7 @@ import httpx
 import pytest
 from python_multipart.multipart import MultipartParser
 
-from serving.http.body import USUAL_HEADERS, FormReader, form_parts
+from serving.http.forms import USUAL_HEADERS, FormReader, form_parts
 from serving.problems import RequestError
 
 BOUNDARY = b"edge"
