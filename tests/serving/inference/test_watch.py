@@ -142,6 +142,8 @@ def test_the_watch_can_be_switched_off(tmp_path: Path) -> None:
     tiny_artifact(tmp_path / "models", "tiny")
     server = start_server(tmp_path / "models", tmp_path / "log.txt", VITRINE_WATCH="0")
     try:
+        # answered when all workers have loaded the folder; one may still be starting
+        assert httpx.post(f"{server.address}/v1/models:reload", timeout=60).status_code == 200
         tiny_artifact(tmp_path / "models", "another")
         time.sleep(5)
         assert set(listed(server)) == {"tiny"}
