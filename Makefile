@@ -27,7 +27,7 @@ run: $(SERVE)/.installed  ## Serve the models in artifacts/models [PORT=3000]
 setup: $(DEV)/.installed  ## Install everything into .venv: training, serving, analysis, tools
 
 test: $(DEV)/.installed $(SERVE)/.installed  ## Run all tests
-	# two processes, a core each; they take files in the order of tests/conftest.py
+	# one process more than two cores: tests wait for servers; the order is that of tests/conftest.py
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-workers: $(DEV)/.installed  ## Run all tests that ask a server, with four workers
