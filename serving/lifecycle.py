@@ -22,7 +22,7 @@ from types import FrameType
 from serving.http.middleware import Middleware
 from serving.inference.watch import FolderWatch
 from serving.problems import RequestError
-from serving.settings import PARENT_FILE
+from serving.run_folder import PARENT_FILE
 
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""

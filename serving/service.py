@@ -19,7 +19,8 @@ from artifacts.provenance import cores
 from serving.forks import configure_malloc, patch_circus
 from serving.http.patches import patch_arbiter, patch_bentoml, patch_uvicorn
 from serving.observability.logs import write_all_as_json
-from serving.settings import has_run_folder, read_settings, run_folder
+from serving.run_folder import has_run_folder, run_folder
+from serving.settings import read_settings
 
 if TYPE_CHECKING:
     from serving.worker import Worker

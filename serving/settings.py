@@ -1,11 +1,7 @@
 """The settings of the server and its clients: every `VITRINE_…` variable that serving reads."""
 
-import atexit
 import os
 import re
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
@@ -17,8 +13,6 @@ from artifacts.distribution import cache_folder, store_url
 from artifacts.stores.location import without_secrets
 
 PREFIX = "VITRINE_"
-PARENT_FILE = "parent"
-"""File of the run folder that holds the process id of the process that starts the workers."""
 OPENABLE = ("verify", "embed", "identify", "feedback")
 """Operations that `VITRINE_OPEN` can open to callers without a key."""
 
@@ -260,32 +254,6 @@ def list_settings() -> list[Listed]:
             shown = " ".join(value) if isinstance(value, tuple) else str(value or "")
         rows.append(Listed(PREFIX + name, shown, _source(name), str(info.description)))
     return rows
-
-
-def has_run_folder() -> bool:
-    """Whether `run_folder` has been made, by this process or by the one that started it."""
-    return "VITRINE_RUN" in os.environ
-
-
-def run_folder() -> Path:
-    """A temporary folder that the workers of this server share, and nobody else.
-
-    It is made once, by the process that starts the workers, and handed on to them in `VITRINE_RUN`.
-
-    Raises:
-        VitrineError: no folder can be made.
-    """
-    if not has_run_folder():
-        try:
-            os.environ["VITRINE_RUN"] = tempfile.mkdtemp(prefix="vitrine-")
-        except OSError as error:
-            raise VitrineError(
-                f"no temporary folder can be made ({error.strerror}); set TMPDIR to a folder that "
-                "can be written to."
-            ) from None
-        Path(os.environ["VITRINE_RUN"], PARENT_FILE).write_text(str(os.getpid()), encoding="ascii")
-        atexit.register(shutil.rmtree, os.environ["VITRINE_RUN"], ignore_errors=True)
-    return Path(os.environ["VITRINE_RUN"])
 
 
 def _source(name: str) -> str:

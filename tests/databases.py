@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+from serving.run_folder import temporary_folder
 from tests.server import free_port
 
 MEMORY = Path("/dev/shm")  # noqa: S108
@@ -56,8 +56,7 @@ class PostgresqlServer:
     def __init__(self, programs: Path) -> None:
         # A database is 300 files, which take long to create and to remove on a disk.
         roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MIN_FREE
-        folder = tempfile.mkdtemp(prefix="vitrine-postgresql-", dir=MEMORY if roomy else None)
-        self._home = Path(folder)
+        self._home = temporary_folder("vitrine-postgresql-", MEMORY if roomy else None)
         if USER is not None:
             shutil.chown(self._home, USER)
         port = free_port()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from artifacts.devices import Device
 from serving.observability import tracing
-from serving.settings import run_folder
+from serving.run_folder import run_folder
 
 # prometheus_client reads this variable when it is imported. BentoML would set it to a folder that
 # all servers of a user share and that each of them empties, so this server uses its own folder.
