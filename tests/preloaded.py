@@ -6,7 +6,6 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a process with other threads could not be forked
 
-import gc
 import warnings
 from io import BytesIO
 
@@ -26,6 +25,3 @@ with warnings.catch_warnings():
     torch.onnx.export(
         torch.nn.Conv2d(3, 2, 3).eval(), (example,), BytesIO(), dynamo=True, verbose=False
     )
-
-gc.collect()
-gc.freeze()  # or each fork would scan, and so copy, all of it

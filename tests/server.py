@@ -5,7 +5,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-ROOT = Path(__file__).parents[1]
+from tests.forks import ROOT, Fork, start
+
+PRELOADED = "tests.preloaded_server"
 WORKERS = int(os.environ.get("VITRINE_TEST_WORKERS", "2"))
 """Of every server; `make test-workers` runs all that asks servers with four."""
 
@@ -25,7 +26,7 @@ class Server:
     """A server's address and its process, which leads a group of its own."""
 
     address: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Fork
     log: Path
 
     @contextmanager
@@ -77,14 +78,17 @@ def free_port() -> int:
 
 
 def start_server(models: Path, log: Path, until: str = "/readyz", **environment: str) -> Server:
-    """Serve the artifacts under `models` with several workers.
+    """Serve the artifacts under `models` with several workers, as `bentoml serve` does.
 
     Everything the server prints goes to the file `log`. It counts as up when the address `until`
     answers 200. `environment` adds to this process's.
     """
     environment = environment_of(models, log, **environment)
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Vitrine"]
-    return launch([*command, "--host", "127.0.0.1"], log, ROOT, environment, until)
+    port = str(free_port())
+    command = ["bentoml", "serve", "serving.service:Vitrine", "--host", "127.0.0.1", "--port", port]
+    log.unlink(missing_ok=True)
+    process = start(PRELOADED, command, ROOT, environment, [log], session=True)
+    return _up(Server(f"http://127.0.0.1:{port}", process, log), until)
 
 
 def environment_of(models: Path, log: Path, **environment: str) -> dict[str, str]:
@@ -119,13 +123,7 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(f"http://{host}:{port}", process, log)
-    try:
-        _wait(server, until)
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    return _up(Server(f"http://{host}:{port}", process, log), until)
 
 
 @contextmanager
@@ -138,6 +136,16 @@ def running_server(
         yield server.address
     finally:
         server.stop()
+
+
+def _up(server: Server, until: str) -> Server:
+    """The server, once it is up; if that fails, it is stopped."""
+    try:
+        _wait(server, until)
+    except BaseException:
+        server.stop()
+        raise
+    return server
 
 
 def _wait(server: Server, until: str) -> None:

@@ -22,7 +22,8 @@ from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE
 from artifacts.reference import read_reference
 from tests.commands import Done, run_in_process
-from tests.programs import ROOT, Program
+from tests.forks import ROOT
+from tests.programs import Program
 from training.__main__ import main
 from training.drift_reference import add_reference, held_out
 from training.recipe import load_recipe

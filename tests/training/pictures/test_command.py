@@ -22,7 +22,8 @@ from artifacts import Artifact, Runtime
 from artifacts.artifact import MODEL_FILE
 from artifacts.datasets import load
 from tests.commands import Done, run_in_process
-from tests.programs import ROOT, Program
+from tests.forks import ROOT
+from tests.programs import Program
 from tests.server import running_server
 from training.commands import group
 from training.data import as_array

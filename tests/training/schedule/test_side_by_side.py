@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,13 +11,14 @@ from typing import ClassVar
 import pytest
 
 from artifacts import Artifact
+from tests.forks import ROOT
+from tests.programs import Program
 from training.recipe import load_recipe
 from training.schedule import side_by_side
 from training.schedule.plan import Item
 from training.schedule.side_by_side import Outcome, train_side_by_side
 from training.status import Status
 
-ROOT = Path(__file__).parents[3]
 GAP, MNIST = "cifar10-gap", "mnist-relu-cross-entropy-sgd"
 
 
@@ -34,37 +33,32 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def start(folder: Path, *names: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "training", "all", *names, "--profile", "smoke"]
-    return subprocess.Popen(
-        [*command, "--jobs", "2"],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(folder: Path, *names: str) -> Program:
+    options = ("--profile", "smoke", "--jobs", "2")
+    return Program("training", ["all", *names, *options], folder, environment(folder))
+
+
+def ended(process: Program) -> tuple[int, str]:
+    """Its exit status, and what it has printed."""
+    done = process.wait(timeout=400)
+    return done.status, done.out + done.err
 
 
 @pytest.mark.timeout(900)
 def test_two_recipes_are_interrupted_and_continue(tmp_path: Path) -> None:
     checkpoint = tmp_path / "runs" / f"{GAP}-smoke" / "checkpoint.pt"
     process = start(tmp_path, GAP, MNIST)
-    try:
-        deadline = time.monotonic() + 300
-        while not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    assert process.returncode == 130
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    status, out = ended(process)
+    assert status == 130, out
     assert "the same command continues them" in out
     assert not (tmp_path / "models" / f"{GAP}-smoke").exists()
     assert checkpoint.exists()
-    again = start(tmp_path, GAP, MNIST)
-    out, _ = again.communicate(timeout=400)
-    assert again.returncode == 0, out
+    status, out = ended(start(tmp_path, GAP, MNIST))
+    assert status == 0, out
     assert f"{GAP}-smoke: continuing after" in out
     for name in (GAP, MNIST):
         assert Artifact.open(f"{name}-smoke", tmp_path / "models").manifest.synthetic
@@ -77,9 +71,8 @@ def test_a_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     text = (ROOT / "training" / "recipes" / "cifar10-gap.yaml").read_text()
     broken.write_text(text.replace("name: cifar10\n", "name: image_folder/nothing\n"))
     broken.write_text(broken.read_text().replace("synthetic/objects", "image_folder/nothing"))
-    process = start(tmp_path, str(broken), MNIST)
-    out, _ = process.communicate(timeout=400)
-    assert process.returncode == 1, out
+    status, out = ended(start(tmp_path, str(broken), MNIST))
+    assert status == 1, out
     assert "failed:" in out
     assert "Traceback" not in out
     assert Artifact.open(f"{MNIST}-smoke", tmp_path / "models").manifest.synthetic
