@@ -2,17 +2,20 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.commands import Done
+from tests.programs import Program
 from tests.server import free_port
 
 pytestmark = pytest.mark.timeout(600)  # the server's environment may have to be installed
@@ -124,21 +127,29 @@ def wait_for(text: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 def run(command: str, workspace: Path) -> str:
     """Run a command as a reader would, and give its standard output."""
+    # or the installed program `vitrine` would use the checkout that it was installed from
+    environment = {**os.environ, "PYTHONPATH": str(workspace)}
+    if re.fullmatch(r"vitrine [^|>$;&]+", command):  # no need of a shell
+        done = Program("vitrine", shlex.split(command)[1:], workspace, environment).wait()
+    else:
+        done = run_in_shell(command, workspace, environment)
+    assert done.status == 0, f"{command}\n{done.out[-2000:]}{done.err[-2000:]}"
+    return done.out
+
+
+def run_in_shell(command: str, workspace: Path, environment: Mapping[str, str]) -> Done:
     (workspace / ".curlrc").write_text("fail-with-body\n")  # a 4xx is a failure, too
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # or the installed program `vitrine` would use the checkout that it was installed from
-    paths = {"PATH": programs, "PYTHONPATH": str(workspace)}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=workspace,
-        env={**os.environ, **paths, "CURL_HOME": str(workspace)},
+        env={**environment, "PATH": programs, "CURL_HOME": str(workspace)},
         capture_output=True,
         text=True,
         timeout=280,
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return done.stdout
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("program", [b for b in blocks("python") if NEEDS_A_KEY not in b])

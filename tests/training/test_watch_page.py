@@ -5,8 +5,6 @@ import math
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import PATIENCE, PHONE, opened_page, running_browser
 from tests.commands import run_in_process
+from tests.programs import Program
 from tests.training.test_run import environment
 from tests.training.test_watch import NOBODY, ROW, state_in
 from training.__main__ import main
@@ -59,14 +58,6 @@ def until(true: Callable[[], object], seconds: float = 240) -> None:
         time.sleep(0.05)
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "training", *RUN, *CHANGES]
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            command, cwd=folder, env=environment(folder), stdout=log, stderr=log
-        )
-
-
 def violations(page: Page) -> list[tuple[str, list[str]]]:
     found = Axe().run(page).response["violations"]
     return [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found]
@@ -80,7 +71,7 @@ def test_a_training_is_followed_from_its_start_to_its_artifact(
         browser, f"{served.address}/", viewport={"width": 1200, "height": 900}
     ) as page:
         expect(page.locator("main")).to_contain_text("Nothing is training here")
-        process = start(tmp_path)
+        process = Program("training", [*RUN, *CHANGES], tmp_path, environment(tmp_path))
         until(lambda: len(getattr(RunState.read(folder), "history", ())) >= 3)
         process.send_signal(signal.SIGSTOP)  # so that it is not further than is expected below
         state = RunState.read(folder)
@@ -101,7 +92,8 @@ def test_a_training_is_followed_from_its_start_to_its_artifact(
         expect(article.locator("tbody tr")).to_have_count(len(state.history))
 
         process.send_signal(signal.SIGCONT)
-        assert process.wait(250) == 0, (tmp_path / "log").read_text()
+        ended = process.wait(250)
+        assert ended.status == 0, ended.err
         expect(article).to_contain_text("Ended. Its artifact is written.")
         expect(article).to_contain_text(f"{EPOCHS} of {EPOCHS}")
         expect(article.locator("tbody tr")).to_have_count(EPOCHS)  # the table stays open

@@ -1,8 +1,6 @@
 """`python -m training calibrate-faces` on generated people."""
 
 import csv
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -74,9 +72,8 @@ def test_thresholds_are_set_by_listed_pairs(data: Path, tmp_path: Path) -> None:
         writer = csv.writer(lines)
         writer.writerows([("first_person", "first", "second_person", "second"), *rows])
     options = ("--pairs", str(file), "--aligned", "--fmr", "0.05")
-    command = [sys.executable, "-m", "training", "calibrate-faces", "faces", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = calibrate("faces", *options)
+    assert done.status == 0, done.err
     verification = Artifact.open("faces", tmp_path).manifest.verification
     assert verification is not None
     assert verification.pairs is not None
