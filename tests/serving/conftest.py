@@ -8,7 +8,13 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.databases import MISSING, new_database, postgresql_programs, running_postgresql
+from tests.databases import (
+    MISSING,
+    drop_database,
+    new_database,
+    postgresql_programs,
+    running_postgresql,
+)
 from tests.graphs import tiny_artifact, with_atlas
 from tests.pictures import photograph
 from tests.server import running_server
@@ -51,8 +57,11 @@ def postgresql() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database, of each kind in turn."""
     if request.param == "sqlite":
-        return str(tmp_path / "vitrine.sqlite3")
-    return new_database(request.getfixturevalue("postgresql"), f"test_{uuid.uuid4().hex}")
+        yield str(tmp_path / "vitrine.sqlite3")
+        return
+    url = new_database(request.getfixturevalue("postgresql"), f"test_{uuid.uuid4().hex}")
+    yield url
+    drop_database(url)

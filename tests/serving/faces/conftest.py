@@ -11,7 +11,7 @@ import pytest
 
 from serving.client import Client
 from serving.faces.gallery import Gallery
-from tests.databases import NO_PGVECTOR, has_pgvector, new_database
+from tests.databases import NO_PGVECTOR, drop_database, has_pgvector, new_database
 from tests.graphs import face_artifact
 
 LONG = bool(os.environ.get("VITRINE_LONG_TESTS"))
@@ -33,11 +33,13 @@ class OpenGallery(Protocol):
 
 
 @pytest.fixture
-def pgvector_url(postgresql: str) -> str:
+def pgvector_url(postgresql: str) -> Iterator[str]:
     """An empty database on a server that has pgvector."""
     if not has_pgvector(postgresql):
         pytest.skip(NO_PGVECTOR)
-    return new_database(postgresql, f"test_{uuid.uuid4().hex}")
+    url = new_database(postgresql, f"test_{uuid.uuid4().hex}")
+    yield url
+    drop_database(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "pgvector"])
@@ -51,6 +53,8 @@ def open_gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ope
     else:
         url = new_database(request.getfixturevalue("postgresql"), f"test_{uuid.uuid4().hex}")
     with ExitStack() as stack:
+        if request.param == "postgresql":
+            stack.callback(drop_database, url)
 
         def open_one(exact: int = 100_000) -> Gallery:
             gallery = Gallery(url, exact=exact, pgvector=pgvector)
