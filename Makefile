@@ -12,6 +12,8 @@ EXTRAS := serve,quantize,tracing,postgresql,openvino,s3,train,tensorboard,analys
 export BENTOML_DO_NOT_TRACK := True
 DEVICE ?= gpu
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Images often forbid it. But then each process would compile anew what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
