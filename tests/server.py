@@ -54,14 +54,18 @@ class Server:
         self.process.wait()
 
     def stop(self) -> None:
-        """Terminate the server, and kill it after a while; does nothing if it has ended."""
-        if self.process.poll() is not None:
-            return
-        os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        """Terminate the server, unless it has ended, and kill it after a while.
+
+        The space that it has reserved for its database is free again.
+        """
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        for reserve in self.log.parent.glob(".*.reserve"):
+            reserve.unlink(missing_ok=True)
 
 
 def free_port() -> int:
