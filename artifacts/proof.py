@@ -22,6 +22,10 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 
+class BatchError(ArtifactError):
+    """A graph answers each picture, but not a batch of them as it answers each."""
+
+
 def prove(graph: bytes, policy: InputPolicy) -> None:
     """Check that a graph answers pictures of the sizes and batches that its policy allows.
 
@@ -35,25 +39,27 @@ def prove(graph: bytes, policy: InputPolicy) -> None:
         policy: how pictures become its input.
 
     Raises:
-        ArtifactError: the engine refuses the graph, or it fails; the message says at which sizes or
-            batches, and what the policy should state.
+        ArtifactError: the engine refuses the graph, or it fails; the message says at which sizes,
+            and what the policy should state.
+        BatchError: it fails at batches alone.
     """
     runtime = Runtime(graph, policy, engine=cpu_session)
     least = policy.accepted_side[0]
     shown = [(least, least), *((max(w, least), max(h, least)) for w, h in SIZES)]
     targets = list(dict.fromkeys(policy.target(*size) for size in shown))
+    pictures = {size: _pictures(size) for size in targets}
     alone: dict[Size, list[Outputs]] = {}
     errors: dict[Size, str] = {}
-    for size in targets:
+    for size, batch in pictures.items():
         try:
-            alone[size] = [runtime.run_batch(p[None]) for p in _pictures(size)]
+            alone[size] = [runtime.run_batch(p[None]) for p in batch]
         except Exception as error:  # noqa: BLE001 - whatever the engine raises, the graph fails
             errors[size] = str(error)
     if errors:
         raise ArtifactError(_size_problem(list(alone), errors, policy))
     if policy.batch == "any":
         for size, single in alone.items():
-            _check_batch(runtime, size, single)
+            _check_batch(runtime, pictures[size], single)
 
 
 def _pictures(size: Size) -> Picture:
@@ -64,28 +70,29 @@ def _pictures(size: Size) -> Picture:
     return noise.astype(np.uint8)
 
 
-def _check_batch(runtime: Runtime, size: Size, alone: list[Outputs]) -> None:
-    """Compare a batch of `_pictures` with the answers to each of them alone."""
+def _check_batch(runtime: Runtime, pictures: Picture, alone: list[Outputs]) -> None:
+    """Compare a batch of pictures, N x H x W x 3, with the answers to each of them alone."""
+    height, width = pictures.shape[1:3]
     advice = (
         "state in the input policy that the graph takes one picture at a time (batch: one), or "
         "export it with a dynamic batch size"
     )
-    where = f"the graph takes one picture of {_names([size])}"
+    where = f"the graph takes one picture of {_names([(width, height)])}"
     try:
-        together = runtime.run_batch(_pictures(size))
+        together = runtime.run_batch(pictures)
     except Exception as error:  # noqa: BLE001 - whatever the engine raises, the graph fails
-        raise ArtifactError(
+        raise BatchError(
             f"{where}, but fails on a batch of {BATCH}; {advice}. The error was: {error}"
         ) from None
     for name, rows in together.items():
         expected = np.concatenate([outputs[name] for outputs in alone])
         if rows.shape != expected.shape:
-            raise ArtifactError(
+            raise BatchError(
                 f"{where}, but its output {name!r} for a batch of {BATCH} has shape {rows.shape} "
                 f"instead of {expected.shape}; {advice}."
             )
         if not _close(rows, expected):
-            raise ArtifactError(
+            raise BatchError(
                 f"{where}, but its output {name!r} for a picture changes with the other pictures "
                 f"of a batch; {advice}."
             )

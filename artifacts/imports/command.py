@@ -24,7 +24,7 @@ from artifacts.imports.questions import ask_classes, complete
 from artifacts.imports.readers import Found, find
 from artifacts.input_policy import InputPolicy
 from artifacts.manifest import DEFAULT_THRESHOLD, NAME_PATTERN, Manifest, Task, check_route
-from artifacts.proof import prove
+from artifacts.proof import BatchError, prove
 from artifacts.provenance import code_version
 from artifacts.runtime import Runtime
 from artifacts.sessions import cpu_session
@@ -212,22 +212,17 @@ def _prove(content: bytes, policy: InputPolicy) -> tuple[InputPolicy, list[str]]
     Returns:
         The policy, in which `batch` is "one" if the graph needs that, and what to tell the user.
     """
-    alone = policy.model_copy(update={"batch": "one"})
     try:
-        prove(content, alone)
+        prove(content, policy)
+    except BatchError:
+        return policy.model_copy(update={"batch": "one"}), [
+            "The graph declares that it takes any number of pictures, but does not answer several "
+            "as it answers each of them; it gets one at a time."
+        ]
     except ArtifactError as error:
         raise ArtifactError(
             f"{error} Options: --size with --resize for one size, --native for a range of sides."
         ) from None
-    if policy.batch == "one":
-        return policy, []
-    try:
-        prove(content, policy)
-    except ArtifactError:
-        return alone, [
-            "The graph declares that it takes any number of pictures, but does not answer several "
-            "as it answers each of them; it gets one at a time."
-        ]
     return policy, []
 
 
