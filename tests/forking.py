@@ -1,4 +1,4 @@
-"""`python -m tests.forking PRELOADED SOCKET`: the process that `tests.forks` starts forks of."""
+"""What `tests.forks` starts forks of: `python -m tests.forking PRELOADED SOCKET RUN`."""
 
 import gc
 import importlib
@@ -22,9 +22,10 @@ class Forking:
 
     Args:
         listener: accepts the connections.
+        run: id of the process of the tests, with which all of them end.
     """
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, run: int) -> None:
         self.listener = listener
         self.forks: dict[int, socket.socket] = {}
         self.events = selectors.DefaultSelector()
@@ -34,14 +35,15 @@ class Forking:
         signal.set_wakeup_fd(wakes)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the tests
-        for source in (listener, self.woken, sys.stdin):
+        self.run = os.pidfd_open(run)
+        for source in (listener, self.woken, self.run):
             self.events.register(source, selectors.EVENT_READ)
 
     def serve(self) -> Request | None:
-        """Start forks until stdin ends; in each of them, return what it has to become."""
+        """Start forks until the run ends; in each of them, return what it has to become."""
         while True:
             for key, _ in self.events.select():
-                if key.fileobj is sys.stdin:
+                if key.fileobj == self.run:
                     for pid in self.forks:
                         os.kill(pid, signal.SIGKILL)
                     return None
@@ -89,7 +91,7 @@ class Forking:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.events.close()
-        for end in (self.woken, wakes):
+        for end in (self.woken, wakes, self.run):
             os.close(end)
         for end in (self.listener, *self.forks.values()):
             end.close()
@@ -113,12 +115,12 @@ def become(request: dict[str, Any], descriptors: list[int]) -> None:
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
-def main(preloaded: str, listening: str) -> None:
+def main(preloaded: str, listening: str, run: str) -> None:
     """Import the libraries, and be the parent of forks, or one of them."""
     importlib.import_module(preloaded)
     gc.collect()
     gc.freeze()  # or each fork would scan, and so copy, all of it
-    forking = Forking(socket.socket(fileno=int(listening)))
+    forking = Forking(socket.socket(fileno=int(listening)), int(run))
     if (request := forking.serve()) is not None:
         forking.close()
         become(*request)

@@ -6,6 +6,7 @@ signals, exit status and what it prints are its own. It ends with the process th
 As a program, this module is the `python` of such programs, so that what they start are forks, too.
 """
 
+import fcntl
 import json
 import os
 import select
@@ -20,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PARENTS: list[subprocess.Popen[bytes]] = []
-"""They end when their stdin does."""
+"""Those that this process has started; nobody waits for them."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -135,23 +136,34 @@ def start(
 
 @cache
 def parent(preloaded: str) -> str:
-    """Start the process that programs are forks of; returns the address at which it is asked.
+    """Return the address of the process that programs are forks of, and start it if need be.
 
-    It ends, and with it all of its forks, when this process does.
+    There is one for all processes of a run of the tests. It ends, and so do its forks, when the
+    run does.
     """
-    address = f"{tempfile.mkdtemp()}/{preloaded}"
-    python = Path(_python(address))
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -SE "{__file__}" "{address}" "$@"\n')
-    python.chmod(0o700)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
-        number = listener.fileno()
-        command = [sys.executable, "-m", "tests.forking", preloaded, str(number)]
-        PARENTS.append(
-            subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, pass_fds=[number])
+    address = f"{tempfile.gettempdir()}/{preloaded}"
+    with Path(f"{address}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if Path(address).exists():
+            return address
+        program = Path(_python(address))
+        program.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -SE "{__file__}" "{address}" "$@"\n'
         )
+        program.chmod(0o700)
+        run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            number = listener.fileno()
+            command = [sys.executable, "-m", "tests.forking", preloaded, str(number), str(run)]
+            PARENTS.append(subprocess.Popen(command, cwd=ROOT, pass_fds=[number]))
     return address
+
+
+def python(preloaded: str) -> str:
+    """The path of a Python whose `-m MODULE` is a fork."""
+    return _python(parent(preloaded))
 
 
 def _python(address: str) -> str:
@@ -167,8 +179,7 @@ def main(address: str, arguments: list[str]) -> None:
     if arguments[0] != "-m":
         os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-    python = _python(address)
-    fork = Fork(address, arguments[1:], Path.cwd(), os.environ, executable=python)
+    fork = Fork(address, arguments[1:], Path.cwd(), os.environ, executable=_python(address))
     for number in FORWARDED:
         signal.signal(number, lambda number, _: os.kill(fork.pid, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)

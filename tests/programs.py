@@ -14,6 +14,8 @@ import pytest
 from tests.commands import Done
 from tests.forks import start
 
+PRELOADED = "tests.preloaded"
+
 
 class Program:
     """A running `python -m MODULE ARGUMENTS`.
@@ -31,7 +33,7 @@ class Program:
         self._files = [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
         self._out, self._err = (Path(file.name) for file in self._files)
         printed = (self._out, self._err)
-        self._fork = start("tests.preloaded", [module, *arguments], folder, environment, printed)
+        self._fork = start(PRELOADED, [module, *arguments], folder, environment, printed)
         self.pid = self._fork.pid
 
     @property

@@ -19,11 +19,19 @@ from benchmarks.card import Card, watched
 from benchmarks.gpu_rows import Budget, Row, Table
 from benchmarks.gpu_training import Job, Pictures
 from benchmarks.peers.model import load
+from tests.forks import python
 from tests.graphs import tiny_artifact
+from tests.programs import PRELOADED
 
 ROOT = Path(__file__).parents[2]
 MNIST = "mnist-relu-cross-entropy-sgd"
 FEW = Pictures("few", 10, (28, 28), 300, 100, 100)
+
+
+@pytest.fixture
+def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have trainings find torch imported."""
+    monkeypatch.setattr(sys, "executable", python(PRELOADED))
 
 
 @pytest.mark.timeout(1000)
@@ -91,6 +99,7 @@ def test_unknown_names_are_refused() -> None:
     assert "--side 100 is unknown; choose of 224, 32." in done.stderr
 
 
+@pytest.mark.usefixtures("_forks")
 def test_a_recipe_is_trained_on_generated_pictures(tmp_path: Path) -> None:
     job = Job(MNIST, FEW, 2, ("data.size=[28, 28]",))
     outcome = gpu_training.train(job, "cpu", tmp_path, 240, None)
@@ -104,6 +113,7 @@ def test_a_recipe_is_trained_on_generated_pictures(tmp_path: Path) -> None:
     assert (tmp_path / "artifacts" / f"gpu-{MNIST}" / "manifest.json").exists()
 
 
+@pytest.mark.usefixtures("_forks")
 def test_why_nothing_was_published_is_told(tmp_path: Path) -> None:
     job = Job(MNIST, FEW, 1, ("data.size=[28, 28]", "data.validation=300"))
     outcome = gpu_training.train(job, "cpu", tmp_path, 240, None)
