@@ -15,6 +15,12 @@ from serving.lifecycle import Lifecycle, WorkerGroup
 from serving.problems import RequestError
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is not removed after the test: its threads go on."""
+    return tmp_path_factory.mktemp("reload")
+
+
 def lifecycle(folder: Path, index: int, load: Any, **others: Any) -> Lifecycle:
     middleware: Any = SimpleNamespace(closed=None, in_flight=0)
     made = Lifecycle(WorkerGroup(folder, index, 2), middleware, load, **others)
