@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Request = tuple[dict[str, Any], list[int]]
 
 
@@ -34,7 +35,8 @@ class Forking:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(wakes)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the tests
+        for number in ENDING:  # they are meant for the tests, after which the forks are ended
+            signal.signal(number, signal.SIG_IGN)
         self.run = os.pidfd_open(run)
         for source in (listener, self.woken, self.run):
             self.events.register(source, selectors.EVENT_READ)
@@ -88,7 +90,8 @@ class Forking:
     def close(self) -> None:
         """Close everything, in a fork."""
         wakes = signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, *ENDING):
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.events.close()
         for end in (self.woken, wakes, self.run):
