@@ -1,33 +1,14 @@
-"""The client of a running server, for programs that await: the methods of `Client`, awaited."""
+"""The methods of `Client`, for programs that await; `async_faces` has the calls on faces."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
 
 import numpy as np
 
-from serving.client import calls, face_calls, feedback_calls
-from serving.client.calls import Call, ClassifiedEntry
-from serving.client.chunks import Rows, Source, chunks, join, join_each, merge, picture_index_from
-from serving.client.connection import AsyncConnection, pieces
-from serving.client.face_calls import Page
-from serving.faces.schemas import (
-    ChangeInfo,
-    ChosenFace,
-    EachEmbedded,
-    EachIdentified,
-    Embedded,
-    EnrolledPictures,
-    GalleryInfo,
-    Identified,
-    Imported,
-    Person,
-    PersonSummary,
-    Receipt,
-    Several,
-    Verified,
-)
+from serving.client import calls, feedback_calls
+from serving.client.async_faces import AsyncFaceMethods
+from serving.client.calls import ClassifiedEntry
+from serving.client.chunks import Rows, Source, join, join_each, merge
 from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary, Verdict
 from serving.schemas import (
     Atlas,
@@ -42,10 +23,8 @@ from serving.schemas import (
     Neighbours,
 )
 
-Answer = TypeVar("Answer")
 
-
-class AsyncClient:
+class AsyncClient(AsyncFaceMethods):
     """Sends requests to a running server and awaits the answers.
 
     Pictures, options, answers and errors are those of `Client`.
@@ -56,22 +35,6 @@ class AsyncClient:
         timeout: seconds to wait for a connection, and for each piece of a response.
         concurrency: maximum number of requests in flight.
     """
-
-    def __init__(
-        self, url: str, key: str | None = None, timeout: float = 60.0, concurrency: int = 4
-    ) -> None:
-        self._server = AsyncConnection(url, timeout, key)
-        self._slots = asyncio.Semaphore(concurrency)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._server.close()
 
     async def models(self) -> list[ModelInfo]:
         """The models that can be asked."""
@@ -247,149 +210,3 @@ class AsyncClient:
     async def erase_feedback(self, answer: str) -> FeedbackReceipt:
         """Erase what is stored about an answer, with its picture."""
         return await self._ask(feedback_calls.erase(answer))
-
-    async def verify(
-        self,
-        first: Source,
-        second: Source,
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        fmr: float | None = None,
-        model: str | None = None,
-    ) -> Verified:
-        """Whether two pictures show one person, at a target false-match rate of the model."""
-        return await self._ask(
-            face_calls.verify(first, second, aligned=aligned, several=several, fmr=fmr, model=model)
-        )
-
-    async def embed(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        model: str | None = None,
-    ) -> Embedded:
-        """The embedding of the face on each picture."""
-        return await self._ask(
-            face_calls.embed(pictures, aligned=aligned, several=several, model=model)
-        )
-
-    async def embed_each(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        model: str | None = None,
-    ) -> EachEmbedded:
-        """The same, with an entry for each picture that is refused, as one without a face is."""
-        options = {"aligned": aligned, "several": several, "model": model}
-        return join_each(
-            await self._ask_each(lambda part: face_calls.embed_each(part, **options), pictures)
-        )
-
-    async def identify(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        fmr: float | None = None,
-        top: int = 5,
-    ) -> Identified:
-        """The `top` enrolled people who are nearest to the face on each picture."""
-        return await self._ask(
-            face_calls.identify(pictures, aligned=aligned, several=several, fmr=fmr, top=top)
-        )
-
-    async def identify_each(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        fmr: float | None = None,
-        top: int = 5,
-    ) -> EachIdentified:
-        """The same, with an entry for each picture that is refused."""
-        options = {"aligned": aligned, "several": several, "fmr": fmr, "top": top}
-        return join_each(
-            await self._ask_each(lambda part: face_calls.identify_each(part, **options), pictures)
-        )
-
-    async def enrol(
-        self,
-        person: str,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: ChosenFace = "main",
-        idempotency_key: str | None = None,
-    ) -> EnrolledPictures:
-        """Add pictures of a person; see `Client.enrol`."""
-        return await self._ask(
-            face_calls.enrol(person, pictures, idempotency_key, aligned=aligned, several=several)
-        )
-
-    async def gallery(self) -> GalleryInfo:
-        """The size of the gallery and how it is searched."""
-        return await self._ask(face_calls.gallery())
-
-    def people(self) -> AsyncIterator[PersonSummary]:
-        """Everybody who is enrolled, requested page by page."""
-        return self._pages(face_calls.people)
-
-    async def person(self, person: str) -> Person:
-        """What is stored about a person."""
-        return await self._ask(face_calls.person(person))
-
-    async def remove_person(self, person: str) -> Receipt:
-        """Remove a person with all their pictures."""
-        return await self._ask(face_calls.remove_person(person))
-
-    async def remove_picture(self, person: str, picture: str) -> Receipt:
-        """Remove one picture of a person."""
-        return await self._ask(face_calls.remove_picture(person, picture))
-
-    def changes(self) -> AsyncIterator[ChangeInfo]:
-        """The change log, oldest entry first, requested page by page."""
-        return self._pages(face_calls.changes)
-
-    async def export_gallery(self, file: Path) -> None:
-        """Write the whole gallery to a Parquet file."""
-        async with self._slots:
-            await self._server.download(face_calls.export_gallery(), file)
-
-    async def import_gallery(self, file: Path) -> Imported:
-        """Add the pictures of an exported Parquet file; see `Client.import_gallery`."""
-        size = (await asyncio.to_thread(file.stat)).st_size
-        return await self._ask(face_calls.import_gallery(pieces(file), size))
-
-    async def _ask(self, call: Call[Answer]) -> Answer:
-        async with self._slots:
-            return await self._server.ask(call)
-
-    async def _ask_each(
-        self, describe: Callable[[list[Source]], Call[Answer]], pictures: Sequence[Source]
-    ) -> list[Answer]:
-        async def ask(start: int, part: list[Source]) -> Answer:
-            with picture_index_from(start, len(part)):
-                async with self._slots:  # only requests in flight hold encoded pictures
-                    return await self._server.ask(describe(part))
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(ask(*chunk)) for chunk in chunks(pictures)]
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
-        return [task.result() for task in tasks]
-
-    async def _pages(self, describe: Callable[[int], Call[Page[Answer]]]) -> AsyncIterator[Answer]:
-        after: int | None = 0
-        while after is not None:
-            page = await self._ask(describe(after))
-            for entry in page.entries:
-                yield entry
-            after = page.next

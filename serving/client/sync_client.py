@@ -1,33 +1,14 @@
-"""The client of a running server, for programs that block: models, faces and their gallery."""
+"""The client of a running server, for programs that block; `sync_faces` has its calls on faces."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
 
 import numpy as np
 
-from serving.client import calls, face_calls, feedback_calls
-from serving.client.calls import Call, ClassifiedEntry
-from serving.client.chunks import Rows, Source, ask_each, join, join_each, merge
-from serving.client.connection import Connection
-from serving.client.face_calls import Page
-from serving.faces.schemas import (
-    ChangeInfo,
-    ChosenFace,
-    EachEmbedded,
-    EachIdentified,
-    Embedded,
-    EnrolledPictures,
-    GalleryInfo,
-    Identified,
-    Imported,
-    Person,
-    PersonSummary,
-    Receipt,
-    Several,
-    Verified,
-)
+from serving.client import calls, feedback_calls
+from serving.client.calls import ClassifiedEntry
+from serving.client.chunks import Rows, Source, join, join_each, merge
+from serving.client.sync_faces import FaceMethods
 from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary, Verdict
 from serving.schemas import (
     Atlas,
@@ -42,10 +23,8 @@ from serving.schemas import (
     Neighbours,
 )
 
-Answer = TypeVar("Answer")
 
-
-class Client:
+class Client(FaceMethods):
     """Sends requests to a running server and blocks until they are answered.
 
     Pictures are encoded files or uint8 H x W x 3 RGB arrays; those of one call may differ in size.
@@ -69,23 +48,6 @@ class Client:
         timeout: seconds to wait for a connection, and for each piece of a response.
         concurrency: maximum number of requests in flight for one long sequence of pictures.
     """
-
-    def __init__(
-        self, url: str, key: str | None = None, timeout: float = 60.0, concurrency: int = 4
-    ) -> None:
-        self._server = Connection(url, timeout, key)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="vitrine-client")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._pool.shutdown()
-        self._server.close()
 
     def models(self) -> list[ModelInfo]:
         """The models that can be asked."""
@@ -264,146 +226,3 @@ class Client:
     def erase_feedback(self, answer: str) -> FeedbackReceipt:
         """Erase what is stored about an answer, with its picture."""
         return self._ask(feedback_calls.erase(answer))
-
-    def verify(
-        self,
-        first: Source,
-        second: Source,
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        fmr: float | None = None,
-        model: str | None = None,
-    ) -> Verified:
-        """Whether two pictures show one person, at a target false-match rate of the model."""
-        return self._ask(
-            face_calls.verify(first, second, aligned=aligned, several=several, fmr=fmr, model=model)
-        )
-
-    def embed(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        model: str | None = None,
-    ) -> Embedded:
-        """The embedding of the face on each picture."""
-        return self._ask(face_calls.embed(pictures, aligned=aligned, several=several, model=model))
-
-    def embed_each(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        model: str | None = None,
-    ) -> EachEmbedded:
-        """The same, with an entry for each picture that is refused, as one without a face is."""
-        options = {"aligned": aligned, "several": several, "model": model}
-        return join_each(
-            self._ask_each(lambda part: face_calls.embed_each(part, **options), pictures)
-        )
-
-    def identify(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        fmr: float | None = None,
-        top: int = 5,
-    ) -> Identified:
-        """The `top` enrolled people who are nearest to the face on each picture."""
-        return self._ask(
-            face_calls.identify(pictures, aligned=aligned, several=several, fmr=fmr, top=top)
-        )
-
-    def identify_each(
-        self,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: Several = "main",
-        fmr: float | None = None,
-        top: int = 5,
-    ) -> EachIdentified:
-        """The same, with an entry for each picture that is refused."""
-        options = {"aligned": aligned, "several": several, "fmr": fmr, "top": top}
-        return join_each(
-            self._ask_each(lambda part: face_calls.identify_each(part, **options), pictures)
-        )
-
-    def enrol(
-        self,
-        person: str,
-        pictures: Sequence[Source],
-        *,
-        aligned: bool = False,
-        several: ChosenFace = "main",
-        idempotency_key: str | None = None,
-    ) -> EnrolledPictures:
-        """Add pictures of a person.
-
-        Args:
-            person: id, 1 to 200 characters without control characters and `/`.
-            pictures: at least one.
-            aligned: see `Client`.
-            several: see `Client`.
-            idempotency_key: the key of an earlier enrolment that was not answered, to repeat it
-                safely; by default a new key.
-        """
-        return self._ask(
-            face_calls.enrol(person, pictures, idempotency_key, aligned=aligned, several=several)
-        )
-
-    def gallery(self) -> GalleryInfo:
-        """The size of the gallery and how it is searched."""
-        return self._ask(face_calls.gallery())
-
-    def people(self) -> Iterator[PersonSummary]:
-        """Everybody who is enrolled, requested page by page."""
-        return self._pages(face_calls.people)
-
-    def person(self, person: str) -> Person:
-        """What is stored about a person."""
-        return self._ask(face_calls.person(person))
-
-    def remove_person(self, person: str) -> Receipt:
-        """Remove a person with all their pictures."""
-        return self._ask(face_calls.remove_person(person))
-
-    def remove_picture(self, person: str, picture: str) -> Receipt:
-        """Remove one picture of a person."""
-        return self._ask(face_calls.remove_picture(person, picture))
-
-    def changes(self) -> Iterator[ChangeInfo]:
-        """The change log, oldest entry first, requested page by page."""
-        return self._pages(face_calls.changes)
-
-    def export_gallery(self, file: Path) -> None:
-        """Write the whole gallery to a Parquet file."""
-        self._server.download(face_calls.export_gallery(), file)
-
-    def import_gallery(self, file: Path) -> Imported:
-        """Add the pictures of an exported Parquet file; those already enrolled stay unchanged.
-
-        There is no time limit: a large gallery takes minutes.
-        """
-        with file.open("rb") as content:
-            return self._ask(face_calls.import_gallery(content, file.stat().st_size))
-
-    def _ask(self, call: Call[Answer]) -> Answer:
-        return self._server.ask(call)
-
-    def _ask_each(
-        self, describe: Callable[[list[Source]], Call[Answer]], pictures: Sequence[Source]
-    ) -> list[Answer]:
-        return ask_each(lambda part: self._ask(describe(part)), pictures, self._pool.map)
-
-    def _pages(self, describe: Callable[[int], Call[Page[Answer]]]) -> Iterator[Answer]:
-        after: int | None = 0
-        while after is not None:
-            page = self._ask(describe(after))
-            yield from page.entries
-            after = page.next
