@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from serving.http import fast_path, intake
-from serving.inference import scheduler
+from serving.inference import costs
 
 
 def _without_fast_path() -> None:
@@ -22,11 +22,11 @@ def _without_fast_path() -> None:
 
 
 def _without_all_core_session() -> None:
-    scheduler.MIN_SPREAD_SECONDS = math.inf
+    costs.MIN_SPREAD_SECONDS = math.inf
 
 
 def _without_inline_networks() -> None:
-    scheduler.MAX_INLINE_SECONDS = 0.0
+    costs.MAX_INLINE_SECONDS = 0.0
 
 
 def _without_inline_decoding() -> None:

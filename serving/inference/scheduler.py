@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from threading import Condition, Thread
 from time import perf_counter, thread_time
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +23,10 @@ from artifacts.devices import GPU_PROVIDERS
 from artifacts.pictures import Picture
 from artifacts.runtime import Outputs, Runtime
 from serving.inference.callers import Caller, current_caller
+from serving.inference.costs import Costs
 from serving.inference.fair_queue import FairQueue
 from serving.inference.in_flight import InFlight
 from serving.observability import metrics, tracing
-
-MAX_INLINE_SECONDS = 0.003
-"""Longest time that one batch may block the event loop."""
-MIN_SPREAD_SECONDS = 0.001
-"""Shortest batch that is spread over all cores when one request has the server to itself."""
-NEWEST = 0.03
-"""Weight of the newest batch in the means from which waiting times are predicted."""
 
 Row = dict[str, npt.NDArray[np.float32]]
 
@@ -72,22 +65,6 @@ class _Item(NamedTuple):
     cost: float
 
 
-@dataclass
-class _Cost:
-    """How long a lane takes for a model: means over recent batches, which share the cores."""
-
-    per_picture: float = 0.0
-    """0 until a batch has been run."""
-    per_byte: float = 2e-8
-    """A guess until then, so that pictures that wait for the first batch take turns, too."""
-
-    def add(self, seconds: float, pictures: int, size: int) -> None:
-        """Take account of a batch of `pictures` of `size` bytes."""
-        weight = NEWEST if self.per_picture else 1.0
-        self.per_picture += weight * (seconds / pictures - self.per_picture)
-        self.per_byte += weight * (seconds / size - self.per_byte)
-
-
 _Finished = tuple[_Job, Exception | None]
 _Queue = FairQueue[_Group, _Item]
 
@@ -109,9 +86,7 @@ class Scheduler:
         """What the event loop's thread runs."""
         self._changed = Condition()
         self._closed = False
-        self._pace: WeakKeyDictionary[Runtime, float] = WeakKeyDictionary()
-        """Seconds of processor time per byte of pictures, from the latest batch of each model."""
-        self._costs: WeakKeyDictionary[Runtime, _Cost] = WeakKeyDictionary()
+        self._costs = Costs()
         self._lanes = lanes
         self._threads = [
             Thread(target=self._lane, name=f"vitrine-lane-{index}", daemon=True)
@@ -136,10 +111,10 @@ class Scheduler:
         Raises:
             RequestError: so much is queued that they would not.
         """
-        cost = self._costs.get(runtime)
-        if cost is None or not cost.per_picture:
+        each = self._costs.per_picture(runtime)
+        if not each:
             return
-        caller, work = current_caller.get(), pictures * cost.per_picture
+        caller, work = current_caller.get(), pictures * each
         if len(self._quick) or len(self._queue):
             with self._changed:
                 queue = self._quick if len(self._quick) else self._queue
@@ -193,7 +168,7 @@ class Scheduler:
         self, runtime: Runtime, job: _Job, pictures: Sequence[Picture], names: tuple[str, ...]
     ) -> None:
         with self._changed:
-            per_byte = self._costs.setdefault(runtime, _Cost()).per_byte
+            per_byte = self._costs.per_byte(runtime)
             for place, picture in enumerate(pictures):
                 group = _Group(runtime, names, picture.shape)
                 inline = self._inline_pictures(group, picture.nbytes) > 0
@@ -249,7 +224,7 @@ class Scheduler:
         ended = perf_counter()
         with self._changed:
             size = sum(item.picture.nbytes for item in items)
-            self._costs[group.runtime].add(ended - since, len(items), size)
+            self._costs.add(group.runtime, ended - since, len(items), size)
         return ended
 
     def _take(self, queue: _Queue) -> tuple[_Group, list[_Item]]:
@@ -272,16 +247,13 @@ class Scheduler:
 
         It is 0 where lanes run everything: with several of them, other cores would idle meanwhile.
         """
-        pace = self._pace.get(group.runtime)
-        if pace is None or self._lanes > 1 or _on_gpu(group):
+        if self._lanes > 1 or _on_gpu(group):
             return 0
-        return int(MAX_INLINE_SECONDS / (pace * size))
+        return self._costs.inline_pictures(group.runtime, size)
 
     def _has_all_cores(self, group: _Group, size: int) -> bool:
         """Whether a batch of `size` bytes may use all cores, and would gain by it."""
-        seconds = self._pace.get(group.runtime, 0.0) * size
-        gains = group.runtime.spreads and seconds >= MIN_SPREAD_SECONDS
-        return gains and self._in_flight.alone
+        return self._costs.gains_by_cores(group.runtime, size) and self._in_flight.alone
 
     def _run(self, group: _Group, items: list[_Item]) -> list[_Finished]:
         """Run a batch; return the jobs that it completes or fails."""
@@ -310,7 +282,7 @@ class Scheduler:
         begun = thread_time()
         outputs = group.runtime.run_batch(batch, group.names, spread=spread)
         if not spread:
-            self._pace[group.runtime] = (thread_time() - begun) / batch.nbytes
+            self._costs.add_processor_time(group.runtime, thread_time() - begun, batch.nbytes)
         return outputs
 
 
