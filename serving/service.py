@@ -57,7 +57,7 @@ def _check_settings() -> None:
             f"VITRINE_MODELS names {', '.join(unknown)}; under {artifacts_root()} there are: "
             f"{', '.join(names) or 'none'}."
         )
-    from serving.database import check_file  # noqa: PLC0415 - while the device is being found
+    from serving.database.engines import check_file  # noqa: PLC0415 - while the device is being found
 
     check_file(settings.database)
     if settings.face_index == "pgvector":

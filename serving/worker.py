@@ -15,7 +15,7 @@ from artifacts import artifacts_root
 from artifacts.devices import current
 from artifacts.manifest import FACES
 from artifacts.provenance import cores
-from serving.database import damage
+from serving.database.errors import damage
 from serving.faces.gallery import Gallery
 from serving.faces.operations import face_model, verification
 from serving.feedback.feedback import Feedback

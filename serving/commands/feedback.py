@@ -9,7 +9,7 @@ from rich.table import Table
 
 from artifacts import VitrineError
 from artifacts.commands import json_option, print_json
-from serving.database import parse_url
+from serving.database.engines import parse_url
 from serving.feedback.answer_ids import read_id
 from serving.feedback.export import TABLE
 from serving.feedback.export import export as write_export

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from artifacts import VitrineError
-from serving.database import Store
+from serving.database.store import Store
 from serving.faces import pgvector as pgvector_column
 from serving.faces.names import check_person
 from serving.faces.tables import (

@@ -13,7 +13,7 @@ from sqlalchemy import (
     Text,
 )
 
-from serving.database import UtcDateTime
+from serving.database.engines import UtcDateTime
 
 SCHEMA_VERSION = 2
 """Version of these tables. A database of version 1, in which ids of people are as they were sent,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
-from serving.database import pieces_of
+from serving.database.erasure import pieces_of
 from serving.faces.database import Change, Database
 from serving.faces.reader import person_number
 from serving.faces.tables import changes, embeddings, people, pictures, requests

@@ -20,7 +20,8 @@ from sqlalchemy import (
 )
 
 from artifacts import VitrineError
-from serving.database import Store, pieces_of
+from serving.database.erasure import pieces_of
+from serving.database.store import Store
 from serving.feedback.figures import read_figures
 from serving.feedback.schemas import FeedbackFigures
 from serving.feedback.tables import SCHEMA_VERSION, feedback, metadata, state, versions

@@ -14,7 +14,7 @@ from sqlalchemy import (
     Text,
 )
 
-from serving.database import UtcDateTime
+from serving.database.engines import UtcDateTime
 
 SCHEMA_VERSION = 1
 """Version of these tables; a database with another version is refused."""

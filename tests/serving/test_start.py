@@ -13,7 +13,7 @@ import pytest
 from artifacts import Artifact, ArtifactError, VitrineError
 from artifacts.devices import available, find, gpu_problem
 from artifacts.names import selected
-from serving.database import check_file
+from serving.database.engines import check_file
 from serving.faces.database import Database
 from serving.inference import served_model
 from serving.inference.models import Models

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from serving import database
 from serving.client import Client
+from serving.database import engines
 from serving.faces.database import ACTOR, Database
 from serving.faces.gallery import Gallery
 from serving.faces.names import MAX_CHARACTERS, check_person
@@ -107,7 +107,7 @@ def test_a_change_does_not_wait_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For example for one whose server has lost its network, but not its connection."""
-    monkeypatch.setattr(database, "WAIT_SECONDS", 1)
+    monkeypatch.setattr(engines, "WAIT_SECONDS", 1)
     stores = [Database(database_url), Database(database_url)]
     with stores[0].change(), pytest.raises(RequestError) as caught, stores[1].change():
         pass
