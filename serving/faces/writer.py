@@ -1,23 +1,26 @@
 """Changes the gallery: enrols and removes. Every change is one transaction."""
 
-import hashlib
-import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Table, delete, func, insert, select
 
 from serving.database.erasure import pieces_of
 from serving.faces.database import Change, Database
+from serving.faces.idempotency import (
+    Enrolled,
+    IdempotencyKey,
+    delete_expired_keys,
+    earlier_answer,
+    erase_answers,
+    remember_answer,
+)
 from serving.faces.reader import person_number
-from serving.faces.tables import changes, embeddings, people, pictures, requests
+from serving.faces.tables import changes, embeddings, people, pictures
 from serving.problems import RequestError
-
-KEY_LIFETIME = timedelta(hours=24)
-"""How long an idempotency key is remembered."""
 
 
 class NewPicture(NamedTuple):
@@ -31,22 +34,6 @@ class NewPicture(NamedTuple):
     id: str
     created: datetime | None = None
     """When it was first enrolled; None means now."""
-
-
-class IdempotencyKey(NamedTuple):
-    """The key of an Idempotency-Key header, which makes an enrolment safe to repeat."""
-
-    key: str
-    fingerprint: str
-    """sha256 of the request; the key is valid for this request only."""
-
-
-class Enrolled(NamedTuple):
-    """Pictures that were enrolled, and whether an earlier request with the same key did it."""
-
-    pictures: tuple[str, ...]
-    change: int
-    replayed: bool
 
 
 class Removal(NamedTuple):
@@ -106,15 +93,15 @@ class GalleryWriter:
         """
         with self.database.change() as change:
             if idempotency_key is not None:
-                _delete_expired_keys(change)
-                earlier = _earlier_answer(change.connection, actor, idempotency_key)
+                delete_expired_keys(change)
+                earlier = earlier_answer(change.connection, actor, idempotency_key)
                 if earlier is not None:
                     return earlier
             bind_model(change, model)
             add_pictures(change, new, model, actor, "enrol")
             enrolled = Enrolled(tuple(picture.id for picture in new), change.head, replayed=False)
             if idempotency_key is not None:
-                _remember_answer(change, actor, idempotency_key, person, enrolled)
+                remember_answer(change, actor, idempotency_key, person, enrolled)
         return enrolled
 
     def remove_person(self, person: str, actor: str) -> Removal:
@@ -157,7 +144,7 @@ class GalleryWriter:
             number = person_number(change.connection, person)
             chosen = pictures.c.person == number
             removed = remove_pictures(change, chosen, actor, "remove picture")
-            answers = _erase_answers(change.connection, number)
+            answers = erase_answers(change.connection, number)
             change.connection.execute(delete(people).where(people.c.number == number))
             row = change.log_row(change.next_number(), actor, "remove person", person=person)
             change.connection.execute(insert(changes), row)
@@ -173,7 +160,7 @@ class GalleryWriter:
                     "unknown-picture",
                     f"{person!r} has no picture {picture!r}; GET /v1/faces/people/ID lists them.",
                 )
-            answers = _erase_answers(change.connection, number)
+            answers = erase_answers(change.connection, number)
             return removed._replace(answers=answers, change=change.head)
 
     def _sizes(self, person: str) -> list[tuple[int, int]]:
@@ -183,15 +170,6 @@ class GalleryWriter:
             size = func.coalesce(func.length(pictures.c.content), 0)
             query = select(pictures.c.number, size).where(pictures.c.person == number)
             return [(row[0], row[1]) for row in connection.execute(query)]
-
-
-def fingerprint(*parts: str | bytes) -> str:
-    """Return the sha256 of parts, each preceded by its length, so that different lists differ."""
-    digest = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()
 
 
 def bind_model(change: Change, model: str) -> None:
@@ -296,52 +274,3 @@ def remove_pictures(change: Change, chosen: Any, actor: str, action: str) -> Rem
     names = tuple(row.id for row in rows)
     contents = sum(row.kept for row in rows)
     return Removal(change.at, change.head, names, gone, contents, 0, traces_erased=False)
-
-
-def _erase_answers(connection: Connection, person: int) -> int:
-    """Delete the stored answers to enrolments of a person; their keys still count as used."""
-    known = (requests.c.person == person) & requests.c.answer.is_not(None)
-    blank = {"person": None, "fingerprint": None, "answer": None}
-    return connection.execute(update(requests).where(known).values(blank)).rowcount
-
-
-def _remember_answer(
-    change: Change, actor: str, idempotency_key: IdempotencyKey, person: str, enrolled: Enrolled
-) -> None:
-    row = {
-        "actor": actor,
-        "key": idempotency_key.key,
-        "fingerprint": idempotency_key.fingerprint,
-        "created": change.at,
-        "person": person_number(change.connection, person),
-        "answer": json.dumps([enrolled.pictures, enrolled.change]),
-    }
-    change.connection.execute(insert(requests), row)
-
-
-def _delete_expired_keys(change: Change) -> None:
-    old = requests.c.created < change.at - KEY_LIFETIME
-    change.connection.execute(delete(requests).where(old))
-
-
-def _earlier_answer(
-    connection: Connection, actor: str, idempotency_key: IdempotencyKey
-) -> Enrolled | None:
-    query = select(requests.c.fingerprint, requests.c.answer)
-    same = (requests.c.actor == actor) & (requests.c.key == idempotency_key.key)
-    row = connection.execute(query.where(same)).first()
-    if row is None:
-        return None
-    if row.answer is None:
-        raise RequestError(
-            "idempotency-key-used",
-            "what was enrolled with this key has been removed since; use another key.",
-        )
-    if row.fingerprint != idempotency_key.fingerprint:
-        raise RequestError(
-            "idempotency-key-used",
-            "this key was sent with another request before; use a new key for each request, and "
-            "the same key only to repeat a request unchanged.",
-        )
-    names, change = json.loads(row.answer)
-    return Enrolled(tuple(names), change, replayed=True)

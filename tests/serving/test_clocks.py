@@ -9,7 +9,7 @@ import pytest
 
 from serving.faces import database as faces_database
 from serving.faces.gallery import Gallery
-from serving.faces.writer import Enrolled, IdempotencyKey, fingerprint
+from serving.faces.idempotency import Enrolled, IdempotencyKey, fingerprint
 from serving.feedback import answer_ids
 from serving.feedback import feedback as feedback_module
 from serving.feedback.answer_ids import make_id

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from artifacts.pictures import Picture
 from serving.faces import operations
+from serving.faces.idempotency import IdempotencyKey, fingerprint
 from serving.faces.operations import EmbeddedFace
 from serving.faces.schemas import (
     EachEmbedded,
@@ -24,7 +25,7 @@ from serving.faces.schemas import (
     Several,
     Verified,
 )
-from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
+from serving.faces.writer import NewPicture
 from serving.http.body import picture_body, read_contents, read_pair
 from serving.http.bulk import LINES, Bulk
 from serving.http.intake import admit, models_of, open_model, run_in

@@ -17,9 +17,10 @@ from starlette.requests import Request
 from serving.faces import writer as writer_module
 from serving.faces.database import Database
 from serving.faces.gallery import Gallery, Neighbour
+from serving.faces.idempotency import KEY_LIFETIME, IdempotencyKey, fingerprint
 from serving.faces.tables import changes, requests
 from serving.faces.tables import gallery as gallery_table
-from serving.faces.writer import IdempotencyKey, NewPicture, fingerprint
+from serving.faces.writer import NewPicture
 from serving.http.routes.face_parameters import gallery_model
 from serving.problems import RequestError
 from tests.serving.faces.conftest import OpenGallery
@@ -150,7 +151,7 @@ def test_keys_are_forgotten_after_a_day(gallery: Gallery) -> None:
     idempotency_key = IdempotencyKey("key-1", fingerprint("p"))
     gallery.writer.enrol("p", MODEL, [picture("p", face(1))], "test", idempotency_key)
     with gallery.database.change() as change:
-        old = change.at - writer_module.KEY_LIFETIME - timedelta(minutes=1)
+        old = change.at - KEY_LIFETIME - timedelta(minutes=1)
         change.connection.execute(update(requests).values(created=old))
     again = gallery.writer.enrol("p", MODEL, [picture("p", face(1))], "test", idempotency_key)
     assert not again.replayed
