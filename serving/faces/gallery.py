@@ -59,6 +59,7 @@ class Gallery:
         self._lock = threading.Lock()  # one update of the index at a time
         self._index: Index | PgvectorIndex | None = None
         self._building = threading.Lock()
+        self._next_build = 0.0  # reading of time.monotonic before which none is tried
 
     @classmethod
     def from_settings(cls, settings: Settings, threads: int = 1) -> "Gallery":
@@ -212,7 +213,7 @@ class Gallery:
         index = self._index
         if index is None or len(index) <= max(self.exact, REBUILD_GROWTH * index.built_for):
             return
-        if not self._building.acquire(blocking=False):
+        if time.monotonic() < self._next_build or not self._building.acquire(blocking=False):
             return
 
         def build() -> None:
@@ -222,12 +223,12 @@ class Gallery:
                     if self._index is index:
                         self._index = built
             except Exception:
+                self._next_build = time.monotonic() + RETRY_SECONDS
                 log.exception(
                     "an approximate index could not be built; the present index stays in use, and "
                     "it is tried again in %d seconds",
                     RETRY_SECONDS,
                 )
-                time.sleep(RETRY_SECONDS)
             finally:
                 self._building.release()
 

@@ -7,6 +7,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 from sqlalchemy import select, update
 from starlette.requests import Request
 
+from serving.faces import gallery as gallery_module
 from serving.faces import writer as writer_module
 from serving.faces.database import Database
 from serving.faces.gallery import Gallery, Neighbour
 from serving.faces.idempotency import KEY_LIFETIME, IdempotencyKey, fingerprint
+from serving.faces.index import Index, Metric
 from serving.faces.tables import changes, requests
 from serving.faces.tables import gallery as gallery_table
 from serving.faces.writer import NewPicture
@@ -273,6 +276,38 @@ def test_a_gallery_that_grows_is_searched_approximately_in_the_end(
     wait_until_approximate(large)
     assert large.search_kind()[0] == "approximate"
     assert large.search(face(123), MODEL, "euclidean", 1)[0].person == "first"
+
+
+def test_a_build_that_fails_leaves_no_thread_and_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gallery = Gallery(str(tmp_path / "gallery.sqlite3"), exact=10)
+    fill(gallery, 10)
+    tried: list[str] = []
+
+    class Broken(Gallery):
+        def _build(self, model: str, metric: Metric) -> Index:
+            tried.append(model)
+            raise MemoryError(metric)
+
+    worker = Broken(gallery.url, exact=10)
+
+    def search() -> None:
+        assert nearest(worker, 1)[0].person == "1"
+        for thread in threading.enumerate():
+            if thread.name == "vitrine-index":
+                thread.join(timeout=10)
+                assert not thread.is_alive(), "it waits instead of ending"
+
+    search()
+    search()
+    assert (tried, caplog.text.count("could not be built")) == ([MODEL], 1)
+    later = time.monotonic() + gallery_module.RETRY_SECONDS
+    monkeypatch.setattr(gallery_module, "time", SimpleNamespace(monotonic=lambda: later))
+    search()
+    assert tried == [MODEL, MODEL]
+    for each in (gallery, worker):
+        each.database.close()
 
 
 def test_a_database_that_does_not_answer_holds_up_no_other_request() -> None:
