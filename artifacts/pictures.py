@@ -80,15 +80,28 @@ def upright_rgb(image: Image.Image) -> Picture:
     Raises:
         Exception: of almost any type, if the picture is truncated or damaged.
     """
-    file, pixels = getattr(image, "fp", None), None
+    file = getattr(image, "fp", None)
     if image.format == "JPEG" and image.mode in {"RGB", "L"} and isinstance(file, BytesIO):
         pixels = jpeg_pixels(file.getbuffer())
-    if pixels is None:
-        image.load()
-        return np.asarray(_rgb(_upright(image, image)))  # (H, W, 3)
-    if _orientation(image) is None:
-        return pixels
-    return np.asarray(_upright(image, Image.fromarray(pixels)))
+        if pixels is not None:
+            turn = _turn(image)
+            return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
+    return pillow_pixels(image)
+
+
+def pillow_pixels(image: Image.Image) -> Picture:
+    """Decode an opened picture as `upright_rgb` does, whatever it is, with Pillow alone.
+
+    Raises:
+        Exception: of almost any type, if the picture is truncated or damaged.
+    """
+    image.load()
+    turn = _turn(image)  # in some formats it is stored after the pixels
+    if turn is None:
+        return np.asarray(_rgb(image))  # (H, W, 3)
+    turned = image.transpose(turn)
+    turned.info = image.info  # keeps the transparency of palettes and colour keys
+    return np.asarray(_rgb(turned))
 
 
 def jpeg_pixels(content: bytes | memoryview) -> Picture | None:
@@ -104,23 +117,13 @@ def jpeg_pixels(content: bytes | memoryview) -> Picture | None:
     return pixels
 
 
-def _orientation(image: Image.Image) -> int | None:
-    """The EXIF orientation of an opened picture; None if it is upright."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns an opened picture upright, by its EXIF orientation; None if it is upright."""
     try:
         orientation = image.getexif().get(ORIENTATION)
     except Exception:  # noqa: BLE001 - malformed EXIF, as some cameras write it, counts as none
         return None
-    return orientation if isinstance(orientation, int) and orientation in UPRIGHT else None
-
-
-def _upright(image: Image.Image, pixels: Image.Image) -> Image.Image:
-    """Turn the pixels of an opened picture upright."""
-    orientation = _orientation(image)
-    if orientation is None:
-        return pixels
-    turned = pixels.transpose(UPRIGHT[orientation])
-    turned.info = image.info  # keeps the transparency of palettes and colour keys
-    return turned
+    return UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

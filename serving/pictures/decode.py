@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from artifacts import InputPolicy
-from artifacts.pictures import Picture, jpeg_pixels, upright_rgb
+from artifacts.pictures import Picture, jpeg_pixels, pillow_pixels, upright_rgb
 from serving.observability.tracing import span
 from serving.pictures.cancellation import still_wanted
 from serving.pictures.header import Opened, PlainJpeg, open_picture, open_pictures
@@ -52,13 +52,14 @@ def decode(image: Image.Image | PlainJpeg) -> Picture:
     Raises:
         RequestError: the picture is truncated or damaged, or no picture at all.
     """
+    decoder = upright_rgb
     if isinstance(image, PlainJpeg):
         pixels = jpeg_pixels(image.content)
         if pixels is not None:
             return pixels
-        image = open_picture(image.content)
+        image, decoder = open_picture(image.content), pillow_pixels
     try:
-        return upright_rgb(image)
+        return decoder(image)
     except Exception:  # noqa: BLE001 - Pillow's decoders raise almost anything for damaged data
         raise RequestError(
             "damaged-picture",

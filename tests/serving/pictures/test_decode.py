@@ -1,7 +1,9 @@
 import time
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from artifacts import InputPolicy
@@ -51,6 +53,13 @@ def test_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert np.array_equal(read(encoded(stored, exif=exif.tobytes())), np.asarray(upright))
+
+
+def test_the_pixels_of_a_damaged_jpeg_are_looked_at_once_before_pillow_decides() -> None:
+    content = encoded(photograph(200, 200), "JPEG")
+    with patch.object(simplejpeg, "decode_jpeg", wraps=simplejpeg.decode_jpeg) as decoded:
+        assert refusal(content[: len(content) // 2]).code == "damaged-picture"
+    assert decoded.call_count == 1
 
 
 def test_every_mode_becomes_rgb() -> None:
