@@ -11,7 +11,9 @@ from artifacts import VitrineError
 from training.batch_size import LARGEST
 from training.data import Splits, load_splits
 from training.faces.sampling import epoch_batches
+from training.inputs import normalise
 from training.loop import fit
+from training.networks import Classifier
 from training.recipe import Recipe
 from training.run import initial_network, make_accelerator
 
@@ -44,11 +46,13 @@ def epoch_seconds(recipe: Recipe) -> float | None:
         splits = load_splits(recipe.data, recipe.seed)
         some = few(splits, recipe)
         network = initial_network(tried, some)
+        lessons = _with_silent_teacher(some, network, recipe)
         with tempfile.TemporaryDirectory() as folder:
-            _, history = fit(network, some, tried, Path(folder), accelerator)
+            _, history = fit(network, lessons, tried, Path(folder), accelerator)
     except VitrineError:
         return None
-    more = _batches(splits, recipe) / _batches(some, recipe)
+    whole = splits.train.labels.repeat(1 + recipe.loss.morphs)  # with the mixtures of a teacher
+    more = _batches(whole, recipe) / _batches(some.train.labels, recipe)
     again = len(splits.validation) / len(some.validation)
     return sum(
         share * (history[row].train_seconds * more + history[row].validation_seconds * again)
@@ -65,13 +69,26 @@ def few(splits: Splits, recipe: Recipe) -> Splits:
     # what is computed of these pictures must not be taken for that of all
     name = f"{splits.source.fingerprint} trial {len(train)} {len(validation)} {recipe.seed}"
     source = replace(splits.source, fingerprint=hashlib.sha256(name.encode()).hexdigest())
-    lessons = splits.train.take(train)
-    if recipe.loss.views:  # the time does not depend on what the teacher answers
-        silent = torch.zeros(recipe.loss.views, len(train), len(splits.classes))
-        lessons = replace(lessons, taught=silent)
-    return Splits(lessons, splits.validation.take(validation), source)
+    return Splits(splits.train.take(train), splits.validation.take(validation), source)
 
 
-def _batches(splits: Splits, recipe: Recipe) -> int:
+def _with_silent_teacher(splits: Splits, network: Classifier, recipe: Recipe) -> Splits:
+    """Return splits whose teacher, if the recipe has one, answers zeros to every picture.
+
+    The time of an epoch does not depend on what it answers. Its answers are as wide as those of the
+    student: embeddings, or logits for each view.
+    """
+    if not recipe.loss.teacher:
+        return splits
+    with torch.no_grad():
+        (answer,) = network.eval()(normalise(splits.train.images[:1], recipe))  # (D,)
+    views, train = recipe.loss.views, splits.train
+    if views:
+        taught = answer.new_zeros(views, len(train), len(answer))
+        return replace(splits, train=replace(train, taught=taught))
+    return replace(splits, train=replace(train, labels=answer.new_zeros(len(train), len(answer))))
+
+
+def _batches(labels: torch.Tensor, recipe: Recipe) -> int:
     size = recipe.batch_size or LARGEST
-    return len(epoch_batches(splits.train.labels, size, recipe.loss, seed=recipe.seed, epoch=0))
+    return len(epoch_batches(labels, size, recipe.loss, seed=recipe.seed, epoch=0))

@@ -21,6 +21,7 @@ from training.status import Status
 
 MNIST = "mnist-relu-cross-entropy-sgd"
 SMOKE = [MNIST, "--profile", "smoke"]
+SMALL_EMBEDDER = {"network.options.model": "mobilenetv2_035", "network.options.stages": 2}
 
 
 @pytest.fixture
@@ -176,6 +177,42 @@ def test_an_epoch_follows_from_a_few_batches(monkeypatch: pytest.MonkeyPatch) ->
     expected = 0.6 * steps + 0.4 * 2 * steps + len(splits.validation)
     assert trial.epoch_seconds(recipe) == pytest.approx(expected)
     assert (seen[0].epochs, seen[0].augment.early) == (4, 0.5)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("faces-distilled", {**SMALL_EMBEDDER, "loss.morphs": 0}),
+        (
+            "cifar10-fast",
+            {
+                "loss.name": "distillation",
+                "loss.teacher": "nobody",
+                "loss.views": 2,
+                "loss.label_smoothing": 0,
+                "network.options": {"widths": [16, 32, 32]},
+            },
+        ),
+    ],
+)
+def test_a_trial_of_a_student_asks_no_teacher(name: str, changes: dict[str, object]) -> None:
+    found = trial.epoch_seconds(load_recipe(name, "smoke", changes=changes))
+    assert found is not None
+    assert found > 0
+
+
+def test_mixtures_count_in_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Row:
+        train_seconds, validation_seconds = 1.0, 0.0
+
+    monkeypatch.setattr(trial, "fit", lambda *_: (None, [Row(), Row()]))
+    changes = {**SMALL_EMBEDDER, "batch_size": 8}
+    recipe = load_recipe("faces-distilled", "smoke", changes=changes)
+    assert recipe.loss.morphs == 4
+    pictures = len(load_splits(recipe.data, recipe.seed).train)
+    expected = (1 + recipe.loss.morphs) * pictures / (trial.BATCHES * recipe.batch_size)
+    assert trial.epoch_seconds(recipe) == pytest.approx(expected)
 
 
 def test_a_trial_shares_no_cache_with_the_training() -> None:
