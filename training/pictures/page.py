@@ -74,7 +74,7 @@ def write_page(folder: Path, results: Results) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, interval=interval, duration=duration)
+    environment.filters.update(percent=percent, interval=interval, time_taken=time_taken)
     text = environment.get_template("page.html.j2").render(_content(results))
     path = folder / PAGE_FILE
     try:
@@ -105,8 +105,8 @@ def interval(estimate: Estimate) -> str:
     return f"{100 * estimate.low:.1f}{EN_DASH}{100 * estimate.high:.1f}{PERCENT}"
 
 
-def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
+def time_taken(seconds: float) -> str:
+    """Return a time with up to one decimal place, such as "0.4 s", "12 min" or "3.1 h"."""
     if seconds < 100:  # noqa: PLR2004
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004
