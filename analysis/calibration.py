@@ -11,9 +11,8 @@ from analysis.answers import Floats, Ints, Predictions, classify, uncalibrated
 from analysis.figures import new_figure
 from analysis.options import CommonOptions, common_options, model_option
 from analysis.output import record, report_skipped, this_command, title, write_report
+from artifacts.calibration import BINS, bins_of, calibration_error
 from artifacts.figure_style import SOFT, add_legend, bar_style, line_style
-
-BINS = 15
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,13 @@ class Reliability:
 
     name: str
     pictures: Ints
-    """BINS counts; the bin of confidence c in 0..1 is ceil(c * BINS) - 1."""
+    """BINS counts; see `bins_of`."""
     confidence: Floats
     """BINS means of the confidence; NaN in an empty bin."""
     accuracy: Floats
     """BINS shares of right answers; NaN in an empty bin."""
     ece: float
-    """Expected calibration error (Guo et al. 2017): the mean difference of both over pictures."""
+    """Expected calibration error; see `calibration_error`."""
     nll: float
     """Mean negative log probability of the true class, nats."""
     brier: float
@@ -41,13 +40,11 @@ class Reliability:
 def reliability(name: str, probabilities: Floats, labels: Ints) -> Reliability:
     """Measure the calibration of probabilities N x C against N true classes."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = bins_of(confidence)
     pictures = np.bincount(bins, minlength=BINS)
+    sums, hits = (np.bincount(bins, each, BINS) for each in (confidence, right))
     with np.errstate(invalid="ignore"):
-        means = np.bincount(bins, confidence, BINS) / pictures
-        shares = np.bincount(bins, right, BINS) / pictures
-    filled = pictures > 0
-    gaps = np.abs(means - shares)[filled]
+        means, shares = sums / pictures, hits / pictures
     truth = probabilities[np.arange(len(labels)), labels]
     one_hot = np.eye(probabilities.shape[1])[labels]
     return Reliability(
@@ -55,7 +52,7 @@ def reliability(name: str, probabilities: Floats, labels: Ints) -> Reliability:
         pictures=pictures,
         confidence=means,
         accuracy=shares,
-        ece=float(np.sum(gaps * pictures[filled]) / len(labels)),
+        ece=calibration_error(sums, hits, len(labels)),
         nll=float(-np.log(np.maximum(truth, np.finfo(np.float64).tiny)).mean()),
         brier=float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
     )

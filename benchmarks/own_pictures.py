@@ -30,11 +30,12 @@ from rich.table import Table
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from artifacts import Artifact, Runtime, probabilities
+from artifacts.calibration import BINS
 from artifacts.datasets import ImageSet, load
 from artifacts.provenance import hardware
 from benchmarks.fine_tune import fine_tune
 from benchmarks.picture_sets import SETS, make_set
-from training.evaluate import ECE_BINS, run_logits
+from training.evaluate import run_logits
 
 ROOT = Path(__file__).parents[1]
 MODEL = "tf_efficientnet_lite0"
@@ -154,9 +155,7 @@ def _row(
 ) -> Row:
     truth = torch.from_numpy(test.labels)
     scores = torch.from_numpy(found)
-    ece = multiclass_calibration_error(
-        scores, truth, num_classes=len(test.classes), n_bins=ECE_BINS
-    )
+    ece = multiclass_calibration_error(scores, truth, num_classes=len(test.classes), n_bins=BINS)
     right = float((scores.argmax(1) == truth).double().mean())
     return Row(
         name, seed, side, budget, model, len(train), len(test), chosen,

@@ -26,12 +26,12 @@ import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from artifacts import Artifact, Runtime, probabilities
+from artifacts.calibration import BINS
 from artifacts.commands import run_command
 from artifacts.datasets import data_root
 from artifacts.intervals import interval
 from artifacts.pictures import Picture, read_picture
 from artifacts.provenance import hardware
-from training.evaluate import ECE_BINS
 
 MODELS = "cifar10-fast,cifar10-lite0"
 CARS, SEED = 200, 0
@@ -131,7 +131,7 @@ def _print_group(
     errors = [
         float(
             multiclass_calibration_error(
-                torch.from_numpy(each), torch.from_numpy(truth), len(classes), ECE_BINS
+                torch.from_numpy(each), torch.from_numpy(truth), len(classes), BINS
             )
         )
         for each in shares

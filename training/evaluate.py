@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from artifacts import InputPolicy, Runtime
+from artifacts.calibration import BINS
 from artifacts.manifest import Metric
 from artifacts.preprocessing import prepare
 from artifacts.runtime import in_chunks
 from training.augment import parse_size
 
-ECE_BINS = 15
 MANY_CLASSES = 10
 """Number of classes above which top-5 accuracy is measured."""
 
@@ -88,7 +88,7 @@ def score(
         "accuracy": (scores.argmax(1) == truth).double().mean(),
         "loss": F.cross_entropy(scores, truth),
         "ece": multiclass_calibration_error(
-            scores.softmax(1), truth, num_classes=logits.shape[1], n_bins=ECE_BINS
+            scores.softmax(1), truth, num_classes=logits.shape[1], n_bins=BINS
         ),
     }
     if logits.shape[1] > MANY_CLASSES:

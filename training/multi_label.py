@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
 from artifacts import DataError, probabilities
+from artifacts.calibration import BINS
 from artifacts.datasets import ImageSet
 from artifacts.manifest import Metric
 from artifacts.multi_label import best_thresholds, decide, mean_average_precision
-from training.evaluate import ECE_BINS, Labels, Logits
+from training.evaluate import Labels, Logits
 from training.recipe import Recipe
 
 
@@ -77,7 +78,7 @@ def score_labels(
         "f1-micro": decided.f1_micro,
         "loss": F.binary_cross_entropy_with_logits(scores, truth.double()),
         "ece": binary_calibration_error(
-            torch.from_numpy(shares).flatten(), truth.flatten(), n_bins=ECE_BINS
+            torch.from_numpy(shares).flatten(), truth.flatten(), n_bins=BINS
         ),
     }
     counted = [(name, value, len(labels)) for name, value in values.items()]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, Self
 
+from artifacts.calibration import bins_of
 from serving.feedback.answer_ids import KEY_DIGITS, MAX_CLASSES, GivenAnswer, make_id, read_id
-from serving.feedback.figures import bin_of
 from serving.feedback.schemas import FeedbackEntry, FeedbackReceipt, FeedbackSummary
 from serving.feedback.store import FeedbackStore, Row, Version
 from serving.feedback.submission import Submission, check_picture, judge
@@ -170,7 +170,7 @@ class Feedback:
             "actor": actor,
             "predicted": json.dumps(predicted),
             "probability": answer.probability if single else None,
-            "bin": bin_of(answer.probability) if single else None,
+            "bin": int(bins_of(answer.probability)) if single else None,
             "labels": None if labels is None else json.dumps(labels),
             "correct": correct,
         }

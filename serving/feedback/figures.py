@@ -1,21 +1,14 @@
 """Accuracy and calibration of each version of a model, computed from feedback by the database."""
 
-import math
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Integer, case, func, literal, select, type_coerce
 
+from artifacts.calibration import BINS, calibration_error
 from artifacts.intervals import interval
 from serving.feedback.schemas import FeedbackBin, FeedbackFigures
 from serving.feedback.tables import feedback, versions
-
-BINS = 15
-
-
-def bin_of(probability: float) -> int:
-    """Return the bin of a probability in 0..1, as `vitrine analyse calibration` divides them."""
-    return min(max(math.ceil(probability * BINS) - 1, 0), BINS - 1)
 
 
 def read_figures(connection: Connection) -> tuple[FeedbackFigures, ...]:
@@ -50,7 +43,7 @@ def _figures(names: tuple[str, str, str, str], rows: list[Any]) -> FeedbackFigur
     answers = sum(row.answers for row in rows)
     correct = sum(row.correct for row in rows)
     calibrated = task == "classification"
-    gaps = sum(abs(row.probability - row.correct) for row in rows)
+    sums, right = [row.probability for row in rows], [row.correct for row in rows]
     return FeedbackFigures(
         model=model,
         hash=hash_,
@@ -63,7 +56,7 @@ def _figures(names: tuple[str, str, str, str], rows: list[Any]) -> FeedbackFigur
         accuracy=correct / answers,
         interval=interval(correct, answers),
         confidence=sum(row.probability for row in rows) / answers if calibrated else None,
-        ece=gaps / answers if calibrated else None,
+        ece=calibration_error(sums, right, answers) if calibrated else None,
         brier=sum(row.squares for row in rows) / answers if calibrated else None,
         bins=_bins(rows) if calibrated else None,
     )

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from artifacts.calibration import BINS, bins_of, calibration_error
 from artifacts.intervals import interval
 from training.pictures.results import Floats, Ints, Results, Rows
 
 DRAWS = 1000
 """Number of bootstrap samples."""
-BINS = 15
 SIZE_BINS = 4
 
 
@@ -72,7 +72,7 @@ class Reliability:
     counts: tuple[int, ...]
     """Number of answers in each of the `BINS` bins of equal width."""
     ece: float
-    """Expected calibration error (Guo et al. 2017): mean distance of the two, over answers."""
+    """Expected calibration error; see `calibration_error`."""
     by_chance: float
     """Mean error of a perfectly calibrated model with the same probabilities and sample size."""
 
@@ -173,20 +173,22 @@ def reliability(results: Results, rows: Rows) -> Reliability:
         confidence, hit = rows.probabilities.ravel(), rows.labels.ravel()
     else:
         confidence, hit = rows.probabilities.max(axis=1), right(results, rows)
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = bins_of(confidence)
     counts = np.bincount(bins, minlength=BINS)
     sums = np.bincount(bins, confidence, BINS)
     hits = np.bincount(bins, hit, BINS).astype(int)
     generator = np.random.default_rng(results.seed)
     chance = [
-        np.abs(np.bincount(bins, generator.random(len(bins)) < confidence, BINS) - sums).sum()
+        calibration_error(
+            sums, np.bincount(bins, generator.random(len(bins)) < confidence, BINS), len(bins)
+        )
         for _ in range(DRAWS // 10)
     ]
     return Reliability(
         tuple((float(sums[i] / n), Share(int(hits[i]), int(n))) for i, n in enumerate(counts) if n),
         tuple(int(n) for n in counts),
-        float(np.abs(hits - sums).sum() / len(bins)),
-        float(np.mean(chance) / len(bins)),
+        calibration_error(sums, hits, len(bins)),
+        float(np.mean(chance)),
     )
 
 

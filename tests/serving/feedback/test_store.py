@@ -12,8 +12,8 @@ from sqlalchemy import insert, update
 
 from analysis.calibration import reliability
 from artifacts import VitrineError
+from artifacts.calibration import bins_of
 from serving.faces.gallery import Gallery
-from serving.feedback.figures import bin_of
 from serving.feedback.store import PAGE_SIZE, FeedbackStore, Version
 from serving.feedback.tables import feedback, state
 from tests.serving.feedback.conftest import SEVERAL, VERSION
@@ -32,7 +32,7 @@ def said(predicted: str = "red", label: str | None = "red", **others: Any) -> di
         "actor": "test",
         "predicted": json.dumps([predicted]),
         "probability": probability,
-        "bin": None if probability is None else bin_of(probability),
+        "bin": None if probability is None else int(bins_of(probability)),
         "labels": None if label is None else json.dumps([label]),
         "correct": predicted == label,
         **others,
