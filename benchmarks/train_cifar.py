@@ -1,4 +1,4 @@
-"""Compares `cifar10-fast` with the study's network in a plain training loop.
+"""Compares `cifar10-scratch` with the study's network in a plain training loop.
 
 The plain loop is that of many tutorials: a `DataLoader` that converts and collates picture by
 picture, float32, Adam with a constant learning rate, and batches of 128. Its network is the study's
@@ -117,13 +117,13 @@ def _accuracy(network: torch.nn.Module, split: Split) -> float:
 
 
 @click.command()
-@click.option("--epochs", default=4, show_default=True, help="Epochs of cifar10-fast.")
+@click.option("--epochs", default=4, show_default=True, help="Epochs of cifar10-scratch.")
 @click.option("--dataset", default="cifar10", show_default=True, help="Data set of 32x32 pictures.")
 @click.option("--seed", default=0, show_default=True)
 def main(epochs: int, dataset: str, seed: int) -> None:
     """Print both systems and their ratios as JSON."""
     torch.set_num_threads(cores())
-    fast, study = load_recipe("cifar10-fast", "cpu"), load_recipe("cifar10-gap", "full")
+    fast, study = load_recipe("cifar10-scratch", "cpu"), load_recipe("cifar10-gap", "full")
     held_out = fast.data.validation if dataset == "cifar10" else 200
     data = replace(fast.data, name=dataset, validation=held_out)
     fast = replace(fast, epochs=epochs, seed=seed, data=data)

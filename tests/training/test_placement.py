@@ -83,7 +83,7 @@ def test_an_error_while_reading_ahead_is_raised() -> None:
 
 def test_shapes_on_another_device_are_those_on_the_cpu() -> None:
     """The meta device computes no values, and refuses tensors of the CPU where a GPU does."""
-    recipe = load_recipe("cifar10-fast", "smoke", changes={"augment.jitter": 0.1})
+    recipe = load_recipe("cifar10-scratch", "smoke", changes={"augment.jitter": 0.1})
     images, labels = torch.zeros(20, 32, 32, 3, dtype=torch.uint8), torch.zeros(20).long()
     split = Split(images, labels, images.numpy())
     indices = torch.arange(8)
@@ -121,7 +121,7 @@ def test_floats_are_rescaled_as_integers_are(size: tuple[int, int]) -> None:
 
 
 def test_the_largest_inputs_are_as_large_as_any_drawn() -> None:
-    recipe = load_recipe("cifar10-fast", "smoke")
+    recipe = load_recipe("cifar10-scratch", "smoke")
     images, labels = torch.zeros(20, 32, 32, 3, dtype=torch.uint8), torch.zeros(20).long()
     source = Pictures(Split(images, labels, images.numpy()), recipe, CPU)
     seen = set()

@@ -155,7 +155,7 @@ def test_the_memory_of_a_small_network_is_as_computed_by_hand(
 
 def test_an_epoch_follows_from_a_few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that takes a second each, and a validation picture that takes one, are added up."""
-    recipe = load_recipe("cifar10-fast", "smoke")
+    recipe = load_recipe("cifar10-scratch", "smoke")
     splits = load_splits(recipe.data, recipe.seed)
     seen: list[Recipe] = []
 
