@@ -12,7 +12,7 @@ from torch import Tensor
 
 from artifacts import DataError, InputPolicy
 from artifacts.datasets import ImageSet, load
-from artifacts.datasets.base import take
+from artifacts.datasets.base import spread, take
 from artifacts.faces import Detector, main_face
 from artifacts.preprocessing import prepare
 from artifacts.progress import track
@@ -69,11 +69,9 @@ def load_splits(data: Data, seed: int) -> Splits:
     source, held_out = hold_out(data, seed)
     pixels = torch.from_numpy(as_array(source, data.size, align=data.align))
     labels = torch.from_numpy(source.labels)
-    rest = torch.ones(len(source), dtype=torch.bool)
-    rest[held_out] = False
     everything = Split(pixels, labels, source.images)
     return Splits(
-        train=everything.take(rest.nonzero().squeeze(1)),
+        train=everything.take(trained_on(data, len(source), held_out)),
         validation=everything.take(held_out),
         source=source,
     )
@@ -108,6 +106,20 @@ def hold_out(data: Data, seed: int) -> tuple[ImageSet, Tensor]:
     return source, _validation(torch.from_numpy(source.labels), data, seed)
 
 
+def trained_on(data: Data, count: int, held_out: Tensor) -> Tensor:
+    """Return the indices of the pictures to train on, in order.
+
+    Args:
+        data: Settings, of which `limit` bounds their number.
+        count: Number of pictures of the training split.
+        held_out: Indices of its validation pictures.
+    """
+    rest = torch.ones(count, dtype=torch.bool)
+    rest[held_out] = False
+    places = rest.nonzero().squeeze(1)
+    return places[torch.from_numpy(spread(len(places), data.limit))]
+
+
 def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
     """Return the indices of the validation pictures."""
     if data.validation_choice == "last":
@@ -135,7 +147,9 @@ def _validation(labels: Tensor, data: Data, seed: int) -> Tensor:
     return torch.randperm(len(labels), generator=generator)[: data.validation]
 
 
-def load_test(name: str, classes: Sequence[str], *, strangers: bool = False) -> ImageSet:
+def load_test(
+    name: str, classes: Sequence[str], *, strangers: bool = False, limit: int | None = None
+) -> ImageSet:
     """Read the test split.
 
     Args:
@@ -143,6 +157,7 @@ def load_test(name: str, classes: Sequence[str], *, strangers: bool = False) -> 
         classes: Classes of the training split.
         strangers: Whether no class may be in both splits, as for people; otherwise the classes
             must be the same.
+        limit: Maximum number of pictures, evenly spaced in the split; None for all.
 
     Raises:
         DataError: The data is missing, or its classes are others.
@@ -160,7 +175,7 @@ def load_test(name: str, classes: Sequence[str], *, strangers: bool = False) -> 
             f"{name}: the training split has {len(classes)} classes and the test split "
             f"{len(test.classes)}, or in another order; give both the same classes."
         )
-    return test
+    return test.head(limit)
 
 
 def load_or_download(name: str, split: str) -> ImageSet:

@@ -2,30 +2,30 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from artifacts import Artifact, Runtime
 from artifacts.datasets import ImageSet
 from artifacts.datasets.base import take
 from artifacts.known.adding import Added, Labelled, Sources, add, check_task, measure
 from artifacts.known.outliers import ALWAYS, GENERATED_LIMIT, named
-from training.data import Splits, hold_out, load_test
+from training.data import Splits, hold_out, load_test, trained_on
 from training.drift_reference import check_training_data, recipe_of
 from training.inputs import with_scenery
+from training.recipe import Recipe
 from training.settings import Augment
 
 SYNTHETIC_LIMIT = 60
 """Number of outliers of a kind for models of synthetic pictures, which only try out the steps."""
 
 
-def measure_known(splits: Splits, runtime: Runtime, temperature: float, augment: Augment) -> Added:
+def measure_known(splits: Splits, runtime: Runtime, temperature: float, recipe: Recipe) -> Added:
     """Fit verdicts and sets of a newly trained classifier, with generated outliers.
 
     Args:
         splits: Training and validation pictures.
-        augment: How training surrounded pictures with scenery.
         runtime: Runtime of its graph.
         temperature: Divisor of its logits.
+        recipe: The recipe, which says how many test pictures are used and whether training
+            surrounded pictures with scenery.
     """
     name = splits.source.name
     train, held_out = (
@@ -35,11 +35,11 @@ def measure_known(splits: Splits, runtime: Runtime, temperature: float, augment:
             (f"{name}:validation", splits.validation),
         )
     )
-    test = _labelled(load_test(name, splits.classes))
+    test = _labelled(load_test(name, splits.classes, limit=recipe.data.limit))
     limit = SYNTHETIC_LIMIT if splits.source.synthetic else GENERATED_LIMIT
     declared = [named(each, generated=limit) for each in ALWAYS]
-    surrounded = _surrounded(held_out, augment)
-    train = _surrounded(train, augment) or train
+    surrounded = _surrounded(held_out, recipe.augment)
+    train = _surrounded(train, recipe.augment) or train
     sources = Sources(train, held_out, test, declared, surrounded=surrounded)
     return measure(runtime, temperature, sources)
 
@@ -72,17 +72,16 @@ def fit_known(
         artifact.manifest, "`vitrine import --reference` fits imported models", artifact.path
     )
     source, places = hold_out(recipe.data, recipe.seed)
-    held_out = places.numpy()
-    check_training_data(artifact.manifest, recipe, source, len(held_out))
-    rest = np.setdiff1d(np.arange(len(source)), held_out)
+    check_training_data(artifact.manifest, recipe, source, len(places))
+    rest = trained_on(recipe.data, len(source), places)
     train, validation = (
-        Labelled(name, take(source.images, chosen), source.labels[chosen])
+        Labelled(name, take(source.images, chosen.numpy()), source.labels[chosen.numpy()])
         for name, chosen in (
             (f"{source.name}:train", rest),
-            (f"{source.name}:validation", held_out),
+            (f"{source.name}:validation", places),
         )
     )
-    test = _labelled(load_test(recipe.data.name, source.classes))
+    test = _labelled(load_test(recipe.data.name, source.classes, limit=recipe.data.limit))
     surrounded = _surrounded(validation, recipe.augment)
     train = _surrounded(train, recipe.augment) or train
     return add(artifact, Sources(train, validation, test, declared, others, known, surrounded))

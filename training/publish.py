@@ -116,7 +116,7 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
     files = {MODEL_FILE: graph}
     if manifest.task == "classification" and len(manifest.classes) > 1:
         report.update(None, "measuring which pictures the model knows")
-        added = measure_known(splits, runtime, manifest.temperature, recipe.augment)
+        added = measure_known(splits, runtime, manifest.temperature, recipe)
         manifest = manifest.model_copy(update=added.fields)
         files |= added.files
     files |= {
@@ -218,7 +218,7 @@ def _measure_classifier(recipe: Recipe, splits: Splits, runtime: Runtime) -> dic
     metrics = rate(logits, labels, split="validation")
     train = _sample(splits.train, recipe.seed)
     metrics += rate(run_logits(runtime, train.originals), train.labels.numpy(), split="train")
-    test = load_test(recipe.data.name, splits.classes)
+    test = load_test(recipe.data.name, splits.classes, limit=recipe.data.limit)
     metrics += of_classes(run_logits(runtime, test.images), test.labels, split="test")
     for size in recipe.evaluation.sizes:
         logits = run_logits(runtime, Resized(test.images, size))

@@ -125,6 +125,10 @@ class Recipe(StrictSettings):
             raise SettingError(
                 setting, "a loss of embeddings allows neither cache nor svm; remove them"
             )
+        if self.data.limit is not None:
+            raise SettingError(
+                "data.limit", "a loss of embeddings needs all pictures of each person; remove it"
+            )
         if self.data.validation_choice != "classes":
             raise SettingError(
                 "data.validation_choice",

@@ -31,6 +31,9 @@ class Data(StrictSettings):
     many of each class, the first in file order. last: the end of the file. classes: all pictures
     of whole classes, drawn with the seed until there are at least `validation` pictures; for
     people, who may appear in one split only."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Train on at most this many pictures and measure on at most as many of the test split, evenly
+    spaced in both, to try out what would take long; classifiers only."""
     align: bool = False
     """Train on the largest face of each photograph, detected and aligned as the server does it. A
     photograph in which no face is found is used as it is."""

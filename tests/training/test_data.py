@@ -24,6 +24,20 @@ def test_splits_are_disjoint_complete_and_seeded() -> None:
     assert {bytes(row.numpy()) for row in both} == {bytes(row.numpy()) for row in whole}
 
 
+def test_a_limit_leaves_validation_as_it_is() -> None:
+    whole = load_splits(Data("synthetic/objects", validation=100), 0)
+    few = load_splits(Data("synthetic/objects", validation=100, limit=90), 0)
+    assert (len(few.train), len(few.validation)) == (90, 100)
+    assert few.validation.images.equal(whole.validation.images)
+    assert few.train.images[[0, -1]].equal(whole.train.images[[0, -1]])
+    assert len(few.train.labels.unique()) == 10
+    classes = few.classes
+    assert len(load_test("synthetic/objects", classes, limit=90)) == 90
+    assert load_test("synthetic/objects", classes, limit=10**6).labels.tolist() == (
+        load_test("synthetic/objects", classes).labels.tolist()
+    )
+
+
 def test_validation_can_be_the_first_of_each_class_or_the_last() -> None:
     data = Data("synthetic/objects", validation=50, validation_choice="first-of-class")
     splits = load_splits(data, 0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from artifacts import Artifact, ArtifactError, DataError, Manifest
 from artifacts.datasets import load
-from training.data import hold_out
+from training.data import hold_out, trained_on
 from training.overrides import parent_recipe
 from training.recipe import RECIPE_FILE, Recipe, RecipeError, load_stored
 from training.recipe_settings import AUTO
@@ -167,7 +167,8 @@ def _contents(data: Data, seed: int) -> Contents | None:
     if side is None and isinstance(source.images, np.ndarray):
         height, width = source.images.shape[1:3]
         side = (height, width)
-    return Contents(len(source) - len(held_out), len(source.classes), side)
+    pictures = len(trained_on(data, len(source), held_out))
+    return Contents(pictures, len(source.classes), side)
 
 
 def _memory(recipe: Recipe, contents: Contents | None) -> int | None:
