@@ -36,8 +36,28 @@ REPORTS = Path("reports/studies")
     default=True,
     help="Train missing systems first, or only compare those that exist.",
 )
-def study_command(study: str, profile: Profile, out: Path | None, training: bool) -> None:
+@click.option(
+    "--seeds",
+    type=click.IntRange(2),
+    help="Train with so many seeds instead, and write how far the results depend on them.",
+)
+@click.option(
+    "--only", multiple=True, metavar="SYSTEM", help="With --seeds: a system of the study; repeat."
+)
+def study_command(
+    study: str,
+    profile: Profile,
+    out: Path | None,
+    training: bool,
+    seeds: int | None,
+    only: tuple[str, ...],
+) -> None:
     """Train the systems of STUDY (such as ladder) and compare them with its reported figures."""
+    if seeds is not None:
+        _compare_seeds(study, profile, out, seeds, only, training=training)
+        return
+    if only:
+        raise VitrineError("--only goes with --seeds; a comparison has all systems of a study.")
     from training.figures import write_study_figures
     from training.study import compare, origin, origin_line, study_recipes, write_comparison
 
@@ -88,6 +108,46 @@ def results_command(out: Path) -> None:
 
     for path in write_results(out):
         click.echo(path)
+
+
+def _compare_seeds(
+    study: str,
+    profile: Profile,
+    out: Path | None,
+    seeds: int,
+    only: tuple[str, ...],
+    *,
+    training: bool,
+) -> None:
+    """Train systems of a study with several seeds and write what they have in common."""
+    from training.seeds import with_seeds, write_seeds
+    from training.study import study_recipes
+
+    recipes = study_recipes(study, profile)
+    unknown = [name for name in only if name not in {recipe.name for recipe in recipes}]
+    if unknown or any(recipe.loss.embeds for recipe in recipes):
+        known = ", ".join(recipe.name for recipe in recipes if not recipe.loss.embeds)
+        raise VitrineError(f"--seeds compares the accuracy of classifiers; choose of: {known}.")
+    groups = with_seeds([r for r in recipes if not only or r.name in only], seeds)
+    every = [recipe for group in groups.values() for recipe in group]
+    failed, diverged = train(every) if training else (_missing(every), {})
+    lost = failed | {name: f"diverged in epoch {e.epoch}" for name, e in diverged.items()}
+    made = {name: [r for r in group if r.name not in lost] for name, group in groups.items()}
+    made = {name: group for name, group in made.items() if group}
+    if not made:
+        raise VitrineError(f"study {study}: no model was trained, so there is nothing to compare.")
+    words = ["python", "-m", "training", "study", study, "--profile", profile]
+    words += ["--seeds", str(seeds), *(word for name in only for word in ("--only", name))]
+    about = [
+        f"Command: `{' '.join(words)}`.",
+        *(f"Not here: {n}; {why}." for n, why in lost.items()),
+    ]
+    folder = out or REPORTS / study
+    write_seeds(study, made, about, folder)
+    for path in sorted(folder.glob("seeds.*")):
+        click.echo(path)
+    if failed and training:
+        raise click.exceptions.Exit(1)
 
 
 def _missing(recipes: Sequence[Recipe]) -> dict[str, str]:
