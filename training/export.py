@@ -5,6 +5,7 @@ import contextlib
 import logging
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,9 +164,10 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = model.graph
     places = [_module_of(node) for node in graph.node]
+    nodes = Counter(places)
     for node, place in zip(graph.node, places, strict=True):
         if place:
-            node.name = place if places.count(place) == 1 else f"{place}.{node.name}"
+            node.name = place if nodes[place] == 1 else f"{place}.{node.name}"
     for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.output):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
