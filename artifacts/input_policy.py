@@ -25,6 +25,11 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 NOT_ANTIALIASED = ("nearest", "bilinear")
 """Interpolations that exist without antialiasing."""
+REDUCTIONS = (8, 4, 2)
+"""Factors by which libjpeg reduces a picture while it decodes it, at little cost."""
+REDUCTION_GAP = 3.0
+"""How much larger than needed a reduced picture still is. From 3 on, Pillow's documentation calls
+the result of `Image.resize(reducing_gap=…)` nearly indistinguishable from that of the whole."""
 
 
 class Normalisation(Strict):
@@ -179,6 +184,20 @@ class InputPolicy(Strict):
             return width, height
         scale = self.detail / short
         return round(width * scale), round(height * scale)
+
+    def reduction(self, width: int, height: int) -> int:
+        """Return the factor (1, 2, 4 or 8) by which a picture may be reduced before it is prepared.
+
+        It is above 1 only where the first thing that is done with the picture is to shrink it by at
+        least twice `REDUCTION_GAP`, averaging over all pixels that are merged.
+        """
+        if self.drawing is not None or not self.antialias or self.interpolation == "nearest":
+            return 1
+        first = self.shrunk(width, height)
+        if first == (width, height):
+            first = self.resized(width, height)
+        excess = min(width / first[0], height / first[1])
+        return next((each for each in REDUCTIONS if excess >= REDUCTION_GAP * each), 1)
 
     def _stretch(self, width: int, height: int) -> float:
         """Return what keeps the area and brings the aspect ratio within `max_aspect`, for width."""

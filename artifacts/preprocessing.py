@@ -51,17 +51,28 @@ class Prepared(NamedTuple):
     """Rectangle of the given picture that the normalised drawing shows; None if there is none."""
 
 
-def prepare_and_tell(picture: Picture, policy: InputPolicy) -> Prepared:
-    """Prepare one picture as `prepare` does, and say in words what was done."""
-    height, width = picture.shape[:2]
+def prepare_and_tell(
+    picture: Picture, policy: InputPolicy, size: tuple[int, int] | None = None
+) -> Prepared:
+    """Prepare one picture as `prepare` does, and say in words what was done.
+
+    Args:
+        picture: uint8 H x W x 3, RGB.
+        policy: of the graph.
+        size: width and height of the picture before its decoder reduced it by what
+            `policy.reduction` allows; those of `picture` by default.
+    """
+    width, height = size or (picture.shape[1], picture.shape[0])
     if policy.drawing is None:
-        return Prepared(_resize(picture, policy), (width, height), _steps(policy, width, height))
+        shown = _resize(picture, policy, (width, height))
+        return Prepared(shown, (width, height), _steps(policy, width, height))
     try:
         found, drawing = normalise(picture)
     except NotFoundError as error:
         steps = f"{error}; {_steps(policy, width, height)}"
-        return Prepared(_resize(picture, policy), (width, height), steps)
-    shown, steps = _resize(found, policy), _steps(policy, *found.shape[1::-1])
+        return Prepared(_resize(picture, policy, (width, height)), (width, height), steps)
+    side = (found.shape[1], found.shape[0])
+    shown, steps = _resize(found, policy, side), _steps(policy, *side)
     if not drawing.unchanged:
         steps = ", ".join([_told(drawing), steps] if shown is not found else [_told(drawing)])
     return Prepared(shown, (width, height), steps, drawing.window)
@@ -84,12 +95,18 @@ def prepare(picture: Picture, policy: InputPolicy) -> Picture:
     """
     if policy.drawing is not None:
         return prepare_and_tell(picture, policy).picture
-    return _resize(picture, policy)
+    return _resize(picture, policy, (picture.shape[1], picture.shape[0]))
 
 
-def _resize(picture: Picture, policy: InputPolicy) -> Picture:
-    """Resize, crop and pad a picture, in which nothing is searched any more."""
-    height, width = picture.shape[:2]
+def _resize(picture: Picture, policy: InputPolicy, whole: tuple[int, int]) -> Picture:
+    """Resize, crop and pad a picture, in which nothing is searched any more.
+
+    Args:
+        picture: uint8 H x W x 3, RGB.
+        policy: of the graph.
+        whole: width and height of the picture before its decoder reduced it, if it did.
+    """
+    width, height = whole
     size = policy.resized(width, height)
     # a policy without a fixed size neither crops nor pads
     target = size if policy.fixed_size is None else policy.target(width, height)

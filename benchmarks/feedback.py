@@ -32,7 +32,7 @@ from serving.feedback.feedback import Feedback
 from serving.inference import results
 from serving.inference.models import Models
 from serving.inference.served_model import ServedModel
-from serving.pictures.decode import read_pictures
+from serving.pictures.decode import read_prepared
 
 MODES = ("off", "labels", "pictures")
 REPEATS = 2000
@@ -68,9 +68,9 @@ def _cpu_table(artifact: Artifact, pictures: Pictures) -> str:
     """Measure what is done for an answer to one picture, from the logits to the JSON."""
     model = ServedModel(artifact, threads=1)
     content = pictures.contents[0]
-    (picture,) = read_pictures([content], model.manifest.input)
-    prepared = [model.runtime.prepare_and_tell(picture)]
-    outputs = model.runtime.run([picture], results.classify_outputs(model))
+    prepared = read_prepared([content], model.manifest.input)
+    shown = [picture.picture for picture in prepared]
+    outputs = model.runtime.run(shown, results.classify_outputs(model), prepared=True)
     with TemporaryDirectory() as folder:
         feedback = Feedback(f"{folder}/feedback.sqlite3", "pictures", 90)
         feedback.prepare(Models({model.name: model}, {}))

@@ -35,7 +35,7 @@ from artifacts.reference import answer_outputs
 from serving.client.chunks import encode
 from serving.inference import results
 from serving.inference.served_model import ServedModel
-from serving.pictures.decode import read_pictures
+from serving.pictures.decode import read_prepared
 
 MODELS = "cars-lite0-finetuned,cifar10-lite0,cifar10-fast,cifar10-gap,mnist-relu-cross-entropy-sgd"
 SEED = 7
@@ -77,8 +77,7 @@ def time_command(models: str, requests: int, rounds: int) -> None:
         content = encode(_of_kind(model, side))
 
         def answer(model: ServedModel = model, content: bytes = content) -> bytes:
-            decoded = read_pictures([content], model.manifest.input)
-            prepared = [model.runtime.prepare_and_tell(decoded[0])]
+            prepared = read_prepared([content], model.manifest.input)
             names = answer_outputs(model.runtime)
             outputs = model.runtime.run([prepared[0].picture], names, prepared=True)
             found = results.classification(model, prepared, outputs, 5)

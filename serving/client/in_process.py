@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from artifacts import Artifact
-from artifacts.pictures import Picture
+from artifacts.preprocessing import Prepared
 from serving.client.chunks import Rows, Source, ask_each, chunks, join, join_each, merge
 from serving.inference import results
 from serving.inference.models import Models
@@ -16,7 +16,7 @@ from serving.inspection import explanations, looks
 from serving.inspection.indexes import Indexes
 from serving.inspection.neighbours import name_of, nearest, searched
 from serving.inspection.recent_answers import no_answers
-from serving.pictures.decode import read_pictures
+from serving.pictures.decode import read_pictures, read_prepared
 from serving.problems import RequestError
 from serving.schemas import (
     Classification,
@@ -70,8 +70,8 @@ class LocalPredictor:
         model = self._model(name)
 
         def ask(chunk: list[Source]) -> Classification:
-            decoded = read_pictures(chunk, model.manifest.input)
-            return results.classify(model, decoded, top, keep, coverage)
+            prepared = read_prepared(chunk, model.manifest.input)
+            return results.classify(model, prepared, top, keep, coverage)
 
         return join(ask_each(ask, pictures))
 
@@ -89,8 +89,8 @@ class LocalPredictor:
         def ask(chunk: list[Source]) -> EachClassification:
             about: dict[str, Any] = {"model": model.stamp, "provider": model.runtime.provider}
 
-            def answer(decoded: list[Picture]) -> Sequence[ClassifiedPicture]:
-                given = results.classify(model, decoded, top, keep, coverage)
+            def answer(prepared: list[Prepared]) -> Sequence[ClassifiedPicture]:
+                given = results.classify(model, prepared, top, keep, coverage)
                 about.update(task=given.task, verdicts=given.verdicts)
                 return given.pictures
 
@@ -147,8 +147,8 @@ class LocalPredictor:
         model = self._model(name)
         where = searched(model, Indexes.load({model.name: model}, self.root), index)
 
-        def answer(decoded: list[Picture]) -> Sequence[Neighbourhood]:
-            return nearest(model, where, results.features(model, decoded), top).pictures
+        def answer(prepared: list[Prepared]) -> Sequence[Neighbourhood]:
+            return nearest(model, where, results.features(model, prepared), top).pictures
 
         def ask(chunk: list[Source]) -> EachNeighbours:
             return EachNeighbours(
@@ -169,19 +169,19 @@ class LocalPredictor:
 def _answer_each(
     model: ServedModel,
     pictures: list[Source],
-    answer: Callable[[list[Picture]], Sequence[Answered]],
+    answer: Callable[[list[Prepared]], Sequence[Answered]],
 ) -> tuple[Answered | RefusedPicture, ...]:
     """Answer the pictures that can be decoded; the others get the problem in their place."""
-    decoded: list[Picture] = []
+    prepared: list[Prepared] = []
     refused = {}
     for index, picture in enumerate(pictures):
         try:
-            decoded += read_pictures([picture], model.manifest.input)
+            prepared += read_prepared([picture], model.manifest.input)
         except RequestError as error:
             refused[index] = RefusedPicture.of(error.content())
-    answered = iter(answer(decoded) if decoded else ())
+    answered = iter(answer(prepared) if prepared else ())
     return tuple(refused.get(i) or next(answered) for i in range(len(pictures)))
 
 
 def _features(model: ServedModel, pictures: list[Source]) -> Rows:
-    return results.features(model, read_pictures(pictures, model.manifest.input))
+    return results.features(model, read_prepared(pictures, model.manifest.input))

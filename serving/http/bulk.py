@@ -10,13 +10,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from PIL import Image
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from artifacts import InputPolicy
-from artifacts.pictures import Picture
 from serving.feedback.answer_ids import picture_digest
 from serving.http.intake import run_in
 from serving.http.middleware import context_of
@@ -27,8 +25,7 @@ from serving.observability import metrics
 from serving.observability.tracing import span
 from serving.pictures.archives import Member
 from serving.pictures.cancellation import still_wanted
-from serving.pictures.decode import decode
-from serving.pictures.header import PlainJpeg, open_encoded, size_of
+from serving.pictures.header import Openable, open_encoded, size_of
 from serving.pictures.limits import check_scans, check_size
 from serving.problems import RequestError
 from serving.schemas import NDJSON, Entry, RefusedPicture
@@ -56,7 +53,7 @@ class Item(Generic[Thing]):
     index: int
     name: str | None
     content: bytes = b""
-    image: Image.Image | PlainJpeg | None = None
+    image: Openable | None = None
     pixels: int = 0
     prepared: Thing | None = None
     problem: RequestError | None = None
@@ -94,7 +91,7 @@ class Bulk:
     async def respond(
         self,
         model: ServedModel,
-        prepare: Callable[[Picture], Thing],
+        prepare: Callable[[Openable], Thing],
         answers: Callable[[Sequence[Thing]], Awaitable[Sequence[Entry | RequestError]]],
         whole: Callable[[Any], BaseModel],
         *,
@@ -104,7 +101,8 @@ class Bulk:
 
         Args:
             model: the model that answers.
-            prepare: makes of each picture what `answers` takes, in a thread of the pool.
+            prepare: decodes each picture and makes of it what `answers` takes, in a thread of the
+                pool.
             answers: makes an entry of each picture that was prepared, or says why it is refused.
             whole: makes the answer that holds the tuple of all entries.
             digests: whether to leave the digests of the pictures that `answers` is given in the
@@ -125,7 +123,7 @@ class Bulk:
     async def _batches(
         self,
         model: ServedModel,
-        prepare: Callable[[Picture], Thing],
+        prepare: Callable[[Openable], Thing],
         answers: Callable[[Sequence[Thing]], Awaitable[Sequence[Entry | RequestError]]],
         *,
         digests: bool,
@@ -163,7 +161,9 @@ class Bulk:
         except Exception as error:  # noqa: BLE001 - it is logged, and the client is told
             yield _lines([RefusedPicture.of(self._context.failure(error).content())])
 
-    async def _decode(self, window: list[Item[Thing]], prepare: Callable[[Picture], Thing]) -> None:
+    async def _decode(
+        self, window: list[Item[Thing]], prepare: Callable[[Openable], Thing]
+    ) -> None:
         """Take room for the pixels of a window, and decode and prepare it."""
         place = self._context.place
         pixels = [item.pixels for item in window if item.problem is None]
@@ -211,7 +211,7 @@ def _read(index: int, member: Member, policy: InputPolicy) -> Item[Any]:
     return item
 
 
-def _prepare(window: Sequence[Item[Thing]], prepare: Callable[[Picture], Thing]) -> None:
+def _prepare(window: Sequence[Item[Thing]], prepare: Callable[[Openable], Thing]) -> None:
     """Decode and prepare the pictures of a window, for as long as somebody waits."""
     with span("decode", pictures=len(window)):
         for item in window:
@@ -219,7 +219,7 @@ def _prepare(window: Sequence[Item[Thing]], prepare: Callable[[Picture], Thing])
             if item.image is None:
                 continue
             try:
-                item.prepared = prepare(decode(item.image))
+                item.prepared = prepare(item.image)
             except RequestError as error:
                 item.take(error)
             item.image = None

@@ -5,6 +5,7 @@ has no parameters to check. FastAPI answers everything else, and documents these
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from serving.http.responses import json_response
 from serving.inference import results
 from serving.inference.served_model import ServedModel
 from serving.observability import metrics
+from serving.pictures.decode import decode_and_prepare
 from serving.schemas import Classification, ClassifiedPicture, EachClassification
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ async def classified(
     def whole(entries: Any) -> EachClassification:
         return EachClassification.model_construct(pictures=entries, **about)
 
-    prepare = model.runtime.prepare_and_tell
+    prepare = partial(decode_and_prepare, policy=model.manifest.input)
     return await bulk.respond(model, prepare, pictures, whole, digests=digests)
 
 

@@ -25,7 +25,7 @@ from serving.inspection.indexes import Indexes
 from serving.inspection.recent_answers import RecentAnswers
 from serving.observability import metrics, tracing
 from serving.pictures.cancellation import run
-from serving.pictures.decode import decode_pictures
+from serving.pictures.decode import prepare_pictures
 from serving.pictures.header import Opened, open_pictures
 
 Result = TypeVar("Result")
@@ -106,12 +106,12 @@ class Answerer:
         self._scheduler.check_wait(model.runtime, len(contents))
 
         def decode(start: int = 0, stop: int | None = None) -> list[Prepared]:
-            pictures = decode_pictures(opened, start, stop)
+            prepared = prepare_pictures(opened, model.manifest.input, start, stop)
             if digests:
                 given = contents[start:stop]
                 files = [content for content in given if isinstance(content, bytes)]
                 context_of(request).digests += map(picture_digest, files)
-            return list(map(model.runtime.prepare_and_tell, pictures))
+            return prepared
 
         # Handing work to a thread costs more than decoding a small picture, unless its file is
         # large for its size.

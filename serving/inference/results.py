@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from artifacts import Manifest, probabilities
 from artifacts.graph import OUTPUTS
-from artifacts.pictures import Picture
 from artifacts.preprocessing import Prepared
 from artifacts.runtime import Outputs
 from serving.inference.served_model import ServedModel
@@ -28,7 +27,7 @@ from serving.schemas import (
 
 def classify(
     model: ServedModel,
-    pictures: Sequence[Picture],
+    prepared: Sequence[Prepared],
     top: int,
     keep: float | None = None,
     coverage: float | None = None,
@@ -39,7 +38,7 @@ def classify(
 
     Args:
         model: a classifier or a multi-label model.
-        pictures: uint8 H x W x 3, of any mix of sizes.
+        prepared: pictures, of any mix of sizes.
         top: number of classes wanted, at least 1; all if there are fewer.
         keep: share of known pictures to keep; None for the default.
         coverage: frequency with which sets of classes shall hold the truth; None for no sets.
@@ -48,7 +47,6 @@ def classify(
         RequestError: the model gives no classes, or see `verdicts.check_question`.
     """
     names = classify_outputs(model, keep, coverage)
-    prepared = [model.runtime.prepare_and_tell(picture) for picture in pictures]
     outputs = model.runtime.run([p.picture for p in prepared], names, prepared=True)
     return classification(model, prepared, outputs, top, keep, coverage)
 
@@ -136,12 +134,12 @@ def classification(
     )
 
 
-def features(model: ServedModel, pictures: Sequence[Picture]) -> npt.NDArray[np.float32]:
+def features(model: ServedModel, prepared: Sequence[Prepared]) -> npt.NDArray[np.float32]:
     """What the head sees: the output `features`, or the embedding of an embedding model.
 
     Args:
         model: one that gives either.
-        pictures: uint8 H x W x 3, of any mix of sizes.
+        prepared: pictures, of any mix of sizes.
 
     Returns:
         float32 N x D.
@@ -150,7 +148,7 @@ def features(model: ServedModel, pictures: Sequence[Picture]) -> npt.NDArray[np.
         RequestError: the graph has no such output.
     """
     output = features_output(model)
-    return model.runtime.run(pictures, [output])[output]
+    return model.runtime.run([p.picture for p in prepared], [output], prepared=True)[output]
 
 
 def features_output(model: ServedModel) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from serving.inspection.neighbours import (
     nearest,
     searched,
 )
+from serving.pictures.decode import decode_and_prepare
 from serving.schemas import Atlas, EachNeighbours, Neighbourhood, Neighbours
 
 Top = Annotated[
@@ -106,6 +108,7 @@ def atlas_routes(pool: Executor, answer: Answerer) -> APIRouter:
                 pictures=pictures,
             )
 
-        return await bulk.respond(model, model.runtime.prepare_and_tell, entries, whole)
+        prepare = partial(decode_and_prepare, policy=model.manifest.input)
+        return await bulk.respond(model, prepare, entries, whole)
 
     return router

@@ -1,6 +1,7 @@
 """Routes that answer from one output of a model: its classes or its features."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
@@ -17,6 +18,7 @@ from serving.http.fast_path import BY_NAME, BY_ROUTE, TOP, classified
 from serving.http.intake import Answerer, models_of, open_model
 from serving.http.responses import json_response, npy_response
 from serving.inference import results
+from serving.pictures.decode import decode_and_prepare
 from serving.schemas import (
     NPY,
     Classification,
@@ -128,7 +130,8 @@ def add_classify_routes(app: FastAPI, answer: Answerer) -> None:
                     model=model.stamp, provider=provider, pictures=pictures
                 )
 
-            return await bulk.respond(model, model.runtime.prepare_and_tell, entries, whole)
+            prepare = partial(decode_and_prepare, policy=model.manifest.input)
+            return await bulk.respond(model, prepare, entries, whole)
         _, rows = await answer(request, model, output)
         if NPY in request.headers.get("accept", ""):
             return npy_response(model, provider, rows)

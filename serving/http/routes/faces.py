@@ -45,7 +45,7 @@ from serving.http.routes.face_parameters import (
 )
 from serving.http.routes.gallery import GALLERY, add_gallery_routes
 from serving.inference.served_model import ServedModel
-from serving.pictures.decode import decode_pictures
+from serving.pictures.decode import decode, decode_pictures
 from serving.problems import RequestError
 from serving.schemas import Entry
 
@@ -104,7 +104,7 @@ async def _embed_each(
         faces = await run_in(pool, work)
         return [await answer(found) for found in operations.by_picture(faces)]
 
-    return await bulk.respond(model, lambda picture: picture, entries, whole)
+    return await bulk.respond(model, decode, entries, whole)
 
 
 def _add_verify(router: APIRouter, pool: Executor) -> None:

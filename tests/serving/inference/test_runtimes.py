@@ -54,7 +54,8 @@ def test_mixed_sizes_at_once_are_answered_as_by_onnx_runtime(artifact: Artifact)
 def test_answers_say_what_ran(artifact: Artifact) -> None:
     model = ServedModel(artifact, threads=1)
     pictures = [np.asarray(photograph(20, 24, 0))]
-    assert results.classify(model, pictures, 1).provider.startswith("OpenVINO ")
+    prepared = [model.runtime.prepare_and_tell(picture) for picture in pictures]
+    assert results.classify(model, prepared, 1).provider.startswith("OpenVINO ")
     assert looks.inspect(model, pictures).provider == "CPUExecutionProvider"
 
 
