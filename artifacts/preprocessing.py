@@ -114,10 +114,11 @@ def _resize(picture: Picture, policy: InputPolicy, whole: tuple[int, int]) -> Pi
     if size == target == shrunk == (width, height):
         return picture
     if shrunk != (width, height):
-        picture = _resized(picture, shrunk, (0, 0, *shrunk), policy)
+        picture = _resized(picture, shrunk, (0, 0, *shrunk), policy, whole)
+        whole = shrunk
     left, right, before = _kept(size[0], target[0], policy)
     top, bottom, above = _kept(size[1], target[1], policy)
-    part = _resized(picture, size, (left, top, right, bottom), policy)
+    part = _resized(picture, size, (left, top, right, bottom), policy, whole)
     if part.shape[:2] == (target[1], target[0]):
         return part
     padded = np.empty((target[1], target[0], 3), np.uint8)
@@ -210,8 +211,18 @@ def _kept(side: int, wanted: int, policy: InputPolicy) -> tuple[int, int, int]:
     return start, start + wanted, 0
 
 
-def _resized(picture: Picture, size: tuple[int, int], part: Box, policy: InputPolicy) -> Picture:
-    """Return the part of a picture that was resized to a size (width, height)."""
+def _resized(
+    picture: Picture, size: tuple[int, int], part: Box, policy: InputPolicy, whole: tuple[int, int]
+) -> Picture:
+    """Return the part of a picture that was resized to a size (width, height).
+
+    Args:
+        picture: uint8 H x W x 3, RGB.
+        size: of the picture after resizing.
+        part: of the resized picture that is returned.
+        policy: of the graph.
+        whole: width and height of the picture before its decoder reduced it, if it did.
+    """
     height, width = picture.shape[:2]
     left, top, right, bottom = part
     kept = (right - left, bottom - top)
@@ -221,11 +232,14 @@ def _resized(picture: Picture, size: tuple[int, int], part: Box, policy: InputPo
         return _bilinear(picture, size, part)
     image = Image.fromarray(picture)
     method = Image.Resampling[policy.interpolation.upper()]
+    # the sides of a reduced picture are rounded up, beyond what the whole covers
+    reduction = round(whole[0] / width)
+    end, foot = whole[0] / reduction, whole[1] / reduction
     if size[0] * size[1] > MAX_EXCESS * kept[0] * kept[1]:
-        across, down = width / size[0], height / size[1]
-        source = (left * across, top * down, min(right * across, width), min(bottom * down, height))
+        across, down = end / size[0], foot / size[1]
+        source = (left * across, top * down, min(right * across, end), min(bottom * down, foot))
         return np.asarray(image.resize(kept, method, box=source))
-    resized = image.resize(size, method)
+    resized = image.resize(size, method, box=(0, 0, end, foot))
     return np.asarray(resized if kept == size else resized.crop(part))
 
 
