@@ -2,15 +2,12 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
-
-from PIL import Image
 
 from artifacts import Artifact, Runtime
-from artifacts.pictures import upright_rgb
 from artifacts.provenance import cores
 from benchmarks.load import Load, percentile
 from benchmarks.pictures import PICTURES, Pictures
+from serving.pictures.decode import read_prepared
 
 
 def limit(artifact: Artifact, pictures: Pictures, each: int, seconds: float) -> Load:
@@ -29,8 +26,8 @@ def _measure(
 
     def answer(first: int) -> None:
         contents = [pictures.contents[(first + j) % PICTURES] for j in range(each)]
-        pixels = [upright_rgb(Image.open(BytesIO(c))) for c in contents]
-        runtime.run(pixels, ["logits"])
+        prepared = [each.picture for each in read_prepared(contents, runtime.policy)]
+        runtime.run(prepared, ["logits"], prepared=True)
 
     def loop(place: int) -> list[float]:
         latencies = []

@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from artifacts import Artifact, Runtime, probabilities
-from artifacts.pictures import read_picture, upright_rgb
+from artifacts.pictures import read_picture
 from benchmarks.load import post
+from serving.pictures.decode import read_prepared
 
 PICTURES = 64
 """Number of different pictures, which requests take in turn."""
@@ -57,8 +58,8 @@ def make_pictures(
         _picture(source, (width, height), random).save(file, "JPEG", quality=QUALITY)
         contents.append(file.getvalue())
     runtime = Runtime.open(artifact)
-    pixels = [upright_rgb(Image.open(BytesIO(content))) for content in contents]
-    logits = [runtime.run([picture], ["logits"])["logits"][0] for picture in pixels]
+    prepared = [read_prepared([content], policy)[0].picture for content in contents]
+    logits = [runtime.run([p], ["logits"], prepared=True)["logits"][0] for p in prepared]
     return Pictures(contents, np.stack(logits))
 
 

@@ -10,6 +10,7 @@ saved at another quality make.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from io import BytesIO
 
 import click
@@ -53,8 +54,8 @@ def main(model: str, dataset: str, pictures: int, rounds: int) -> None:
         photographs = list(_mosaics(3, (width, height)))
         spent = in_turns(
             {
-                "whole": lambda photographs=photographs: _whole(photographs, runtime),
-                "reduced": lambda photographs=photographs: _reduced(photographs, runtime),
+                "whole": partial(_whole, photographs, runtime),
+                "reduced": partial(_reduced, photographs, runtime),
             },
             rounds,
         )

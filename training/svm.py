@@ -133,13 +133,20 @@ def fit_svm(
         The network to export, on the CPU, and a row per kernel.
 
     Raises:
-        RecipeError: There are fewer than three classes, or the trunk is not entirely frozen.
+        RecipeError: There are fewer than three classes, a class has no training picture, or the
+            trunk is not entirely frozen.
     """
     assert recipe.svm is not None  # noqa: S101
     if len(splits.classes) < 3 or any(w.requires_grad for w in network.trunk.parameters()):  # noqa: PLR2004
         raise RecipeError(
             f"{recipe.name}: a support-vector machine needs at least three classes and a trunk "
             "that is entirely frozen; set network.options.train to head."
+        )
+    empty = len(splits.classes) - len(torch.unique(splits.train.labels))
+    if empty:
+        raise RecipeError(
+            f"{recipe.name}: {empty} of {len(splits.classes)} classes have no training picture, and a "
+            "support-vector machine cannot tell them; raise data.limit."
         )
     network.to(accelerator.device).to(memory_format=torch.channels_last)
     network.eval()
