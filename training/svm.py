@@ -145,8 +145,8 @@ def fit_svm(
     empty = len(splits.classes) - len(torch.unique(splits.train.labels))
     if empty:
         raise RecipeError(
-            f"{recipe.name}: {empty} of {len(splits.classes)} classes have no training picture, and a "
-            "support-vector machine cannot tell them; raise data.limit."
+            f"{recipe.name}: {empty} of {len(splits.classes)} classes have no training picture, "
+            "and a support-vector machine cannot tell them; raise data.limit."
         )
     network.to(accelerator.device).to(memory_format=torch.channels_last)
     network.eval()
