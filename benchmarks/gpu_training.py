@@ -61,7 +61,7 @@ CARS = Pictures("cars", 50, (240, 360), 3_000, 200, 400)
 JOBS = (
     Job("cifar10-scratch", SMALL, 4, ("data.size=[32, 32]",)),
     Job("cifar10-lite0", FEW, 3, ("data.size=[32, 32]",)),
-    Job("cars-lite0-finetuned", CARS, 3, ("head_from=null",)),
+    Job("cars-lite0-finetuned", CARS, 3, ("continue_from=null",)),
     Job("mnist-relu-cross-entropy-sgd", DIGITS, 4, ("data.size=[28, 28]",)),
 )
 """A net trained from scratch, a network that is fine-tuned on enlarged pictures and on photographs,

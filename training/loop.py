@@ -30,6 +30,7 @@ from training.frozen_prefix.cut import cut
 from training.history import DivergedError, Epoch
 from training.inputs import Inputs, Pictures, Source, training_sizes
 from training.losses import objective
+from training.mixing import Mixtures
 from training.networks import Classifier, parameter_counts
 from training.optim import make_optimizer, rate_factor, set_rate
 from training.processes import check_alike, first_file
@@ -128,8 +129,7 @@ class Feed:
 
 
 def _feed(state: State, splits: Splits, recipe: Recipe, accelerator: Accelerator) -> Feed:
-    kind = Pictures if splits.train.taught is None else Lessons
-    train = kind(splits.train, recipe, accelerator.device)
+    train = _training_source(splits, recipe, accelerator.device)
     validation = Pictures(splits.validation, recipe, accelerator.device)
     if recipe.loss.embeds:
         return Feed(state.model, state.result.trunk, train, validation)
@@ -139,6 +139,14 @@ def _feed(state: State, splits: Splits, recipe: Recipe, accelerator: Accelerator
     prefix, model = cut(state.model, images)
     result = model if state.average is None else cut(state.result, images)[1]
     return Feed(model, result, *frozen_sources(prefix, splits, recipe, accelerator))
+
+
+def _training_source(splits: Splits, recipe: Recipe, device: torch.device) -> Pictures:
+    if splits.train.taught is not None:
+        return Lessons(splits.train, recipe, device)
+    if recipe.augment.mixes:
+        return Mixtures(splits.train, recipe, device, len(splits.classes))
+    return Pictures(splits.train, recipe, device)
 
 
 def _sides(splits: Splits) -> tuple[int, int]:

@@ -115,6 +115,7 @@ class Recipe(StrictSettings):
                 "choose another optimizer.",
             )
         self._check_batch_size()
+        self._check_mixing()
         self._check_teacher()
         if self.loss.task == "multi-label":
             self._check_multi_label()
@@ -169,6 +170,15 @@ class Recipe(StrictSettings):
                 "batch_size",
                 "the rates of the optimizer muon hold for one batch size only; give a number of "
                 "pictures instead of auto, or choose another optimizer.",
+            )
+
+    def _check_mixing(self) -> None:
+        setting = "augment.cutmix" if self.augment.cutmix else "augment.mixup"
+        if self.augment.mixes and self.loss.name != "cross-entropy":
+            raise SettingError(setting, "only the loss cross-entropy takes it; remove it")
+        if self.augment.mixup + self.augment.cutmix > 1:
+            raise SettingError(
+                setting, "mixup and cutmix are shares of all pictures; let them add up to 1 at most"
             )
 
     def _check_multi_label(self) -> None:

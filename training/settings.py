@@ -78,6 +78,12 @@ class Augment(StrictSettings):
     stroke: float = 0.0
     """Bright strokes become thicker or thinner by up to this fraction (0..1) of one pixel on each
     side."""
+    mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the pictures (0..1) that are blended with another one of the batch, and labelled
+    with both (Zhang et al. 2018, arXiv 1710.09412); cross-entropy only, as is `cutmix`."""
+    cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the pictures (0..1) in which a rectangle is replaced by the same part of another
+    one, and which are labelled with both (Yun et al. 2019, arXiv 1905.04899)."""
     sizes: tuple[str, ...] = ()
     """Each batch is rescaled to one of these sizes, WIDTHxHEIGHT in px, drawn at random, and then
     into the native range as in serving, so that training matches what the server sees."""
@@ -97,6 +103,11 @@ class Augment(StrictSettings):
     rest of the run."""
     early_side: int = 0
     """Early pictures are rescaled to the area of a square of this side, px; 0: off."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether some pictures are mixtures of two."""
+        return self.mixup + self.cutmix > 0
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,13 @@ from artifacts.progress import track
 from training.augment import change, resize
 from training.data import Split, Splits
 from training.inputs import Inputs, Pictures
+from training.mixing import blend, draw_shares
 from training.placement import OnDevice, Rows, place
 from training.recipe import Recipe, RecipeError
 from training.teacher import kept_answers, open_teacher
 
 CHUNK = 512
 """Number of pictures that are changed, and that the teacher gets, at a time."""
-LEAST_SHARE = 0.5
-"""Smallest share of the first picture in a mixture of two."""
 
 
 def with_views(splits: Splits, recipe: Recipe) -> Splits:
@@ -72,12 +71,12 @@ def view(images: Tensor, recipe: Recipe, number: int) -> Tensor:
     if not recipe.loss.mixed:
         return shown
     partners = torch.randperm(len(images), generator=generator)
-    chosen, drawn = torch.rand(2, len(images), 1, 1, 1, generator=generator)
-    share = torch.where(chosen < recipe.loss.mixed, LEAST_SHARE + (1 - LEAST_SHARE) * drawn, 1.0)
+    chosen, share = draw_shares(len(images), generator)
+    share = torch.where(chosen < recipe.loss.mixed, share, 1.0)[:, None, None, None]
     mixed = torch.empty_like(shown)
     for rows in torch.split(torch.arange(len(images)), CHUNK):
         first, second = shown[rows].float(), shown[partners[rows]].float()
-        mixed[rows] = torch.lerp(second, first, share[rows]).round_().to(torch.uint8)
+        mixed[rows] = blend(first, second, share[rows]).round_().to(torch.uint8)
     return mixed
 
 

@@ -101,7 +101,7 @@ def test_another_network_is_refused(artifact: Artifact) -> None:
 
 def test_a_recipe_starts_from_one_other() -> None:
     recipe = load_recipe("cars-lite0-finetuned", "cpu")
-    assert recipe.parent == recipe.continue_from == "cars-lite0-crops"
+    assert recipe.parent == recipe.continue_from == "cars-lite0-framed"
     with pytest.raises(SettingError, match="a recipe starts from one other"):
         replace(recipe, head_from="cars-lite0-frozen")
 

@@ -139,6 +139,8 @@ def test_changed_data_reach_the_recipe_of_the_head() -> None:
     assert again == parent, "the command that its card names makes it again"
     frozen = load_recipe("cars-lite0-frozen", "cpu")
     crops = load_recipe("cars-lite0-crops", "cpu")
-    assert parent_recipe(load_recipe("cars-lite0-finetuned", "cpu")) == crops
+    framed = load_recipe("cars-lite0-framed", "cpu")
+    assert parent_recipe(load_recipe("cars-lite0-finetuned", "cpu")) == framed
+    assert parent_recipe(framed) == crops
     assert parent_recipe(crops) == frozen
     assert parent_recipe(frozen) is None

@@ -63,7 +63,7 @@ def test_smoke_needs_no_weights() -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train four systems of the study cars at smoke size, on generated pictures."""
+    """Train five systems of the study cars at smoke size, on generated pictures."""
     folder = tmp_path_factory.mktemp("cars")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -76,7 +76,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_recipes_that_it_starts_from_are_trained_first(models: Path) -> None:
     made = {path.name for path in models.iterdir()}
-    expected = {f"cars-lite0-{part}-smoke" for part in ("frozen", "crops", "finetuned", "svm")}
+    parts = ("frozen", "crops", "framed", "finetuned", "svm")
+    expected = {f"cars-lite0-{part}-smoke" for part in parts}
     assert made == expected
     frozen = Artifact.open("cars-lite0-frozen-smoke", models).manifest
     assert frozen.parameters is not None
