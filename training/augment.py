@@ -101,11 +101,11 @@ def rescale_as_served(images: Tensor, policy: InputPolicy) -> Tensor:
 
     Args:
         images: uint8 or float32 N x H x W x 3 in 0..255.
-        policy: Of a recipe: none or squash, bicubic and antialiased.
+        policy: Of a recipe: none or squash, bicubic or bilinear, and antialiased.
     """
     height, width = images.shape[1:3]
-    shrunk = rescale(images, *policy.shrunk(width, height))
-    return rescale(shrunk, *policy.target(width, height))
+    shrunk = rescale(images, *policy.shrunk(width, height), policy.interpolation)
+    return rescale(shrunk, *policy.target(width, height), policy.interpolation)
 
 
 def flip_mask(
@@ -220,14 +220,14 @@ def stroke(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     return torch.lerp(planes, changed, share.abs()).permute(0, 2, 3, 1)
 
 
-def rescale(images: Tensor, width: int, height: int) -> Tensor:
-    """Rescale as Pillow does (bicubic, antialiased); keeps the dtype, uint8 or float in 0..255."""
+def rescale(images: Tensor, width: int, height: int, mode: str = "bicubic") -> Tensor:
+    """Rescale as Pillow does (antialiased); keeps the dtype, uint8 or float in 0..255."""
     if images.shape[1:3] == (height, width):
         return images
     if images.dtype == torch.uint8 and images.device.type != "cpu":
-        return rescale_in_float(images, width, height)
+        return rescale_in_float(images, width, height, mode)
     planes = images.permute(0, 3, 1, 2)  # (N, 3, H, W)
-    resized = F.interpolate(planes, size=(height, width), mode="bicubic", antialias=True)
+    resized = F.interpolate(planes, size=(height, width), mode=mode, antialias=True)
     return resized.clamp_(0, 255).permute(0, 2, 3, 1)
 
 
@@ -269,14 +269,14 @@ def surround(
     return to_device(torch.from_numpy(result), images.device)
 
 
-def rescale_in_float(images: Tensor, width: int, height: int) -> Tensor:
+def rescale_in_float(images: Tensor, width: int, height: int, mode: str = "bicubic") -> Tensor:
     """Do as `rescale` does for uint8 pictures, within two levels of it, on any device.
 
     PyTorch rescales integers on a CPU alone. As there, columns come first, and what overshoots is
     cut off before the rows are rescaled.
     """
-    columns = rescale(images.float(), width, images.shape[1]).round_()
-    return rescale(columns, width, height).round_().to(torch.uint8)
+    columns = rescale(images.float(), width, images.shape[1], mode).round_()
+    return rescale(columns, width, height, mode).round_().to(torch.uint8)
 
 
 def parse_size(text: str) -> tuple[int, int]:

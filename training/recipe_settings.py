@@ -63,6 +63,9 @@ class Recipe(StrictSettings):
     have no finer details than the training pictures; see `InputPolicy`."""
     max_aspect: float | None = None
     """Greatest aspect ratio; longer pictures are squashed to it. See `InputPolicy`."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Filter of the rescaling that `native_side`, `detail` and `fixed_size` ask for. bilinear gives
+    softer pictures. Pictures that training frames are bicubic in any case."""
     fixed_size: Size | None = None
     """(height, width) in px of a network that takes a single size only."""
     drawing: Literal["mnist"] | None = None
@@ -211,6 +214,7 @@ class Recipe(StrictSettings):
             native_side=self.native_side,
             detail=self.detail,
             max_aspect=self.max_aspect,
+            interpolation=self.interpolation,
             fixed_size=self.fixed_size,
             normalisation=Normalisation(mean=self.data.mean, std=self.data.std),
         )

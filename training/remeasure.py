@@ -21,8 +21,8 @@ def remeasure_artifact(artifact: Artifact) -> Artifact:
 
     Raises:
         ArtifactError: No recipe of the project made it, or the recipe has changed in what the
-            weights depend on: anything but `detail` and `max_aspect`, or these in a way that
-            changes how training pictures are shown.
+            weights depend on: anything but `detail`, `max_aspect` and `interpolation`, or these in
+            a way that changes how training pictures are shown.
         DataError: The data is missing or is not what the artifact was trained on.
     """
     manifest = artifact.manifest
@@ -32,11 +32,18 @@ def remeasure_artifact(artifact: Artifact) -> Artifact:
             "since; train it again with the settings you want."
         )
     recipe = load_recipe(manifest.recipe.name, manifest.recipe.profile)
-    before = replace(recipe, detail=manifest.input.detail, max_aspect=manifest.input.max_aspect)
+    served = manifest.input
+    before = replace(
+        recipe,
+        detail=served.detail,
+        max_aspect=served.max_aspect,
+        interpolation=served.interpolation,
+    )
     if manifest.recipe.hash != before.hash:
         raise ArtifactError(
-            f"{artifact.name}: its recipe has changed in more than detail and max_aspect; train it "
-            f"again: vitrine train run {recipe.name} --profile {recipe.profile}"
+            f"{artifact.name}: its recipe has changed in more than detail, max_aspect and "
+            f"interpolation; train it again: vitrine train run {recipe.name} "
+            f"--profile {recipe.profile}"
         )
     splits = load_splits(recipe.data, recipe.seed)
     check_training_data(manifest, recipe, splits.source, len(splits.validation))
@@ -66,5 +73,8 @@ def _sizes(recipe: Recipe, splits: Splits) -> Iterable[tuple[int, int]]:
     return (width, height), *map(parse_size, recipe.augment.sizes)
 
 
-def _shown(recipe: Recipe, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    return recipe.policy.shrunk(width, height), recipe.policy.target(width, height)
+def _shown(recipe: Recipe, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int], str]:
+    """Return the sizes through which a training picture goes, and the filter of its rescaling."""
+    policy = recipe.policy
+    filtered = "bicubic" if recipe.augment.framed else policy.interpolation
+    return policy.shrunk(width, height), policy.target(width, height), filtered

@@ -98,6 +98,7 @@ def test_rescale_is_pillows_bicubic() -> None:
     "policy",
     [
         {"native_side": (16, 24)},
+        {"native_side": (16, 24), "interpolation": "bilinear"},
         {"native_side": (32, 32), "detail": 16, "max_aspect": 1.5},
         {"fixed_size": (20, 33)},
         {},

@@ -180,7 +180,8 @@ def test_an_artifact_is_measured_anew_with_the_input_policy_of_its_recipe(
     assert (restored.input, restored.metrics) == (before.manifest.input, before.manifest.metrics)
     for changes, reason in (
         ({"detail": side // 2}, "training pictures would be shown differently"),
-        ({"epochs": 9}, "changed in more than detail and max_aspect"),
+        ({"interpolation": "bilinear"}, "training pictures would be shown differently"),
+        ({"epochs": 9}, "changed in more than detail, max_aspect and interpolation"),
     ):
         refused = with_recipe(**changes)
         assert (refused.status, refused.err.count("\n")) == (1, 1)

@@ -97,8 +97,9 @@ def halve_command(name: str) -> None:
 def remeasure_command(name: str) -> None:
     """Prepare the pictures of artifact NAME as its recipe now says, and measure it again.
 
-    The settings detail and max_aspect may have changed if they leave the training pictures as they
-    were. The graph is unchanged. Fit the verdicts again afterwards: vitrine train known NAME.
+    The settings detail, max_aspect and interpolation may have changed if they leave the training
+    pictures as they were. The graph is unchanged. Fit the verdicts again afterwards: vitrine train
+    known NAME.
     """
     from training.remeasure import remeasure_artifact
 
