@@ -11,7 +11,10 @@ from training.augment import parse_size
 from training.data import Splits, load_splits
 from training.drift_reference import check_training_data
 from training.publish import measure, reference_of
-from training.recipe import Recipe, load_recipe, recipe_names
+from training.recipe import RECIPE_FILE, Recipe, load_recipe, recipe_names
+
+CHANGEABLE = ("detail", "max_aspect", "interpolation")
+"""Settings that may change without training again."""
 
 
 def remeasure_artifact(artifact: Artifact) -> Artifact:
@@ -21,8 +24,8 @@ def remeasure_artifact(artifact: Artifact) -> Artifact:
 
     Raises:
         ArtifactError: No recipe of the project made it, or the recipe has changed in what the
-            weights depend on: anything but `detail`, `max_aspect` and `interpolation`, or these in
-            a way that changes how training pictures are shown.
+            weights depend on: anything but `CHANGEABLE`, or these in a way that changes how
+            training pictures are shown.
         DataError: The data is missing or is not what the artifact was trained on.
     """
     manifest = artifact.manifest
@@ -32,13 +35,7 @@ def remeasure_artifact(artifact: Artifact) -> Artifact:
             "since; train it again with the settings you want."
         )
     recipe = load_recipe(manifest.recipe.name, manifest.recipe.profile)
-    served = manifest.input
-    before = replace(
-        recipe,
-        detail=served.detail,
-        max_aspect=served.max_aspect,
-        interpolation=served.interpolation,
-    )
+    before = replace(recipe, **{name: getattr(manifest.input, name) for name in CHANGEABLE})
     if manifest.recipe.hash != before.hash:
         raise ArtifactError(
             f"{artifact.name}: its recipe has changed in more than detail, max_aspect and "
@@ -62,9 +59,9 @@ def remeasure_artifact(artifact: Artifact) -> Artifact:
             **measure(recipe, splits, runtime),
         }
     )
-    return artifact.rewrite(
-        changed, {**files, REFERENCE_FILE: reference_of(changed, splits, runtime)}
-    )
+    reference = reference_of(changed, splits, runtime)
+    made = {REFERENCE_FILE: reference, RECIPE_FILE: recipe.as_text().encode()}
+    return artifact.rewrite(changed, files | made)
 
 
 def _sizes(recipe: Recipe, splits: Splits) -> Iterable[tuple[int, int]]:

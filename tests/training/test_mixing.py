@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,7 +72,7 @@ def test_labels_are_the_shares_of_both_classes() -> None:
     (inputs,), labels = source.training(indices, generator(), 0)
     images, partners, share = mix(splits.train.images[:32], settings.augment, generator())
     torch.testing.assert_close(inputs, normalise(images, settings))
-    ones = np.eye(len(splits.classes), dtype=np.float32)[splits.train.labels[:32]]
+    ones = torch.eye(len(splits.classes))[splits.train.labels[:32]]
     expected = share[:, None] * ones + (1 - share[:, None]) * ones[partners]
     torch.testing.assert_close(labels, expected)
     logits = torch.randn(32, len(splits.classes), generator=generator())

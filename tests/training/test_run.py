@@ -170,6 +170,7 @@ def test_an_artifact_is_measured_anew_with_the_input_policy_of_its_recipe(
     assert after.hash == before.hash
     assert (after.manifest.input.detail, after.manifest.input.max_aspect) == (side, 1.5)
     assert f"shrunk to {side} px" in after.read("card.md").decode()
+    assert "max_aspect: 1.5" in after.read("recipe.yaml").decode()
     # pictures of the training set's size are shown as before
     sizes = [[m for m in a.manifest.metrics if m.size is None] for a in (before, after)]
     assert sizes[0] == sizes[1]
