@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from artifacts import VitrineError
+from serving.settings import RUN_VARIABLE
 
 PARENT_FILE = "parent"
 """File of the run folder that holds the process id of the process that starts the workers."""
@@ -18,7 +19,7 @@ LOCK_FILE = "lock"
 
 def has_run_folder() -> bool:
     """Whether `run_folder` has been made, by this process or by the one that started it."""
-    return "VITRINE_RUN" in os.environ
+    return RUN_VARIABLE in os.environ
 
 
 def run_folder() -> Path:
@@ -38,9 +39,9 @@ def run_folder() -> Path:
                 "can be written to."
             ) from None
         (folder / PARENT_FILE).write_text(str(os.getpid()), encoding="ascii")
-        os.environ["VITRINE_RUN"] = str(folder)
+        os.environ[RUN_VARIABLE] = str(folder)
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(os.environ["VITRINE_RUN"])
+    return Path(os.environ[RUN_VARIABLE])
 
 
 def temporary_folder(prefix: str, parent: Path | None = None) -> Path:

@@ -12,6 +12,10 @@ from artifacts import VitrineError, artifacts_root
 from artifacts.distribution import cache_folder, store_url
 from artifacts.stores.location import without_secrets
 
+RUN_VARIABLE = "VITRINE_RUN"
+"""Variable in which the process that starts the workers hands them its temporary folder; users do
+not set it."""
+
 PREFIX = "VITRINE_"
 OPENABLE = ("verify", "embed", "identify", "feedback")
 """Operations that `VITRINE_OPEN` can open to callers without a key."""

@@ -66,7 +66,9 @@ def test_comparison_sets_ours_beside_the_reported(
 def test_every_study_has_its_systems() -> None:
     counts = {s: len(study_recipes(s, "cpu")) for s in ("ladder", "blocks", "mnist")}
     assert counts == {"ladder": 9, "blocks": 6, "mnist": 18}
-    with pytest.raises(RecipeError, match="blocks, cars, faces, ladder, mnist"):
+    with pytest.raises(
+        RecipeError, match="blocks, cars, faces, from-scratch, from-scratch-faces, ladder, mnist"
+    ):
         study_recipes("nothing", "cpu")
 
 
