@@ -74,6 +74,7 @@ class Progress:
         self._note = ""
         self._printed = False
         self._end = threading.Event()
+        self._printer: threading.Thread | None = None
         self._owner = False
         self._task: bars.TaskID | None = None
 
@@ -85,7 +86,8 @@ class Progress:
         if self._terminal:
             self._show_bar()
         else:
-            threading.Thread(target=self._print_regularly, daemon=True).start()
+            self._printer = threading.Thread(target=self._print_regularly, daemon=True)
+            self._printer.start()
         return self
 
     def __exit__(
@@ -96,6 +98,8 @@ class Progress:
     ) -> None:
         """Stop to report and remove the bar."""
         self._end.set()
+        if self._printer is not None:  # it may have begun to print a last line
+            self._printer.join()
         if Progress._bars is None or self._task is None:
             return
         Progress._bars.remove_task(self._task)
