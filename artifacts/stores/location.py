@@ -1,10 +1,11 @@
 """Places that URLs name: folders of files in object stores, on the Hugging Face Hub or the web."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Self, cast
+from datetime import datetime
+from typing import IO, Any, NamedTuple, Self, cast
 
 from artifacts.distribution import install_command
 from artifacts.errors import VitrineError
@@ -19,6 +20,8 @@ EXTRAS = {
     "https": "http",
 }
 """The extra of pyproject.toml that each protocol needs; `file` and `memory` need none."""
+MODIFIED = ("LastModified", "last_modified", "mtime", "updated", "created")
+"""What file systems call the time at which a file was last changed, the most telling name first."""
 CHUNK = 1 << 20
 """Bytes that are read at a time."""
 
@@ -39,6 +42,15 @@ def is_url(text: str) -> bool:
 def without_secrets(url: str) -> str:
     """Return a URL as messages show it: without a user's name, password and query."""
     return re.sub(r"(?<=://)[^/@]*@", "", url).split("?")[0]
+
+
+class FileStatus(NamedTuple):
+    """What a store says of a file; -1 where it says nothing."""
+
+    size: int
+    """In bytes."""
+    modified: int
+    """Time at which it was last changed, in nanoseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +136,14 @@ class Location:
         }
         return dict(sorted(found.items()))
 
-    def below(self) -> list[str]:
-        """Return the sorted paths of all files below this folder, relative to it."""
+    def below(self) -> dict[str, FileStatus]:
+        """Return all files below this folder by their sorted paths, relative to it."""
         with self.reaching():
-            return sorted(
-                each.removeprefix(self.path).lstrip("/") for each in self.files.find(self.path)
-            )
+            found = self.files.find(self.path, detail=True)
+            return {
+                path.removeprefix(self.path).lstrip("/"): _status(found[path])
+                for path in sorted(found)
+            }
 
     def chunks(self, limit: int) -> Iterator[bytes]:
         """Yield the content of this file piece by piece.
@@ -153,6 +167,19 @@ class Location:
         """Write this file."""
         with self.reaching():
             self.files.pipe_file(self.path, content)
+
+
+def _status(about: Mapping[str, Any]) -> FileStatus:
+    """Read what a file system lists of a file; each has names of its own for the time."""
+    changed = next((about[name] for name in MODIFIED if about.get(name) is not None), None)
+    if isinstance(changed, str):
+        changed = datetime.fromisoformat(changed)
+    if isinstance(changed, datetime):
+        changed = changed.timestamp()
+    return FileStatus(
+        size=-1 if about.get("size") is None else int(about["size"]),
+        modified=-1 if changed is None else int(changed * 1e9),
+    )
 
 
 def _what_to_install(protocol: str, error: ImportError) -> str:

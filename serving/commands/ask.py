@@ -27,11 +27,16 @@ STDIN = Path("-")
 SERVER = "http://127.0.0.1:3000"
 
 
-def _place(given: str) -> Path | Location:
+def place(given: str) -> Path | Location:
+    """Return the file or folder that an argument names, here or in a store.
+
+    Raises:
+        StoreError: the protocol of the URL is unknown, or needs a package that is not installed.
+    """
     return Location.of(given) if is_url(given) else Path(given)
 
 
-files_argument = click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=_place)
+files_argument = click.argument("paths", nargs=-1, required=True, metavar="FILE...", type=place)
 out_option = click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

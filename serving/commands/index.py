@@ -14,8 +14,9 @@ from artifacts import ArtifactError, VitrineError, artifacts_root
 from artifacts.distribution import check_writable
 from artifacts.manifest import NAME_PATTERN
 from artifacts.progress import Progress
+from artifacts.stores.location import Location
 from serving.client import connect
-from serving.commands.ask import key_option
+from serving.commands.ask import key_option, place
 from serving.commands.indexing import Contents, Known, add_known, embed_new, find_pictures
 from serving.indexes.manifest import IndexManifest, index_names, indexes_of, read_manifest
 from serving.indexes.partial import Partial
@@ -28,7 +29,7 @@ LISTED = 20
 
 
 @click.command()
-@click.argument("source", metavar="FOLDER", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", metavar="FOLDER", type=place)
 @click.option("--model", metavar="NAME", required=True, help="Model whose embeddings are compared.")
 @click.option("--name", metavar="INDEX", help="Name of the index; that of the folder by default.")
 @click.option("--labels", is_flag=True, help="The folder that a picture lies in is its label.")
@@ -37,13 +38,19 @@ LISTED = 20
 )
 @key_option
 def index(
-    source: Path, model: str, name: str | None, labels: bool, url: str | None, key: str | None
+    source: Path | Location,
+    model: str,
+    name: str | None,
+    labels: bool,
+    url: str | None,
+    key: str | None,
 ) -> None:
     """Index the pictures below FOLDER, so that `neighbours` finds the ones like a given picture.
 
-    FOLDER may also be a table (.csv, .tsv, .jsonl or .parquet) with a column `path`, and perhaps
-    `label`. Only new and changed pictures are embedded if the index exists; an interrupted run is
-    resumed. Servers show the paths below FOLDER to their callers.
+    FOLDER may also be the URL of one in a store, such as s3://BUCKET/FOLDER, or a table (.csv,
+    .tsv, .jsonl or .parquet) with a column `path`, and perhaps `label`. Only new and changed
+    pictures are embedded if the index exists; an interrupted run is resumed. Servers show the paths
+    below FOLDER to their callers.
     """
     check_writable(artifacts_root())
     predictor = connect(url, key)
@@ -71,7 +78,7 @@ def index(
             lambda done: progress.update(done / len(new), f"{done:,} of {len(new):,}"),
         )
     if not contents.rows:
-        raise VitrineError(f"{source}: no picture could be read; {_first_problem(contents)}")
+        raise VitrineError(f"{wanted.source}: no picture could be read; {_first_problem(contents)}")
     rows = [contents.rows[path] for path in sorted(contents.rows)]
     pictures = [picture for picture, _ in rows]
     unchanged = old is not None and same_model and pictures == [*before.values()]
@@ -91,23 +98,35 @@ def _model_of(index: IndexManifest) -> str:
     return hashlib.sha256(f"{index.hash}{index.input.model_dump_json()}".encode()).hexdigest()[:16]
 
 
-def _wanted(source: Path, info: ModelInfo, name: str | None, *, labels: bool) -> IndexManifest:
-    """Return the manifest of the index that is to be made."""
+def _wanted(
+    source: Path | Location, info: ModelInfo, name: str | None, *, labels: bool
+) -> IndexManifest:
+    """Return the manifest of the index that is to be made.
+
+    Raises:
+        VitrineError: there is no such folder here.
+    """
+    if isinstance(source, Location):
+        stem, given, full = source.name, source.shown, source.shown
+    elif source.exists():
+        path = source.resolve()
+        stem, given, full = path.stem if path.is_file() else path.name, str(source), str(path)
+    else:
+        raise VitrineError(f"{source}: no such file or folder.")
     if name is None:
-        stem = source.resolve().stem if source.is_file() else source.resolve().name
         name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:64]
     if not re.fullmatch(NAME_PATTERN, name):
         raise click.UsageError(
             f"{name!r} cannot be the name of an index; --name takes 1 to 64 of a-z, 0-9, '.', '_' "
             "and '-', the first a letter or a digit."
         )
-    words = ["vitrine", "index", str(source), "--model", info.name, "--name", name]
+    words = ["vitrine", "index", given, "--model", info.name, "--name", name]
     return IndexManifest(
         name=name,
         model=info.name,
         hash=info.hash,
         input=info.input,
-        source=str(source.resolve()),
+        source=full,
         created=datetime.now(UTC),
         command=shlex.join([*words, *(["--labels"] if labels else [])]),
     )

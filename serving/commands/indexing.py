@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from artifacts import VitrineError
 from artifacts.datasets.rows import TABLES, read_rows
 from artifacts.provenance import cores
+from artifacts.stores.location import Location
 from serving.client.chunks import source_size
 from serving.commands.batch import ask_batch, find_files
+from serving.commands.remote import Picture, RemotePicture
 from serving.commands.table import Row
 from serving.indexes.partial import Partial
 from serving.indexes.search import Floats, unit
@@ -31,12 +33,12 @@ Embed = Callable[[Sequence[bytes]], Floats]
 class Found:
     """A picture that belongs in the index."""
 
-    file: Path
+    file: Picture
     path: str
     """See `IndexedPicture.path`."""
     label: str
     size: int = -1
-    """See `IndexedPicture.size`; -1 if the file does not exist."""
+    """See `IndexedPicture.size`; -1 if the file does not exist, or the store does not say it."""
     modified: int = -1
 
 
@@ -55,7 +57,7 @@ class Contents:
             known,
             path=found.path,
             label=found.label,
-            size=found.size,
+            size=found.size if found.size >= 0 else known.size,
             modified=found.modified,
         )
         self.rows[found.path] = (row, vector)
@@ -79,20 +81,24 @@ class Known:
     def find(self, found: Found) -> tuple[IndexedPicture, Floats] | None:
         """Return a picture with the same content and its embedding, or None.
 
-        The file is not read if its path, size and modification time are known.
+        The file is not read if its path, size and modification time are known. One in a store is
+        never read for this: embedding it costs less than a second transfer.
         """
-        digest = self._by_path.get(f"{found.path}\n{found.size}\n{found.modified}")
-        if digest is None and self._by_content:
+        digest = None
+        if found.modified >= 0:
+            digest = self._by_path.get(f"{found.path}\n{found.size}\n{found.modified}")
+        if digest is None and self._by_content and isinstance(found.file, Path):
             with suppress(OSError), found.file.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         return None if digest is None else self._by_content.get(digest)
 
 
-def find_pictures(source: Path, contents: Contents, *, labels: bool) -> list[Found]:
+def find_pictures(source: Path | Location, contents: Contents, *, labels: bool) -> list[Found]:
     """Find the pictures of a folder, or those that a table names in its column `path`.
 
     Args:
-        source: the folder or the table. The table may also have a column `label`.
+        source: the folder, here or in a store, or the table. The table may also have a column
+            `label`.
         contents: files that cannot be indexed are added to `skipped`.
         labels: whether the folder that a picture lies in is its label.
 
@@ -101,7 +107,10 @@ def find_pictures(source: Path, contents: Contents, *, labels: bool) -> list[Fou
 
     Raises:
         VitrineError: there is no picture, or the table cannot be read.
+        StoreError: the store cannot be reached.
     """
+    if isinstance(source, Location):
+        return _find_remote(source, labels=labels)
     root = source if source.is_dir() else source.parent
     if source.is_dir():
         listed = [(file, file.parent.name if labels else "") for file in find_files([source])]
@@ -122,6 +131,15 @@ def find_pictures(source: Path, contents: Contents, *, labels: bool) -> list[Fou
             status = file.stat()
             found[path] = Found(file, path, label, status.st_size, status.st_mtime_ns)
     return [found[path] for path in sorted(found)]
+
+
+def _find_remote(folder: Location, *, labels: bool) -> list[Found]:
+    found = []
+    for file, path in find_files([folder]).items():
+        label = PurePosixPath(folder.name, path).parent.name if labels else ""
+        status = file.status if isinstance(file, RemotePicture) else None
+        found.append(Found(file, path, label, *(status or ())))
+    return found
 
 
 def add_known(found: Sequence[Found], known: Known, contents: Contents) -> list[Found]:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from artifacts.stores.location import Location, TooLargeError
+from artifacts.stores.location import FileStatus, Location, TooLargeError
 
 READERS = 8
 """Files that are read from a store at the same time."""
@@ -18,6 +18,8 @@ class RemotePicture:
     """A picture in a store; its text is its URL without secrets."""
 
     place: Location
+    status: FileStatus | None = None
+    """What the store said of it when its folder was listed."""
 
     def __str__(self) -> str:
         return self.place.shown
@@ -50,8 +52,11 @@ def find_remote(place: Location, suffixes: frozenset[str]) -> dict[Picture, str]
     """
     if PurePosixPath(place.shown).suffix.lower() in suffixes:
         return {RemotePicture(place): place.shown}
-    names = [name for name in place.below() if PurePosixPath(name).suffix.lower() in suffixes]
-    return {RemotePicture(place / name): name for name in names}
+    return {
+        RemotePicture(place / name, status): name
+        for name, status in place.below().items()
+        if PurePosixPath(name).suffix.lower() in suffixes
+    }
 
 
 def read_files(files: Sequence[Picture]) -> Iterator[bytes | OSError]:

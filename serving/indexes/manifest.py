@@ -37,7 +37,8 @@ class IndexManifest(Strict):
     pictures: int = 0
     dimension: int = 0
     source: str
-    """Absolute path of the folder or the table that was indexed. Answers do not show it."""
+    """Absolute path of the folder or the table that was indexed, or URL of the folder, without
+    secrets. Answers do not show it."""
     created: datetime
     command: str
     files: dict[str, Sha256] = Field(default_factory=dict)

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -209,3 +210,13 @@ def test_what_is_no_url_or_needs_a_package(cli: Cli, monkeypatch: pytest.MonkeyP
     assert_refused(refused, "s3:// needs a package that is not installed; install it: pip install")
     assert "secret" not in refused.err
     assert "[s3]" in refused.err
+
+
+def test_a_store_tells_when_a_file_was_changed(s3: str) -> None:
+    before = time.time() - 1  # S3 counts in whole seconds
+    place = Location.of(s3) / "a" / "one.txt"
+    place.write(b"four")
+    assert place.exists()
+    ((name, status),) = Location.of(s3).below().items()
+    assert (name, status.size) == ("a/one.txt", 4)
+    assert before <= status.modified / 1e9 <= time.time()
