@@ -15,6 +15,7 @@ from artifacts.progress import Progress
 from artifacts.proof import prove
 from artifacts.provenance import code_version
 from artifacts.reference import REFERENCE_FILE, measure_reference, write_reference
+from training.blending import blend, open_parent
 from training.data import Split, Splits, load_splits, load_test
 from training.drift_reference import check_training_data, held_out_name, recipe_of
 from training.evaluate import Resized, fit_temperature, run_logits, score
@@ -51,6 +52,7 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
         report: Where to report which step is being done.
 
     Raises:
+        ArtifactError: The model whose weights `parent_share` asks for is missing.
         ExportError: Graph and network differ.
         DataError: The test split is missing.
     """
@@ -61,6 +63,9 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
     report.update(None, "exporting the network")
     task = recipe.loss.task
     graph = export(Served(network, recipe.data.mean, recipe.data.std, task), policy)
+    if recipe.parent_share:
+        report.update(None, "averaging the weights")
+        graph = blend(graph, open_parent(recipe), recipe.parent_share)
     report.update(None, "comparing the answers in half precision")
     graph = halve_if_accurate(graph, policy, splits.validation.originals, task)
     prove(graph, policy)

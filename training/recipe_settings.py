@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from artifacts import InputPolicy
 from artifacts.input_policy import Normalisation
@@ -80,6 +80,9 @@ class Recipe(StrictSettings):
     continue_from: str | None = None
     """Name of the recipe whose trained network, trunk and head, is the initial network; it is
     trained first if missing. It takes the place of `head_from`."""
+    parent_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the weights of `continue_from` in the averages that are published; see
+    `training.blending`. Choose it on validation pictures of the sizes that matter."""
     svm: Svm | None = None
     """Fit a support-vector machine instead of training; the trunk is frozen and `epochs` unused."""
     augment: Augment = field(default_factory=Augment)
@@ -105,12 +108,7 @@ class Recipe(StrictSettings):
             check_route(self.route, self.loss.task)
         except ValueError as error:
             raise SettingError("route", f"route {self.route!r}: {error}") from None
-        if self.head_from and self.continue_from:
-            raise SettingError(
-                "continue_from",
-                "a recipe starts from one other: remove head_from, because the network that "
-                "training continues from has a head.",
-            )
+        self._check_parent()
         if self.optimizer.name == "muon" and self.optimizer.trunk_share != 1.0:
             raise SettingError(
                 "optimizer.trunk_share",
@@ -143,6 +141,17 @@ class Recipe(StrictSettings):
                 "loss.name",
                 "the loss arcface needs network.options.head: cosine; no other loss takes it",
             )
+
+    def _check_parent(self) -> None:
+        if self.head_from and self.continue_from:
+            raise SettingError(
+                "continue_from",
+                "a recipe starts from one other: remove head_from, because the network that "
+                "training continues from has a head.",
+            )
+        if self.parent_share and not self.continue_from:
+            message = "it is a share of the weights that continue_from names; set that as well."
+            raise SettingError("parent_share", message)
 
     def _check_teacher(self) -> None:
         default = Loss()
