@@ -6,14 +6,13 @@ picture, at the cost of one network (WiSE-FT: Wortsman et al. 2022, arXiv 2109.0
 """
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE
 from artifacts.graph import load_graph
-from training.half_precision import SUFFIX
+from training.half_precision import stored_weights
 from training.overrides import parent_recipe
 from training.recipe import Recipe, RecipeError
 
@@ -49,7 +48,7 @@ def blend(graph: bytes, parent: Artifact, share: float) -> bytes:
         RecipeError: The graph of `parent` has other weights.
     """
     model = onnx.load_from_string(graph)
-    before = _weights(load_graph(parent.path / MODEL_FILE))
+    before = stored_weights(load_graph(parent.path / MODEL_FILE))
     for tensor in model.graph.initializer:
         after = numpy_helper.to_array(tensor)
         if after.dtype != np.float32:
@@ -63,11 +62,3 @@ def blend(graph: bytes, parent: Artifact, share: float) -> bytes:
         average = share * start.astype(np.float32) + (1 - share) * after
         tensor.CopyFrom(numpy_helper.from_array(average.astype(np.float32), tensor.name))
     return bytes(model.SerializeToString())
-
-
-def _weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[np.generic]]:
-    """Return the tensors of a graph by the name under which the computation uses them."""
-    return {
-        tensor.name.removesuffix(SUFFIX): numpy_helper.to_array(tensor)
-        for tensor in model.graph.initializer
-    }

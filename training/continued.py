@@ -10,14 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from artifacts import Artifact
 from artifacts.artifact import MODEL_FILE
 from artifacts.graph import load_graph
-from training.half_precision import SUFFIX
+from training.half_precision import stored_weights
 from training.networks import Classifier
 from training.recipe import RecipeError
 
@@ -37,8 +36,8 @@ def copy_network(network: Classifier, artifact: Artifact, images: Tensor) -> Non
     Raises:
         RecipeError: The graph has no weight of the network's shape for one of its layers.
     """
-    graph = load_graph(artifact.path / MODEL_FILE).graph
-    stored = {t.name.removesuffix(SUFFIX): numpy_helper.to_array(t) for t in graph.initializer}
+    model = load_graph(artifact.path / MODEL_FILE)
+    stored = stored_weights(model)
     modules = dict(network.named_modules())
     norms = {name: m for name, m in modules.items() if isinstance(m, _BatchNorm)}
     left = {name for name, _ in network.named_parameters()}
@@ -53,7 +52,7 @@ def copy_network(network: Classifier, artifact: Artifact, images: Tensor) -> Non
         target.copy_(torch.from_numpy(value.astype(np.float32)))
         left.discard(name)
 
-    for node in graph.node:
+    for node in model.graph.node:
         if node.op_type == "Conv" and node.name in norms:
             fill(f"{node.name}.bias", node.input[2])
             nn.init.ones_(norms[node.name].weight)

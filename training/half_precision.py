@@ -1,6 +1,7 @@
 """Stores weights in half precision and computes in single: half the file, the same answers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,17 @@ def halve(graph: bytes, min_size: int = MIN_SIZES[0]) -> bytes:
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
     return bytes(model.SerializeToString())
+
+
+def stored_weights(model: onnx.ModelProto) -> dict[str, npt.NDArray[Any]]:
+    """Return a graph's tensors, in the precision in which they are stored.
+
+    The keys are the names that the computation uses, without the `SUFFIX` of those in half.
+    """
+    return {
+        tensor.name.removesuffix(SUFFIX): numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+    }
 
 
 def answers(

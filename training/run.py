@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from filelock import FileLock, Timeout
-from onnx import numpy_helper
 from rich.console import Console
 
 from artifacts import Artifact
@@ -26,7 +25,7 @@ from training.data import Splits, load_or_download, load_splits, load_test
 from training.device import say_device
 from training.faces.teacher import with_teacher
 from training.finished import RETRY, Finished, saying_how_to_publish
-from training.half_precision import SUFFIX
+from training.half_precision import stored_weights
 from training.inputs import normalise
 from training.loop import fit
 from training.multi_label import check_labels
@@ -176,16 +175,15 @@ def copy_head(network: Classifier, artifact: Artifact) -> None:
     Raises:
         RecipeError: The heads differ in shape.
     """
-    graph = load_graph(artifact.path / MODEL_FILE).graph
-    stored = {tensor.name: tensor for tensor in graph.initializer}
+    stored = stored_weights(load_graph(artifact.path / MODEL_FILE))
     for key, weight in network.head.state_dict().items():
-        tensor = stored.get(f"network.head.{key}") or stored.get(f"network.head.{key}{SUFFIX}")
-        if tensor is None or list(tensor.dims) != list(weight.shape):
+        value = stored.get(f"network.head.{key}")
+        if value is None or value.shape != tuple(weight.shape):
             raise RecipeError(
                 f"{artifact.manifest.name} has no head weight {key!r} of shape "
                 f"{tuple(weight.shape)}; head_from needs a recipe with the same head and classes."
             )
-        weight.copy_(torch.from_numpy(numpy_helper.to_array(tensor).copy()))
+        weight.copy_(torch.from_numpy(value.copy()))
 
 
 def make_accelerator(recipe: Recipe, trackers: Sequence[str] = ()) -> Accelerator:
