@@ -5,6 +5,7 @@ A share by default; `VITRINE_HOSTILE=full` (`make hostile`) sends all.
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,12 +16,13 @@ import psutil
 import pytest
 
 from serving.problems import KINDS, MEDIA_TYPE
+from tests.forks import ROOT
 from tests.graphs import tiny_artifact
 from tests.hostile.archives import BULK_MEGABYTES
 from tests.hostile.case import ANSWERED, Case
 from tests.hostile.corpus import cases, samples, share
 from tests.pictures import bomb, encoded, photograph
-from tests.server import Server, start_server
+from tests.server import Server, environment_of, launch
 
 FULL = os.environ.get("VITRINE_HOSTILE") == "full"
 EVERY = 1 if FULL else 25
@@ -38,7 +40,11 @@ FREEING = {
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
 }
-"""Environment that has glibc return freed memory, so that what remains is what is in use."""
+"""Environment that has glibc return freed memory, so that what remains is what is in use.
+
+The C library reads it when a program starts, so the server must not be a fork of another program.
+"""
+SERVE = ["bentoml", "serve", "serving.service:Vitrine", "--host", "127.0.0.1"]
 READINGS = 3
 """Number of readings of memory after a round; the lowest counts, because work may still end."""
 
@@ -47,8 +53,10 @@ READINGS = 3
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("hostile")
     tiny_artifact(root / "models", "tiny", route="cifar10", default=True)
+    log = root / "log.txt"
     settings = {"VITRINE_BULK_MEGABYTES": str(BULK_MEGABYTES), **FREEING}
-    server = start_server(root / "models", root / "log.txt", **settings)
+    environment = environment_of(root / "models", log, **settings)
+    server = launch([sys.executable, "-m", *SERVE], log, ROOT, environment, "/readyz")
     yield server
     server.stop()
 
