@@ -7,12 +7,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import numpy_helper
 from torch import Tensor
 
 from artifacts import Artifact, DataError, Runtime
 from artifacts.datasets import load
+from tests.graphs import embedding_model
 from training.data import load_splits
+from training.faces.evaluate import measure_embedding
 from training.faces.study import write_face_study
 from training.faces.thresholds import measure_people
 from training.loop import fit
@@ -61,6 +65,19 @@ def test_an_embedding_has_thresholds_and_rates_on_unseen_people(trained: Artifac
     assert auc > 0.6, "chance is 0.5"
     assert low <= eer < 0.45
     assert "synthetic/people:test" in (trained.path / "card.md").read_text()
+
+
+def test_people_with_one_embedding_get_no_threshold(caplog: pytest.LogCaptureFixture) -> None:
+    settings = recipe("lite0-arcface")
+    graph = embedding_model()
+    (mixing,) = (each for each in graph.graph.initializer if each.name == "mixing")
+    mixing.CopyFrom(numpy_helper.from_array(np.zeros(mixing.dims, np.float32), "mixing"))
+    runtime = Runtime(graph.SerializeToString(), settings.policy)
+    found = measure_embedding(settings, load_splits(settings.data, settings.seed), runtime)
+    assert found["verification"].thresholds == ()
+    assert "one threshold fewer: synthetic/people:validation" in caplog.text
+    eer = {m.name: m.value for m in found["metrics"] if m.split == "synthetic/people:test"}["eer"]
+    assert eer == 0.5
 
 
 def test_measured_again_it_is_the_same(trained: Artifact) -> None:
