@@ -281,6 +281,6 @@ def _plot(rows: Sequence[Row], title: str, line: str) -> bytes:
     axes.set_yticks(positions, [row.system for row in rows])
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), ylabel="system")
-    axes.set_xlabel("accuracy (0 to 1; of the test where it was reported, else of the validation)")
+    axes.set_xlabel("accuracy (0 to 1; on the split in the column reported_on of comparison.csv)")
     add_legend(figure, axes)
     return png(figure)
