@@ -17,6 +17,8 @@ import psutil
 from tests.forks import ROOT, Fork, start
 
 PRELOADED = "tests.preloaded_server"
+SERVE = ("bentoml", "serve", "serving.service:Vitrine", "--host", "127.0.0.1")
+"""The command of a server without its port, as arguments of `python -m`."""
 WORKERS = int(os.environ.get("VITRINE_TEST_WORKERS", "2"))
 """Of every server; `make test-workers` runs all that asks servers with four."""
 
@@ -89,7 +91,7 @@ def start_server(models: Path, log: Path, until: str = "/readyz", **environment:
     """
     environment = environment_of(models, log, **environment)
     port = str(free_port())
-    command = ["bentoml", "serve", "serving.service:Vitrine", "--host", "127.0.0.1", "--port", port]
+    command = [*SERVE, "--port", port]
     log.unlink(missing_ok=True)
     process = start(PRELOADED, command, ROOT, environment, [log], session=True)
     return _up(Server(f"http://127.0.0.1:{port}", process, log), until)

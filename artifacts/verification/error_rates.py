@@ -55,7 +55,7 @@ def choose(measured: Measured, targets: Sequence[float], seed: int) -> tuple[Thr
             raise DataError(
                 f"{measured.source}: a share of more than {target:g} of the pairs of two people "
                 f"has the smallest distance, {different[0]:g}: no threshold keeps to that "
-                "false-match rate. Raise the target."
+                "false-match rate. A higher rate, or a network that separates people better, does."
             )
         distance = float(different[matching - 1])
         fmr, fnmr = rates(measured, distance, seed)

@@ -22,7 +22,7 @@ from tests.hostile.archives import BULK_MEGABYTES
 from tests.hostile.case import ANSWERED, Case
 from tests.hostile.corpus import cases, samples, share
 from tests.pictures import bomb, encoded, photograph
-from tests.server import Server, environment_of, launch
+from tests.server import SERVE, Server, environment_of, launch
 
 FULL = os.environ.get("VITRINE_HOSTILE") == "full"
 EVERY = 1 if FULL else 25
@@ -44,7 +44,6 @@ FREEING = {
 
 The C library reads it when a program starts, so the server must not be a fork of another program.
 """
-SERVE = ["bentoml", "serve", "serving.service:Vitrine", "--host", "127.0.0.1"]
 READINGS = 3
 """Number of readings of memory after a round; the lowest counts, because work may still end."""
 
