@@ -18,6 +18,7 @@ from artifacts.input_policy import InputPolicy
 from artifacts.manifest import DEFAULT_THRESHOLD, Task
 from artifacts.pictures import Picture
 from artifacts.providers import ProviderRecord
+from artifacts.remembering import RememberingRuntime
 from artifacts.runtime import Runtime, probabilities
 from artifacts.sessions import Engine, cpu_session, on_provider
 
@@ -94,8 +95,8 @@ def compare_providers(
 
 def measuring_runtime(
     graph: bytes, policy: InputPolicy, records: Sequence[ProviderRecord]
-) -> tuple[Runtime, tuple[ProviderRecord, ...]]:
-    """Make the runtime with which a model is measured, and mark the record of its provider.
+) -> tuple[RememberingRuntime, tuple[ProviderRecord, ...]]:
+    """Make the runtime that measures a model and remembers, and mark its provider's record.
 
     That is the one that serves the model on this machine, unless its answers do not agree with
     those of the CPU; then it is the CPU.
@@ -107,13 +108,13 @@ def measuring_runtime(
     """
     agreeing = {CPU, *(record.provider for record in records if record.agrees)}
     try:
-        runtime = Runtime(graph, policy)
+        runtime = RememberingRuntime(graph, policy)
     except ArtifactError:
         if not records:
             raise
-        runtime = Runtime(graph, policy, engine=cpu_session)
+        runtime = RememberingRuntime(graph, policy, cpu_session)
     if runtime.provider not in agreeing:
-        runtime = Runtime(graph, policy, engine=cpu_session)
+        runtime = RememberingRuntime(graph, policy, cpu_session)
     return runtime, tuple(
         record.model_copy(update={"measured": record.provider == runtime.provider})
         for record in records
