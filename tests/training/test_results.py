@@ -28,10 +28,10 @@ def test_figures_are_those_of_the_comparison(tmp_path: Path) -> None:
     (tmp_path / "ladder" / "comparison.csv").write_text(table, encoding="utf-8")
     page = results(tmp_path)
     line = next(line for line in page.splitlines() if line.startswith("| ladder-g |"))
-    row = next(row for row in table.splitlines() if row.startswith("ladder-g,"))
-    test = f"{float(row.split(',')[7]):.4f}"
-    assert f"| 0.8300 | {test} (test) | -" in line
-    assert "epochs 6 instead of 50" in line
+    row = next(row for row in csv.DictReader(table.splitlines()) if row["system"] == "ladder-g")
+    test, difference = float(row["test"]), float(row["difference"])
+    assert f"| 0.8300 | {test:.4f} (test) | {difference:+.4f} |" in line
+    assert "| precision bf16 instead of no |" in line
 
 
 def test_verification_is_copied_as_it_was_measured(tmp_path: Path) -> None:
