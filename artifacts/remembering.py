@@ -48,7 +48,7 @@ class RememberingRuntime(Runtime):
     ) -> Outputs:
         """As `Runtime.run`; only pictures whose outputs are not remembered are run."""
         wanted = tuple(names or self.output_names)
-        if prepared or not len(pictures) or not set(wanted) <= set(REMEMBERED):
+        if prepared or not set(wanted) <= set(REMEMBERED):
             return super().run(pictures, wanted, prepared=prepared)
         keyed = [(_key(picture), picture) for picture in pictures]
         new = {key: picture for key, picture in keyed if key not in self._rows}

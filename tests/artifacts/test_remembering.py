@@ -38,7 +38,7 @@ def pictures() -> list[Picture]:
 
 def test_answers_are_those_of_the_graph(counting: Counting, pictures: list[Picture]) -> None:
     expected = Runtime(GRAPH, POLICY).run(pictures)
-    for given in (pictures[3:], pictures, pictures[::-1][::-1]):
+    for given in (pictures[3:], pictures, pictures):
         answers = counting.run(given)
         for name, rows in expected.items():
             np.testing.assert_allclose(answers[name], rows[-len(given) :], atol=1e-5)
