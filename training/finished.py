@@ -41,6 +41,8 @@ class Finished:
     """The trained network, on the CPU."""
     history: Sequence[Epoch]
     """A row per epoch; empty for a support-vector machine."""
+    precision: str
+    """The precision that was used; see `Recipe.precision` and `training.device.used_precision`."""
     kernels: Sequence[KernelResult] = ()
     """Results of the kernels of a support-vector machine; empty otherwise."""
     hardware: str = field(default_factory=training_hardware)
@@ -62,6 +64,7 @@ class Finished:
             "svm": self.network.head if self.recipe.svm else None,
             "history": [asdict(row) for row in self.history],
             "kernels": [asdict(row) for row in self.kernels],
+            "precision": self.precision,
             "hardware": self.hardware,
             "own": own,
         }
@@ -127,6 +130,7 @@ class Kept:
             self.recipe,
             network.eval(),
             [Epoch(**row) for row in content["history"]],
+            content.get("precision", self.recipe.precision),  # older versions used the recipe's
             [KernelResult(**row) for row in content["kernels"]],
             content["hardware"],
         )

@@ -105,7 +105,7 @@ def publish(finished: Finished, splits: Splits, report: Progress) -> Artifact:
             or f"python -m training run {recipe.name} --profile {recipe.profile}",
             hardware=finished.hardware,
             seed=recipe.seed,
-            precision=recipe.precision,
+            precision=finished.precision,
             epochs=len(history),
             seconds=round(
                 sum(e.train_seconds + e.validation_seconds for e in history)

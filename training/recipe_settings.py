@@ -20,6 +20,7 @@ from training.settings import (
     Loss,
     Network,
     Optimizer,
+    Precision,
     Size,
     StrictSettings,
     Svm,
@@ -51,10 +52,10 @@ class Recipe(StrictSettings):
     default: bool = False
     seed: int = 0
     precision: Annotated[
-        Literal["no", "bf16", "fp16"],
-        BeforeValidator(lambda value: "no" if value is False else value),
+        Precision, BeforeValidator(lambda value: "no" if value is False else value)
     ] = "no"
-    """Automatic mixed precision. YAML reads an unquoted `no` as false, which is the same here."""
+    """Automatic mixed precision; see `training.device.used_precision`. YAML reads an unquoted `no`
+    as false, which is the same here."""
     native_side: tuple[int, int] | None = None
     """(min, max) side of the pictures that are served unscaled, px; chosen on validation pictures.
     Other pictures are scaled into this range."""

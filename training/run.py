@@ -22,7 +22,7 @@ from artifacts.progress import Progress
 from training.augment import rescale_as_served
 from training.continued import copy_network
 from training.data import Splits, load_or_download, load_splits, load_test
-from training.device import say_device
+from training.device import say_device, say_float32, used_precision
 from training.faces.teacher import with_teacher
 from training.finished import RETRY, Finished, saying_how_to_publish
 from training.half_precision import stored_weights
@@ -93,7 +93,7 @@ def run(recipe: Recipe, trackers: Sequence[str] = ()) -> Artifact | None:
             history = []
         if not first:
             return None
-        finished = Finished(recipe, trained, history, kernels)
+        finished = Finished(recipe, trained, history, accelerator.mixed_precision, kernels)
         finished.save(folder, splits)
         accelerator.free_memory()  # measuring needs the memory of the card
         artifact = write_artifact(folder, finished, splits)
@@ -200,9 +200,12 @@ def make_accelerator(recipe: Recipe, trackers: Sequence[str] = ()) -> Accelerato
         return Accelerator(mixed_precision=recipe.precision, **tracking)
     if recipe.precision == "fp16":
         raise RecipeError(f"{recipe.name}: fp16 needs a GPU; set precision to bf16 or no.")
-    accelerator = Accelerator(mixed_precision=recipe.precision, cpu=True, **tracking)
+    precision = used_precision(recipe.precision)
+    accelerator = Accelerator(mixed_precision=precision, cpu=True, **tracking)
     if accelerator.is_main_process:
         say_device(console)
+        if precision != recipe.precision:
+            say_float32(console)
     _keep_freed_memory()
     return accelerator
 

@@ -8,6 +8,8 @@ from pydantic import ConfigDict, Field
 from artifacts.manifest import Task
 
 Size = tuple[int, int]
+Precision = Literal["no", "bf16", "fp16"]
+"""Automatic mixed precision; no is float32."""
 EMBEDDING_LOSSES = ("contrastive", "triplet", "arcface", "distillation")
 
 

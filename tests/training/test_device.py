@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from training import device
-from training.device import missing_gpu, say_device, training_hardware
+from training.device import missing_gpu, say_device, training_hardware, used_precision
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +70,29 @@ def test_the_hardware_names_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
     assert missing_gpu() is None
     assert training_hardware() == f"{without}, NVIDIA H100"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "used"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_bw": False}, "no"),
+        ({"architecture": "x86_64", "avx2": True, "avx512_bw": True}, "bf16"),
+        ({"architecture": "x86_64", "avx2": True, "avx_ne_convert": True}, "bf16"),
+        ({"architecture": "aarch64", "neon": True, "bf16": True}, "bf16"),
+        ({"architecture": "aarch64", "neon": True}, "no"),
+    ],
+)
+def test_bfloat16_is_used_where_it_is_fast(
+    capabilities: dict[str, bool | str], used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert used_precision("bf16") == used
+    assert used_precision("no") == "no"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert used_precision("bf16") == "bf16"
+
+
+def test_onednn_has_code_in_bfloat16_where_it_is_used() -> None:
+    """The names of the capabilities are torch's, and the rule is that of oneDNN."""
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
+    assert used_precision("bf16") == ("bf16" if supported else "no")

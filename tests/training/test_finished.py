@@ -293,7 +293,7 @@ ROW = Epoch(1, 0.1, 1.0, 0.5, 1.1, 0.4, 3.0, 1.0)
 def test_a_kept_network_is_the_same(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name, "smoke")
     network = build(recipe.network, 10)
-    Finished(recipe, network, [ROW]).save(tmp_path, fake_splits(10))
+    Finished(recipe, network, [ROW], "no").save(tmp_path, fake_splits(10))
     before = torch.get_rng_state()
     kept = Kept.read(tmp_path)
     finished = kept.restore(fake_splits(10))
@@ -318,9 +318,10 @@ def test_a_support_vector_machine_is_kept(tmp_path: Path) -> None:
     network = build(recipe.network, 4)
     network.head = SvmHead(machine, points.mean(0), points.std(0))
     kernel = KernelResult("rbf", 1.0, 0.5, 40, 0.1)
-    Finished(recipe, network, [], [kernel], "a card").save(tmp_path, fake_splits(4))
+    Finished(recipe, network, [], "bf16", [kernel], "a card").save(tmp_path, fake_splits(4))
     finished = Kept.read(tmp_path).restore(fake_splits(4))
     assert (list(finished.kernels), finished.hardware) == ([kernel], "a card")
+    assert finished.precision == "bf16"
     shown = torch.from_numpy(points)
     assert torch.equal(finished.network.head(shown), network.head(shown))
 

@@ -25,6 +25,7 @@ from tests.commands import Done, run_in_process
 from tests.forks import ROOT
 from tests.programs import Program
 from training.__main__ import main
+from training.device import say_float32
 from training.drift_reference import add_reference, held_out
 from training.recipe import load_recipe
 
@@ -230,6 +231,24 @@ def test_changed_settings_make_a_model_of_another_name(
     assert (manifest.run.seed, manifest.run.epochs) == (1, 1)
     assert manifest.run.command == shlex.join(["python", "-m", "training", *RUN, *changes])
     assert not manifest.default
+
+
+@pytest.mark.parametrize(("fast", "used"), [(True, "bf16"), (False, "no")])
+def test_the_precision_that_was_used_is_kept(
+    fast: bool, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.device.has_bf16", lambda: fast)
+    say_float32.cache_clear()
+    train = within(tmp_path, monkeypatch)
+    changes = ["--set", "precision=bf16", "--set", "epochs=1", "--name", "mine"]
+    command = ["run", "mnist-relu-cross-entropy-sgd", "--profile", "smoke", *changes]
+    done = train(*command)
+    assert done.status == 0, done.err
+    assert ("training in float32 instead" in done.err) is not fast
+    manifest = Artifact.open("mine-smoke", tmp_path / "models").manifest
+    assert manifest.run is not None
+    assert manifest.run.precision == used
+    assert "up to date" in train(*command).out
 
 
 def test_show_counts_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

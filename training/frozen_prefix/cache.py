@@ -126,7 +126,8 @@ class CachedSource:
         """Return a shortened sha256 of everything that determines the content of the table."""
         recipe = self.recipe
         settings = (content, asdict(recipe.data), recipe.seed, recipe.policy.model_dump())
-        numbers = (recipe.cache, recipe.precision, len(self.views), self.accelerator.device.type)
+        precision, device = self.accelerator.mixed_precision, self.accelerator.device.type
+        numbers = (recipe.cache, precision, len(self.views), device)
         code = (torch.__version__, version("timm"), self.prefix.code)
         digest = hashlib.sha256(json.dumps([settings, numbers, code]).encode())
         for name, weight in self.prefix.state_dict().items():

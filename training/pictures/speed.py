@@ -7,6 +7,7 @@ import torch
 
 from training.data import Split
 from training.depthwise import fast_depthwise
+from training.device import used_precision
 from training.inputs import Pictures
 from training.losses import objective
 from training.networks import Classifier
@@ -71,5 +72,6 @@ def forward_seconds(network: Classifier, split: Split, recipe: Recipe) -> float:
 
 
 def _precision(recipe: Recipe, device: torch.device) -> torch.autocast:
-    dtype = torch.float16 if recipe.precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=recipe.precision != "no")
+    precision = used_precision(recipe.precision)
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "no")

@@ -13,6 +13,7 @@ from rich.console import Console
 from artifacts import DataError, artifact_names
 from artifacts.progress import Progress
 from training.data import Splits, load_splits, load_test
+from training.device import used_precision
 from training.finished import Finished, Kept, saying_how_to_publish
 from training.networks import build
 from training.pictures.candidates import PARTS, Task, candidate, required_size
@@ -141,7 +142,8 @@ def _select(
     """Train the candidates and keep the best one, until its artifact is written."""
     (options.folder / FINISHED).unlink(missing_ok=True)  # it may be of other options
     trained = Selection(task, splits, plan, clock, options.folder, tested, _say).run()
-    finished = Finished(trained.recipe, trained.network, trained.history)
+    precision = used_precision(trained.recipe.precision)
+    finished = Finished(trained.recipe, trained.network, trained.history, precision)
     own = {"options": {**vars(options), "pictures": str(options.pictures)}}
     finished.save(options.folder, splits, {**own, "features": vars(trained.features)})
     return finished, trained.features
