@@ -39,6 +39,7 @@ from torch import nn
 from artifacts.datasets import ImageSet
 from artifacts.provenance import hardware
 from training.data import Split, Splits
+from training.device import used_precision
 from training.faces.sampling import epoch_batches
 from training.frozen_prefix.cut import cut
 from training.inputs import Pictures
@@ -115,7 +116,7 @@ def measure(setting: Setting, way: str) -> tuple[float, float, float]:
         elif way == "forward":
             seconds, suffix = forward_times(network, splits.train, recipe)
         else:
-            accelerator = Accelerator(mixed_precision=recipe.precision, cpu=True)
+            accelerator = Accelerator(mixed_precision=used_precision(recipe.precision), cpu=True)
             fit(network, splits, recipe, Path("runs"), accelerator)
             seconds = time.perf_counter() - start
         os.chdir("..")
