@@ -197,7 +197,10 @@ def test_quantizing_again_starts_from_float32(artifact: Artifact) -> None:
     assert Artifact.open("tiny", served.path.parent).manifest.quantization == again
 
 
-def test_what_cannot_be_quantized_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_quantized_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artifacts.quantize.has_integer_arithmetic", lambda: True)
     with pytest.raises(ArtifactError, match="is not a classifier"):
         quantize(face_artifact(tmp_path), "synthetic/people")
     tiny = tiny_artifact(tmp_path)

@@ -94,5 +94,5 @@ def test_bfloat16_is_used_where_it_is_fast(
 
 def test_onednn_has_code_in_bfloat16_where_it_is_used() -> None:
     """The names of the capabilities are torch's, and the rule is that of oneDNN."""
-    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-untyped-call]
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert used_precision("bf16") == ("bf16" if supported else "no")

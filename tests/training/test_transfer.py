@@ -13,6 +13,8 @@ from training.recipe import PROFILES, RecipeError, load_recipe, recipe_names
 from training.run import copy_head, run
 from training.study import compare, study_recipes
 
+pytestmark = pytest.mark.timeout(900)  # the first test that needs `models` waits for five trainings
+
 PAPER = [name for name in recipe_names() if name.startswith("single-block-paper-")]
 UNCOUNTED_HEADS = {"efficientnetv2-l": 330_506, "densenet201": 494_346}
 
