@@ -131,6 +131,9 @@ def _markdown(
         values = [row.validation for row in trained]
         first = [row.learned_in for row in trained if row.learned_in is not None]
         reported = recipe.reported.get("accuracy/validation")
+        runs = [Artifact.open(each.artifact_name).manifest.run for each in groups[system]]
+        found = {profile_changes(recipe, run) for run in runs}
+        changes = " or ".join(each or "nothing" for each in sorted(found)) if any(found) else ""
         cells = [
             system,
             ", ".join(str(row.seed) for row in trained),
@@ -139,7 +142,7 @@ def _markdown(
             f"{len(first)} of {len(trained)}",
             _span(first),
             "" if reported is None else f"{reported:.4f}",
-            "; ".join(filter(None, [profile_changes(recipe), recipe.remark])),
+            "; ".join(filter(None, [changes, recipe.remark])),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])

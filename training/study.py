@@ -8,6 +8,7 @@ from pathlib import Path
 
 from artifacts import Artifact, Manifest
 from artifacts.figure_style import SOFT, add_legend, bar_style, line_style
+from artifacts.manifest import RunRecord
 from training.history import DivergedError, read_history
 from training.plots import new_figure, png
 from training.recipe import Profile, Recipe, RecipeError, load_recipe, load_recipes
@@ -194,16 +195,23 @@ def _row(recipe: Recipe, artifact: Artifact) -> Row:
         overfit_epoch=first_rise(losses),
         remark=recipe.remark,
         profile=recipe.profile,
-        changes=profile_changes(recipe),
+        changes=profile_changes(recipe, manifest.run),
         samples=next((m.samples for m in manifest.metrics if m.split == split), None),
         seed=manifest.run.seed if manifest.run else None,
         hardware=manifest.run.hardware if manifest.run else "",
     )
 
 
-def profile_changes(recipe: Recipe) -> str:
-    """List the settings that a profile changes, such as "epochs 6 instead of 300; ..."."""
+def profile_changes(recipe: Recipe, run: RunRecord | None = None) -> str:
+    """List the settings that a profile changes, such as "epochs 6 instead of 300; ...".
+
+    Args:
+        recipe: The recipe with its profile.
+        run: How it was trained, of which the precision is listed in place of the recipe's.
+    """
     here, full = asdict(recipe), asdict(load_recipe(recipe.name))
+    if run:
+        here["precision"] = run.precision
     changes = []
     for key in here.keys() - {"profile", "search"}:
         now, was = here[key], full[key]

@@ -9,7 +9,14 @@ from training.commands.studies import train
 from training.figures import write_study_figures
 from training.history import DivergedError
 from training.recipe import Recipe, RecipeError, load_recipe
-from training.study import compare, first_rise, origin, study_recipes, write_comparison
+from training.study import (
+    compare,
+    first_rise,
+    origin,
+    profile_changes,
+    study_recipes,
+    write_comparison,
+)
 
 Trained = tuple[Path, Recipe, dict[str, str], dict[str, DivergedError]]
 
@@ -36,6 +43,15 @@ def test_training_goes_on_past_a_failure(trained: Trained) -> None:
     assert list(diverged) == ["wild"]
     assert Artifact.open(good.artifact_name, folder / "models").manifest.synthetic
     assert [path.name for path in (folder / "models").iterdir()] == [good.artifact_name]
+
+
+def test_changes_name_the_precision_that_was_used(trained: Trained) -> None:
+    folder, good, _, _ = trained
+    run = Artifact.open(good.artifact_name, folder / "models").manifest.run
+    assert run is not None
+    asked = load_recipe("ladder-e", "cpu")
+    assert profile_changes(asked) == "precision bf16 instead of no"
+    assert profile_changes(asked, run.model_copy(update={"precision": "no"})) == ""
 
 
 def test_comparison_sets_ours_beside_the_reported(

@@ -96,6 +96,7 @@ def markdown(results: Sequence[SystemResult], title: str, about: Sequence[str]) 
     ]
     for result in results:
         reported = result.recipe.reported.get("loss/validation")
+        changes = profile_changes(result.recipe, Artifact.open(result.name).manifest.run)
         cells = [
             result.name,
             f"{_validation_loss(result.recipe):.4f}",
@@ -104,7 +105,7 @@ def markdown(results: Sequence[SystemResult], title: str, about: Sequence[str]) 
             _cell(result.numbers.auc),
             _cell(result.numbers.eer),
             *(_cell(result.numbers.fnmr[fmr]) for fmr in FMRS),
-            "; ".join(filter(None, [profile_changes(result.recipe), result.recipe.remark])),
+            "; ".join(filter(None, [changes, result.recipe.remark])),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
