@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from training.device import has_bf16
+
 # of the quintic polynomial whose iteration moves singular values in 0..1 to 1 the fastest
 # (Jordan et al. 2024)
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -56,7 +58,9 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Approximate the nearest semi-orthogonal matrix by a Newton-Schulz iteration in bfloat16.
+    """Approximate the nearest semi-orthogonal matrix by a Newton-Schulz iteration.
+
+    It computes in bfloat16, or in float32 on a CPU whose products in bfloat16 are slow.
 
     Args:
         matrix: float R x C, not zero.
@@ -65,7 +69,8 @@ def orthogonalise(matrix: Tensor) -> Tensor:
         R x C in the matrix's dtype; singular values lie near 1.
     """
     a, b, c = COEFFICIENTS
-    x = (matrix / (matrix.norm() + 1e-7)).bfloat16()
+    dtype = torch.bfloat16 if matrix.is_cuda or has_bf16() else torch.float32
+    x = (matrix / (matrix.norm() + 1e-7)).to(dtype)
     wide = x if x.shape[0] <= x.shape[1] else x.T
     for _ in range(ITERATIONS):
         gram = wide @ wide.T

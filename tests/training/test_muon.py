@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -18,6 +19,16 @@ def test_orthogonalise_keeps_the_directions() -> None:
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     turned = left.T @ orthogonalise(matrix) @ right.T
     assert (turned - torch.diag(turned.diag())).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_orthogonalise_computes_in_bfloat16_only_where_it_is_fast(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.muon.has_bf16", lambda: fast)
+    result = orthogonalise(torch.randn(32, 100))
+    assert result.dtype == torch.float32
+    assert torch.equal(result, result.bfloat16().float()) is fast
 
 
 def test_convolutions_keep_their_norm_and_the_rest_is_sgd() -> None:
