@@ -1,16 +1,15 @@
 """Writes all studies on one page: the reported and the rebuilt figure of each system."""
 
-import csv
-from dataclasses import asdict
 from pathlib import Path
 
 from artifacts import Artifact
 from artifacts.figure_style import describe
 from artifacts.names import artifact_names
+from training.comparison import read_comparison
 from training.plots import png
 from training.recipe import Recipe, load_recipe, load_recipes
 from training.results_picture import Point, draw
-from training.study import compare
+from training.study import Row, compare
 
 STUDIES = Path("docs/studies")
 PICTURE = STUDIES / "reported-and-rebuilt.png"
@@ -49,7 +48,7 @@ def results(folder: Path = STUDIES) -> str:
             if missing:
                 parts.append("\n".join([*_table_head(), *map(_not_run, missing), ""]))
         else:
-            parts.append(_section(study, own, _rows(own, folder / study / "comparison.csv")))
+            parts.append(_section(study, own, _rows(own, folder / study)))
     return "\n".join(parts)
 
 
@@ -78,13 +77,12 @@ def points(folder: Path = STUDIES) -> list[Point]:
     studied = [recipe for recipe in load_recipes() if recipe.study]
     for study in dict.fromkeys(recipe.study for recipe in studied):
         own = [recipe for recipe in studied if recipe.study == study and not recipe.loss.embeds]
-        rows = _rows(own, folder / str(study) / "comparison.csv")
+        rows = _rows(own, folder / str(study))
         for recipe in own:
             row = rows.get(recipe.artifact_name)
-            if row and row["reported"] and row[row["reported_on"]]:
-                ours = float(row[row["reported_on"]])
-                counted = recipe.data.name, int(row["samples"])
-                found.append(Point(str(study), recipe.name, float(row["reported"]), ours, *counted))
+            if row and row.reported is not None and row.rebuilt is not None:
+                counted = recipe.data.name, row.samples or 0
+                found.append(Point(str(study), recipe.name, row.reported, row.rebuilt, *counted))
     return found
 
 
@@ -103,32 +101,16 @@ def _picture_line(found: list[Point]) -> list[str]:
     ]
 
 
-def _rows(recipes: list[Recipe], path: Path) -> dict[str, dict[str, str]]:
+def _rows(recipes: list[Recipe], folder: Path) -> dict[str, Row]:
     """Return the rows of a study's systems: those of its comparison, else of artifacts."""
-    return _artifact_rows(recipes) | _comparison_rows(path)
-
-
-def _comparison_rows(path: Path) -> dict[str, dict[str, str]]:
-    """Read the rows of a comparison by system; empty if the study did not run."""
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["system"]: row for row in csv.DictReader(file)}
-
-
-def _artifact_rows(recipes: list[Recipe]) -> dict[str, dict[str, str]]:
-    """Make such rows from the artifacts that exist."""
     names = artifact_names()
     records = [Artifact.open(r.name).manifest.recipe for r in recipes if r.name in names]
     available = [load_recipe(record.name, record.profile) for record in records if record]
-    return {
-        row.system: {key: "" if value is None else str(value) for key, value in asdict(row).items()}
-        for row in compare(available)
-    }
+    return {row.system: row for row in [*compare(available), *read_comparison(folder)]}
 
 
-def _section(study: str, recipes: list[Recipe], rows: dict[str, dict[str, str]]) -> str:
-    profiles = sorted({row["profile"] for row in rows.values()})
+def _section(study: str, recipes: list[Recipe], rows: dict[str, Row]) -> str:
+    profiles = sorted({row.profile for row in rows.values()})
     commands = [f"`python -m training study {study} --profile {profile}`" for profile in profiles]
     lines = [
         f"## {study}",
@@ -147,15 +129,15 @@ def _table_head() -> list[str]:
     return [COLUMNS, "|---" * (COLUMNS.count("|") - 1) + "|"]
 
 
-def _line(recipe: Recipe, row: dict[str, str]) -> str:
-    split = row["reported_on"]
-    ours = row[split] and f"{float(row[split]):.4f} ({split})"
-    difference = row["difference"] and f"{float(row['difference']):+.4f}"
-    samples = row["samples"] and f"{int(row['samples']):,}"
-    remark = "; ".join(filter(None, [row["changes"], row["remark"]]))
-    reported = row["reported"] and f"{float(row['reported']):.4f}"
-    cells = [recipe.name, reported, ours, difference, samples, row["seed"], row["epochs"]]
-    return "| " + " | ".join([*cells, row["hardware"], remark]) + " |"
+def _line(recipe: Recipe, row: Row) -> str:
+    ours = "" if row.rebuilt is None else f"{row.rebuilt:.4f} ({row.reported_on})"
+    difference = "" if row.difference is None else f"{row.difference:+.4f}"
+    samples = f"{row.samples:,}" if row.samples else ""
+    remark = "; ".join(filter(None, [row.changes, row.remark]))
+    reported = "" if row.reported is None else f"{row.reported:.4f}"
+    seed = "" if row.seed is None else str(row.seed)
+    cells = [recipe.name, reported, ours, difference, samples, seed, str(row.epochs)]
+    return "| " + " | ".join([*cells, row.hardware, remark]) + " |"
 
 
 def _not_run(recipe: Recipe) -> str:

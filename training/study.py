@@ -1,42 +1,37 @@
 """Compares the systems of a study: the reported figure, the rebuilt one, and the difference."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 from artifacts import Artifact, Manifest
-from artifacts.figure_style import SOFT, add_legend, bar_style, line_style
 from artifacts.manifest import RunRecord
 from training.history import DivergedError, read_history
-from training.plots import new_figure, png
 from training.recipe import Profile, Recipe, RecipeError, load_recipe, load_recipes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One system of a study. Accuracies lie in 0..1; None if not reported or not measured."""
 
     system: str
     parameters: int
-    trainable: int | None
+    trainable: int | None = None
     epochs: int
-    seconds_per_epoch: float | None
-    train: float | None
-    validation: float | None
-    test: float | None
+    seconds_per_epoch: float | None = None
+    train: float | None = None
+    validation: float | None = None
+    test: float | None = None
     reported_on: str
-    """Split of the reported figure that is compared: test if reported, else validation; test if
-    nothing was reported."""
-    reported: float | None
-    difference: float | None
+    """Split that is compared: the one of which a figure was reported, test if possible. A system
+    without a reported figure is compared on the split of the others of its study."""
+    reported: float | None = None
+    difference: float | None = None
     """Rebuilt minus reported accuracy on that split."""
-    paper: float | None
+    paper: float | None = None
     """Validation accuracy reported by the paper that the study follows."""
-    overfit_epoch: int | None
+    overfit_epoch: int | None = None
     """First epoch, counted from 1, in which the validation loss rises; None if it never does."""
-    remark: str
+    remark: str = ""
     """The recipe's remark, after a note if training diverged."""
     profile: str = ""
     changes: str = ""
@@ -45,6 +40,11 @@ class Row:
     """Number of pictures of the split that is compared."""
     seed: int | None = None
     hardware: str = ""
+
+    @property
+    def rebuilt(self) -> float | None:
+        """Rebuilt accuracy on the split `reported_on`."""
+        return self.test if self.reported_on == "test" else self.validation
 
 
 def study_recipes(study: str, profile: Profile) -> list[Recipe]:
@@ -80,8 +80,13 @@ def compare(
     ]
 
 
-def origin(recipes: Sequence[Recipe]) -> list[str]:
-    """Describe how the artifacts of these systems were trained and measured, as lines of text."""
+def origin(recipes: Sequence[Recipe], kept: Sequence[Row] = ()) -> list[str]:
+    """Describe how systems were trained and measured, as lines of text.
+
+    Args:
+        recipes: Systems that have an artifact.
+        kept: Rows of others, whose artifacts were elsewhere.
+    """
     manifests = [Artifact.open(recipe.artifact_name).manifest for recipe in recipes]
     samples = {
         f"{metric.samples:,} {metric.split}"
@@ -90,12 +95,14 @@ def origin(recipes: Sequence[Recipe]) -> list[str]:
         if metric.name in ("accuracy", "found") and metric.size is None
     }
     runs = [manifest.run for manifest in manifests if manifest.run]
+    seeds = {run.seed for run in runs} | {row.seed for row in kept if row.seed is not None}
+    machines = {run.hardware for run in runs} | {row.hardware for row in kept if row.hardware}
     datasets = sorted({m.dataset.name for m in manifests if m.dataset})
     return [
         f"Pictures: {', '.join(sorted(samples))}; {', '.join(datasets)}. All figures are measured "
         "through the served graphs.",
-        f"Seed: {', '.join(sorted({str(run.seed) for run in runs}))}.",
-        *(f"Trained on: {hardware}." for hardware in sorted({run.hardware for run in runs})),
+        f"Seed: {', '.join(map(str, sorted(seeds)))}.",
+        *(f"Trained on: {hardware}." for hardware in sorted(machines)),
         "Seconds per epoch are wall time and depend on what else the machine was doing.",
     ]
 
@@ -107,62 +114,6 @@ def origin_line(about: Sequence[str]) -> str:
         about: the command, followed by the lines of `origin`.
     """
     return " ".join(about[:3]).replace("`", "")
-
-
-def write_comparison(
-    rows: Sequence[Row], title: str, about: Sequence[str], folder: Path
-) -> list[Path]:
-    """Write comparison.md, .csv and .png.
-
-    Args:
-        rows: The systems.
-        title: Heading of the page and of the plot.
-        about: Notes above the table, a line each.
-        folder: Folder of the files.
-
-    Returns:
-        The paths of the files.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "comparison.md": markdown(rows, title, about).encode(),
-        "comparison.csv": _csv(rows).encode(),
-        "comparison.png": _plot(rows, title, origin_line(about)),
-    }
-    for name, data in content.items():
-        (folder / name).write_bytes(data)
-    return [folder / name for name in content]
-
-
-def markdown(rows: Sequence[Row], title: str, about: Sequence[str] = ()) -> str:
-    """Return the comparison as a Markdown table, with the lines of `about` above it."""
-    lines = [
-        f"# {title}",
-        "",
-        *(f"- {line}" for line in about),
-        "",
-        "| system | weights | trained | epochs | s/epoch | train | validation | test | reported "
-        "| difference | paper | over-fits from epoch | remark |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        reported = "" if row.reported is None else f"{row.reported:.4f} ({row.reported_on})"
-        difference = "" if row.difference is None else f"{row.difference:+.4f}"
-        cells = [
-            row.system,
-            f"{row.parameters:,}",
-            "" if row.trainable is None else f"{row.trainable:,}",
-            str(row.epochs),
-            "" if row.seconds_per_epoch is None else f"{row.seconds_per_epoch:.1f}",
-            *("" if x is None else f"{x:.4f}" for x in (row.train, row.validation, row.test)),
-            reported,
-            difference,
-            "" if row.paper is None else f"{row.paper:.4f}",
-            str(row.overfit_epoch or ""),
-            "; ".join(filter(None, [row.changes, row.remark])),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
 
 
 def first_rise(losses: Sequence[float]) -> int | None:
@@ -227,17 +178,10 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
     return Row(
         system=recipe.artifact_name,
         parameters=error.parameters,
-        trainable=None,
         epochs=error.epoch,
-        seconds_per_epoch=None,
-        train=None,
-        validation=None,
-        test=None,
         reported_on=split,
         reported=reported,
-        difference=None,
         paper=recipe.reported.get("paper/validation"),
-        overfit_epoch=None,
         remark="; ".join(filter(None, [f"diverged in epoch {error.epoch}", recipe.remark])),
         profile=recipe.profile,
         changes=profile_changes(recipe),
@@ -246,49 +190,15 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
 
 
 def _reported(recipe: Recipe) -> tuple[str, float | None]:
-    """Return the split of the reported accuracy, test if possible, and the figure."""
-    for split in ("test", "validation"):
-        if f"accuracy/{split}" in recipe.reported:
-            return split, recipe.reported[f"accuracy/{split}"]
+    """Return the split that is compared, and its reported accuracy; see `Row.reported_on`."""
+    others = [other for other in load_recipes() if recipe.study and other.study == recipe.study]
+    for reported in (recipe.reported, *(other.reported for other in others)):
+        for split in ("test", "validation"):
+            if f"accuracy/{split}" in reported:
+                return split, recipe.reported.get(f"accuracy/{split}")
     return "test", None
 
 
 def _seconds_per_epoch(manifest: Manifest) -> float | None:
     run = manifest.run
     return round(run.seconds / run.epochs, 2) if run and run.epochs else None
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
-
-
-def _plot(rows: Sequence[Row], title: str, line: str) -> bytes:
-    """Plot rebuilt accuracies as bars and reported ones as dots, on the split that was reported."""
-    figure = new_figure(title, line, width=9, height=1.6 + 0.36 * len(rows))
-    axes = figure.subplots()
-    positions = range(len(rows))
-    ours = [row.test if row.reported_on == "test" else row.validation for row in rows]
-    there = [(place, value) for place, value in enumerate(ours) if value is not None]
-    axes.barh([p for p, _ in there], [v for _, v in there], label="rebuilt", **bar_style(0))
-    for place in (place for place, value in enumerate(ours) if value is None):
-        axes.text(0.01, place, "not measured", va="center", color=SOFT, style="italic")
-    reported = [
-        (position, row.reported) for position, row in enumerate(rows) if row.reported is not None
-    ]
-    if reported:
-        axes.plot(
-            [v for _, v in reported],
-            [p for p, _ in reported],
-            label="reported",
-            **line_style(1) | {"linestyle": "", "markersize": 8},
-        )
-    axes.set_yticks(positions, [row.system for row in rows])
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 1), ylabel="system")
-    axes.set_xlabel("accuracy (0 to 1; on the split in the column reported_on of comparison.csv)")
-    add_legend(figure, axes)
-    return png(figure)

@@ -1,6 +1,7 @@
 """The page of all studies takes its figures from the comparisons and marks missing ones."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from artifacts import Artifact, VitrineError
 from tests.figures import unlabelled
 from training.__main__ import main
+from training.comparison import read_comparison
 from training.plots import png
 from training.recipe import load_recipe, recipe_names
 from training.results import COMMAND, PICTURE, STUDIES, points, results
@@ -99,6 +101,30 @@ def test_a_study_can_be_compared_without_training(tmp_path: Path) -> None:
     assert "Not run: cars-random; not trained." in text
     systems = [row["system"] for row in csv.DictReader((tmp_path / "comparison.csv").open())]
     assert systems == ["cars-lite0-finetuned"]
+
+
+def test_systems_that_are_not_here_keep_their_rows(tmp_path: Path) -> None:
+    asked = ["study", "cars", "--no-train", "--out", str(tmp_path)]
+    shutil.copy(STUDIES / "cars" / "comparison.csv", tmp_path)
+    before = read_comparison(tmp_path)
+    assert CliRunner().invoke(main, [*asked, "--profile", "cpu"]).exit_code == 0
+    after = {row.system: row for row in read_comparison(tmp_path)}
+    ours = after["cars-lite0-finetuned"]
+    assert ours.test == Artifact.open(ours.system).manifest.metric("accuracy", "test")
+    assert {**after, ours.system: None} == {**{r.system: r for r in before}, ours.system: None}
+    text = (tmp_path / "comparison.md").read_text()
+    assert "- Kept from an earlier comparison: cars-random." in text
+    assert "cars-lite0-finetuned." not in text
+    assert CliRunner().invoke(main, [*asked, "--profile", "full"]).exit_code == 0
+    assert len(read_comparison(tmp_path)) == 1  # the others were trained with another profile
+
+
+def test_what_was_not_reported_is_compared_on_the_split_of_its_study() -> None:
+    page = results().splitlines()
+    line = next(line for line in page if line.startswith("| blocks-channel-attention |"))
+    assert "(validation)" in line
+    line = next(line for line in page if line.startswith("| mnist-relu-nll-sgd |"))
+    assert "(test)" in line
 
 
 def test_nothing_to_compare_ends_in_one_line(

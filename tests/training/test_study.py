@@ -6,6 +6,7 @@ import pytest
 
 from artifacts import Artifact
 from training.commands.studies import train
+from training.comparison import write_comparison
 from training.figures import write_study_figures
 from training.history import DivergedError
 from training.recipe import Recipe, RecipeError, load_recipe
@@ -15,7 +16,6 @@ from training.study import (
     origin,
     profile_changes,
     study_recipes,
-    write_comparison,
 )
 
 Trained = tuple[Path, Recipe, dict[str, str], dict[str, DivergedError]]

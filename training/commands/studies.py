@@ -1,7 +1,7 @@
 """Commands on studies: study and results."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,8 +58,7 @@ def study_command(
         return
     if only:
         raise VitrineError("--only goes with --seeds; a comparison has all systems of a study.")
-    from training.figures import write_study_figures
-    from training.study import compare, origin, origin_line, study_recipes, write_comparison
+    from training.study import study_recipes
 
     recipes = study_recipes(study, profile)
     failed, diverged = train(recipes) if training else (_missing(recipes), {})
@@ -76,22 +75,52 @@ def study_command(
     command = f"python -m training study {study} --profile {profile}"
     if not training:
         command += " --no-train"
+    _write_study(recipes, failed, diverged, title, command, folder)
+    for path in sorted(folder.iterdir()):
+        click.echo(path)
+    if failed and training:
+        raise click.exceptions.Exit(1)
+
+
+def _write_study(
+    recipes: Sequence[Recipe],
+    failed: Mapping[str, str],
+    diverged: "Mapping[str, DivergedError]",
+    title: str,
+    command: str,
+    folder: Path,
+) -> None:
+    """Write the comparison of a study and its figures.
+
+    Systems without an artifact keep the row that an earlier comparison in the folder gave them.
+    """
+    from training.comparison import read_comparison, write_comparison
+    from training.figures import write_study_figures
+    from training.study import compare, origin, origin_line
+
+    made = [recipe for recipe in recipes if recipe.name not in failed]
     there = [recipe for recipe in made if recipe.name not in diverged]
-    missing = [f"Not run: {name}; {reason}." for name, reason in failed.items()]
-    about = [f"Command: `{command}`.", *origin(there), *missing]
+    profile = recipes[0].profile
+    before = {row.system: row for row in read_comparison(folder) if row.profile == profile}
+    kept = [before[r.artifact_name] for r in recipes if r.artifact_name in before and r not in made]
+    missing = [
+        f"Kept from an earlier comparison: {recipe.name}."
+        if recipe.artifact_name in before
+        else f"Not run: {recipe.name}; {failed[recipe.name]}."
+        for recipe in recipes
+        if recipe.name in failed
+    ]
+    about = [f"Command: `{command}`.", *origin(there, kept), *missing]
     rows = []
     if any(recipe.loss.embeds for recipe in recipes):
         from training.faces.study import write_face_study
 
         write_face_study(there, title, about, folder)
     else:
-        rows = compare(made, diverged)
+        found = {row.system: row for row in [*kept, *compare(made, diverged)]}
+        rows = [found[r.artifact_name] for r in recipes if r.artifact_name in found]
         write_comparison(rows, title, about, folder)
-    write_study_figures(study, recipes, rows, folder, origin_line(about))
-    for path in sorted(folder.iterdir()):
-        click.echo(path)
-    if failed and training:
-        raise click.exceptions.Exit(1)
+    write_study_figures(recipes[0].study or "", recipes, rows, folder, origin_line(about))
 
 
 @click.command("results")
