@@ -59,7 +59,7 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(8, gpu_training.JOBS, "full", NETWORKS, (1, 8, 32, 64, 256), 1.5)
-SMOKE = Plan(4, gpu_training.smoke_jobs(), "smoke", NETWORKS, (1, 8), 0.3, defaults_only=True)
+SMOKE = Plan(4, gpu_training.smoke_jobs(), "smoke", NETWORKS, (1, 8), 1.0, defaults_only=True)
 
 
 @click.command()

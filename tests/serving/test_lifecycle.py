@@ -90,6 +90,8 @@ def test_a_worker_that_dies_in_a_container_is_started_again(tmp_path: Path) -> N
     tiny_artifact(tmp_path / "models", "tiny")
     server = start_server(tmp_path / "models", tmp_path / "log.txt", BENTOML_CONTAINERIZED="true")
     try:
+        # which answers once every worker has loaded
+        assert httpx.post(server.address + "/v1/models:reload", timeout=60).status_code == 200
         first, *others = psutil.Process(server.process.pid).children()
         first.kill()
         first.wait(10)
