@@ -191,12 +191,17 @@ def _diverged_row(recipe: Recipe, error: DivergedError) -> Row:
 
 def _reported(recipe: Recipe) -> tuple[str, float | None]:
     """Return the split that is compared, and its reported accuracy; see `Row.reported_on`."""
-    others = [other for other in load_recipes() if recipe.study and other.study == recipe.study]
-    for reported in (recipe.reported, *(other.reported for other in others)):
-        for split in ("test", "validation"):
-            if f"accuracy/{split}" in reported:
-                return split, recipe.reported.get(f"accuracy/{split}")
-    return "test", None
+    split = _reported_split(recipe)
+    if split is None and recipe.study:
+        splits = map(_reported_split, study_recipes(recipe.study, recipe.profile))
+        split = next(filter(None, splits), None)
+    split = split or "test"
+    return split, recipe.reported.get(f"accuracy/{split}")
+
+
+def _reported_split(recipe: Recipe) -> str | None:
+    splits = (split for split in ("test", "validation") if f"accuracy/{split}" in recipe.reported)
+    return next(splits, None)
 
 
 def _seconds_per_epoch(manifest: Manifest) -> float | None:

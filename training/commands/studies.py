@@ -102,13 +102,13 @@ def _write_study(
     there = [recipe for recipe in made if recipe.name not in diverged]
     profile = recipes[0].profile
     before = {row.system: row for row in read_comparison(folder) if row.profile == profile}
-    kept = [before[r.artifact_name] for r in recipes if r.artifact_name in before and r not in made]
+    lost = [recipe for recipe in recipes if recipe.name in failed]
+    kept = [before[recipe.artifact_name] for recipe in lost if recipe.artifact_name in before]
     missing = [
         f"Kept from an earlier comparison: {recipe.name}."
         if recipe.artifact_name in before
         else f"Not run: {recipe.name}; {failed[recipe.name]}."
-        for recipe in recipes
-        if recipe.name in failed
+        for recipe in lost
     ]
     about = [f"Command: `{command}`.", *origin(there, kept), *missing]
     rows = []
