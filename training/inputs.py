@@ -1,5 +1,6 @@
 """The inputs of the training loop: pictures that are augmented, rescaled and normalised."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Protocol
@@ -132,13 +133,40 @@ def training_sizes(recipe: Recipe, height: int, width: int) -> set[tuple[int, in
         height: Of the pictures, px.
         width: Of the pictures, px.
     """
-    settings = recipe.augment
+    early, later = _sizes(recipe, height, width)
+    return {*later} if early is None else {*later, early}
+
+
+def share_done(epochs: float, recipe: Recipe, height: int, width: int) -> float:
+    """Return which share (0..1) of the work of a training its first epochs are.
+
+    Work is counted in pixels, so that an epoch with small pictures (`augment.early`) is less of it.
+
+    Args:
+        epochs: Number of epochs that are done, the last of which may be a fraction of one.
+        recipe: How pictures are augmented and rescaled.
+        height: Of the pictures, px.
+        width: Of the pictures, px.
+    """
+    early, later = _sizes(recipe, height, width)
+    if early is None:
+        return epochs / recipe.epochs
+    cost = early[0] * early[1] / (sum(w * h for w, h in later) / len(later))
+    number = math.ceil(recipe.augment.early * recipe.epochs)
+    done = min(epochs, number) * cost + max(epochs - number, 0)
+    return done / (number * cost + recipe.epochs - number)
+
+
+def _sizes(
+    recipe: Recipe, height: int, width: int
+) -> tuple[tuple[int, int] | None, list[tuple[int, int]]]:
+    """Return the size of early batches, if there are any, and those of which later ones are."""
+    settings, early = recipe.augment, None
     drawn = [parse_size(size) for size in settings.sizes] or [(width, height)]
-    sizes = {recipe.policy.target(*size) for size in drawn}
     if settings.early_side and settings.early:
         side = settings.early_side
-        sizes.add(InputPolicy(native_side=(side, side)).target(width, height))
-    return sizes
+        early = InputPolicy(native_side=(side, side)).target(width, height)
+    return early, [recipe.policy.target(*size) for size in drawn]
 
 
 def training_scenery(crops: Sequence[Pixels] | Pixels, settings: Augment) -> Invented:

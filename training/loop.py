@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ from training.faces.sampling import epoch_batches
 from training.frozen_prefix.cache import frozen_sources
 from training.frozen_prefix.cut import cut
 from training.history import DivergedError, Epoch
-from training.inputs import Inputs, Pictures, Source, training_sizes
+from training.inputs import Inputs, Pictures, Source, share_done, training_sizes
 from training.losses import objective
 from training.mixing import Mixtures
 from training.networks import Classifier, parameter_counts
@@ -77,14 +78,16 @@ def fit(
     state = State(model, optimizer, average, accelerator.scaler)
     key = f"{recipe.hash} {code} {data}"
     first, alone = accelerator.is_main_process, accelerator.num_processes == 1
+    height, width = splits.train.images.shape[1:3]
     path = folder / CHECKPOINT
     checkpoints = Checkpoints(path, key, state, writes=first, within=alone)
     about = RunState(recipe.artifact_name, recipe.epochs, recipe.loss.score_name)
-    report = RunProgress(folder, about, first=first)
+    share = partial(share_done, recipe=recipe, height=height, width=width)
+    report = RunProgress(folder, about, share, first=first)
     with first_file(path, accelerator) as source:
         if state.load(source, key, report):
             report.log(f"{recipe.artifact_name}: continuing after {_place(state)}")
-    report.start = len(state.history) / recipe.epochs
+    report.start = report.share(len(state.history))
     feed = _feed(state, splits, recipe, accelerator)
     if recipe.batch_size == AUTO:
         if not state.batch_size:
@@ -95,7 +98,7 @@ def fit(
             f"rate of {recipe.optimizer.lr:.3g}"
         )
     wrapped, state.optimizer = accelerator.prepare(feed.model, optimizer)
-    sizes = 1 if recipe.cache != "none" else len(training_sizes(recipe, *_sides(splits)))
+    sizes = 1 if recipe.cache != "none" else len(training_sizes(recipe, height, width))
     network = Compiled(wrapped, sizes, accelerator, report)
     with report:
         about.history = state.history
@@ -105,10 +108,11 @@ def fit(
                 total, _ = parameter_counts(model)
                 raise DivergedError(recipe.artifact_name, row.epoch, total)
             state.history.append(row)
-            report.write(row.epoch / recipe.epochs)
+            report.write(report.share(row.epoch))
             accelerator.log(asdict(row), step=row.epoch)
             checkpoints.save()
-            network.decide((recipe.epochs - row.epoch) * row.train_seconds)
+            done, before = report.share(row.epoch), report.share(row.epoch - 1)
+            network.decide((1 - done) / (done - before) * row.train_seconds)
             report.log(_log_line(row, recipe))
     accelerator.wait_for_everyone()
     return state.result.cpu().eval(), state.history
@@ -149,12 +153,6 @@ def _training_source(splits: Splits, recipe: Recipe, device: torch.device) -> Pi
     return Pictures(splits.train, recipe, device)
 
 
-def _sides(splits: Splits) -> tuple[int, int]:
-    """Return the (height, width) of the training pictures, px."""
-    height, width = splits.train.images.shape[1:3]
-    return height, width
-
-
 def _epoch(
     network: Compiled,
     state: State,
@@ -170,7 +168,7 @@ def _epoch(
             network, state, feed.train, recipe, epoch, accelerator, checkpoints, report
         )
     middle = time.perf_counter()
-    report.update((epoch + 1) / recipe.epochs, f"epoch {epoch + 1}/{recipe.epochs}, validating")
+    report.update(report.share(epoch + 1), f"epoch {epoch + 1}/{recipe.epochs}, validating")
     if recipe.loss.embeds:
         loss, accuracy = validate(feed.result, feed.validation, recipe, accelerator)
     else:
@@ -222,7 +220,7 @@ def _train(
     start, first = time.perf_counter(), 0
     if state.partway is not None:
         first, start = state.partway.batches, start - state.partway.seconds
-        report.start = (epoch + first / len(batches)) / recipe.epochs
+        report.start = report.share(epoch + first / len(batches))
         generator.set_state(state.partway.augmentation)
         restore_random_states(state.partway.random)
         running.restore(state.partway.sums)
@@ -243,7 +241,7 @@ def _train(
         if time.monotonic() - said > SAY_SECONDS:  # reading the loss makes a GPU wait
             said = time.monotonic()
             note = f"epoch {epoch + 1}/{recipe.epochs}, {running.note}"
-            report.update((epoch + (step + 1) / len(batches)) / recipe.epochs, note)
+            report.update(report.share(epoch + (step + 1) / len(batches)), note)
         if step + 1 < len(batches) and checkpoints.due:
             state.partway = Partway(
                 batches=step + 1,

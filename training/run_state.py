@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
@@ -75,11 +76,15 @@ class RunProgress(Progress):
     Args:
         folder: Of the run.
         state: What is known at the start.
+        share: Returns which fraction of the work (0..1) a number of epochs is.
         first: Whether this process reports and writes; one process of several does.
     """
 
-    def __init__(self, folder: Path, state: RunState, *, first: bool) -> None:
+    def __init__(
+        self, folder: Path, state: RunState, share: Callable[[float], float], *, first: bool
+    ) -> None:
         super().__init__(state.name, shown=first)
+        self.share = share
         self._path, self._state = folder / STATE_FILE, state
         self._written = 0.0
 

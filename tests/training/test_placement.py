@@ -1,6 +1,7 @@
 """Where pictures are kept, and that a step of training asks the device for nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,7 @@ from training import placement
 from training.augment import rescale, rescale_in_float
 from training.averaging import Average
 from training.data import Split, load_splits
-from training.inputs import Pictures, training_sizes
+from training.inputs import Pictures, share_done, training_sizes
 from training.loop import fit
 from training.placement import OnDevice, ReadAhead, fits, place
 from training.recipe import load_recipe
@@ -131,6 +132,22 @@ def test_the_largest_inputs_are_as_large_as_any_drawn() -> None:
         seen.add((inputs.shape[3], inputs.shape[2]))
     assert seen == training_sizes(recipe, 32, 32)
     assert source.largest(3)[0].shape == (3, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["blocks-plain", "cifar10-gap"])
+def test_work_is_counted_in_pixels(name: str) -> None:
+    recipe = load_recipe(name, "cpu")
+    recipe = replace(recipe, augment=replace(recipe.augment, sizes=()))  # whose draws differ
+    images, labels = torch.zeros(20, 32, 32, 3, dtype=torch.uint8), torch.zeros(20).long()
+    source = Pictures(Split(images, labels, images.numpy()), recipe, CPU)
+    generator = torch.Generator().manual_seed(0)
+    epochs = range(recipe.epochs)
+    pixels = [source.training(torch.arange(1), generator, e)[0][0].numel() for e in epochs]
+    expected = [sum(pixels[:e]) / sum(pixels) for e in range(recipe.epochs + 1)]
+    shares = [share_done(e, recipe, 32, 32) for e in range(recipe.epochs + 1)]
+    assert shares == pytest.approx(expected)
+    middle = share_done(0.5, recipe, 32, 32)
+    assert middle == pytest.approx(expected[1] / 2)
 
 
 class Reads(TorchDispatchMode):

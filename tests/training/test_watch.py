@@ -30,7 +30,7 @@ def state_in(folder: Path, **fields: object) -> RunState:
 
 def test_a_run_writes_how_far_it_is(tmp_path: Path) -> None:
     about = RunState("mine", 2, "accuracy")
-    with RunProgress(tmp_path, about, first=True) as report:
+    with RunProgress(tmp_path, about, lambda epochs: epochs / 2, first=True) as report:
         report.update(0.25, "epoch 1/2")
         assert RunState.read(tmp_path).fraction == 0.25
         report.update(0.26, "epoch 1/2")  # too soon
@@ -39,7 +39,7 @@ def test_a_run_writes_how_far_it_is(tmp_path: Path) -> None:
         report.write(0.5)
     read = RunState.read(tmp_path)
     assert (read.history, read.fraction, read.alive) == ([ROW], 0.5, True)
-    other = RunProgress(tmp_path / "other", about, first=False)
+    other = RunProgress(tmp_path / "other", about, report.share, first=False)
     other.write(1.0)  # another process of the same run
     assert not (tmp_path / "other").exists()
 
