@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from artifacts.progress import Progress
 from training.averaging import Average
 from training.batch_size import find_batch_size, with_batch_size
 from training.checkpoint import (
@@ -161,7 +160,7 @@ def _epoch(
     epoch: int,
     accelerator: Accelerator,
     checkpoints: Checkpoints,
-    report: Progress,
+    report: RunProgress,
 ) -> Epoch:
     with checkpoints.deferring_signals():
         train_loss, train_accuracy, seconds = _train(
@@ -193,7 +192,7 @@ def _train(
     epoch: int,
     accelerator: Accelerator,
     checkpoints: Checkpoints,
-    report: Progress,
+    report: RunProgress,
 ) -> tuple[float, float, float]:
     """Train for one epoch, or for the rest of it that `state.partway` leaves.
 
